@@ -1,0 +1,42 @@
+# Every target sets up .venv itself; nothing is installed again until pyproject.toml or constraints.txt change.
+PYTHON ?= python3
+STORE ?= mlruns
+BIN := .venv/bin
+READY := .venv/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint bench ui
+
+help:  ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
+
+install: $(READY)  ## the project with its tested dependencies, into .venv
+
+demo: $(READY)  ## a sweep of 12 trials over optimizer settings on embedded images, to the leaderboard
+	@echo '== sweep "digits": 12 trials over optimizer settings, then the champion, into $(STORE)/'
+	@$(BIN)/workbench sweep digits --store $(STORE)
+	@echo '== done: "make ui" opens the dashboard on it'
+
+test: $(READY)  ## the whole test suite
+	@echo '== pytest'
+	@$(BIN)/python -m pytest
+
+lint: $(READY)  ## ruff (check and format) and mypy in strict mode
+	@echo '== ruff check'
+	@$(BIN)/ruff check .
+	@echo '== ruff format --check'
+	@$(BIN)/ruff format --check .
+	@echo '== mypy --strict'
+	@$(BIN)/mypy
+
+bench: $(READY)  ## how the workbench compares, as ratios of interleaved runs
+	@$(BIN)/python -m benchmarks
+
+ui: $(READY)  ## MLflow's dashboard on the store, on 127.0.0.1
+	@$(BIN)/workbench ui --store $(STORE)
+
+$(READY): pyproject.toml constraints.txt
+	@echo '== installing into .venv (some minutes the first time; torch and mlflow are large)'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --editable '.[dev,browser]' --constraint constraints.txt
+	@touch $@

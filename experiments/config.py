@@ -1,0 +1,79 @@
+"""The configuration of one run, typed and checked when it is made."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from experiments.recipe import build, find_recipe, read_recipe, with_overrides
+from lightning_modules import DataConfig, InputError, ModelConfig, OptimizerConfig
+
+RECIPES = Path(__file__).parent / "recipes"
+Metric = Literal["val/accuracy", "val/loss"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainerConfig:
+    """How long, with which weights at the end, and on what."""
+
+    max_epochs: int = 10
+    weights: Literal["last", "best"] = "last"  # which epoch's weights give the value, test metrics and logged model
+    monitor: Metric = "val/accuracy"  # the run's value, and what `best` means: highest accuracy, lowest loss
+    accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    threads: int | None = None  # CPU threads; null: all cores for one run, one for a sweep's trial
+    precision: Literal["32-true", "64-true", "bf16-mixed", "16-mixed"] = "32-true"
+
+    def __post_init__(self) -> None:
+        if self.max_epochs < 1:
+            raise InputError("trainer.max_epochs", self.max_epochs, "must be 1 or more", "try 10")
+        if self.threads is not None and self.threads < 1:
+            raise InputError("trainer.threads", self.threads, "must be 1 or more, or null", "try 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExperimentConfig:
+    """Everything that decides one run. `data`, `model` and `optimizer` are declared beside their code."""
+
+    experiment: str = "workbench"  # the MLflow experiment that the run belongs to
+    seed: int = 0  # initial weights, batch order, augmentation, dropout
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**32:
+            raise InputError("seed", self.seed, "must be 0 or more and below 2^32", "try 0")
+        if not self.experiment.strip():
+            raise InputError("experiment", self.experiment, "must not be empty", "name the MLflow experiment")
+
+    def tree(self) -> dict[str, Any]:
+        """All fields, nested as in a recipe."""
+        return dataclasses.asdict(self)
+
+    def to_yaml(self) -> str:
+        """A complete recipe of this run."""
+        return yaml.safe_dump(self.tree(), sort_keys=False, allow_unicode=True)
+
+    def with_overrides(self, overrides: Mapping[str, Any]) -> "ExperimentConfig":
+        """The same configuration with other values at some dotted paths."""
+        return build(ExperimentConfig, with_overrides(self.tree(), overrides))
+
+
+def load_config(recipe: str, overrides: Mapping[str, Any] | None = None) -> ExperimentConfig:
+    """The configuration in a recipe (a path, or the name of one that comes with the workbench), with overrides."""
+    return build(ExperimentConfig, with_overrides(read_recipe(find_recipe(recipe, RECIPES)), overrides or {}))
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested fields as dotted paths; an empty mapping stays as it is."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict) and value:
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat

@@ -1,0 +1,64 @@
+"""MLflow's server on a store, for this machine alone, and the links into it."""
+
+import os
+import socket
+import subprocess
+import sys
+from urllib.parse import urlencode
+
+from experiments.interrupts import Interrupted, interruptible
+from experiments.store import Store
+from lightning_modules import InputError
+
+HOST = "127.0.0.1"
+DEFAULT_PORT = 5000
+
+
+def run_url(store: Store, experiment_id: str, run_id: str) -> str:
+    """Where the dashboard shows this run (once `workbench ui` is up, unless the store is a server itself)."""
+    return f"{_base(store)}/#/experiments/{experiment_id}/runs/{run_id}"
+
+
+def compare_url(store: Store, experiment_ids: list[str], run_ids: list[str]) -> str:
+    """Where the dashboard compares exactly these runs."""
+    ids = ",".join(f'"{run_id}"' for run_id in run_ids)
+    experiments = ",".join(f'"{experiment_id}"' for experiment_id in experiment_ids)
+    return f"{_base(store)}/#/compare-runs?" + urlencode({"runs": f"[{ids}]", "experiments": f"[{experiments}]"})
+
+
+def _base(store: Store) -> str:
+    return store.tracking_uri.rstrip("/") if store.tracking_uri.startswith("http") else f"http://{HOST}:{DEFAULT_PORT}"
+
+
+def serve(store: Store, port: int = DEFAULT_PORT) -> None:
+    """Runs MLflow's server on loopback until it is interrupted: one worker, no jobs, no foreign Host header."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except (OSError, OverflowError) as error:
+            raise InputError("--port", port, f"cannot be used: {error}", "choose another, such as 5001") from error
+    command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
+    command += ["--backend-store-uri", store.tracking_uri]
+    command += ["--default-artifact-root", (store.folder / "artifacts").as_uri()]
+    command += ["--allowed-hosts", f"localhost:{port},{HOST}:{port}"]
+    safe = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}
+    with interruptible():
+        # A session of its own: Ctrl-C reaches this process, which then ends the server with all its workers.
+        server = subprocess.Popen(command, env=os.environ | safe, start_new_session=True)
+        try:
+            code = server.wait()
+        except Interrupted:
+            _stop(server)
+            return
+    raise RuntimeError(f"MLflow's server ended by itself with exit code {code}")
+
+
+def _stop(server: "subprocess.Popen[bytes]") -> None:
+    import psutil
+
+    family = [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)]
+    for process in family:
+        process.terminate()
+    for process in psutil.wait_procs(family, timeout=5)[1]:
+        process.kill()

@@ -1,0 +1,69 @@
+"""Every picture of one run, as PNG."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from sklearn.metrics import confusion_matrix
+
+_WORST = 24  # mistakes shown
+
+
+def plot_curves(history: Sequence[dict[str, float]], path: Path) -> None:
+    """Loss and accuracy over the epochs, train and val."""
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    for axes, score in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+        for split in ("train", "val"):
+            points = [(line["epoch"], line[f"{split}/{score}"]) for line in history if f"{split}/{score}" in line]
+            axes.plot(*zip(*points, strict=True), marker=".", label=split) if points else None
+        axes.set(xlabel="epoch", ylabel=score)
+        axes.grid(alpha=0.3)
+        axes.legend()
+    figure.savefig(path, dpi=100)
+
+
+def plot_confusion(
+    target: NDArray[np.int64], label: NDArray[np.int64], class_names: Sequence[str], title: str, path: Path
+) -> None:
+    """Counts of images by true class (rows) and predicted class (columns)."""
+    counts = confusion_matrix(target, label, labels=range(len(class_names)))
+    side = 2.5 + 0.45 * len(class_names)
+    figure = Figure(figsize=(side, side), layout="constrained")
+    axes = figure.subplots()
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for row, column in np.argwhere(counts > 0) if len(class_names) <= 30 else []:
+        shade = "white" if shares[row, column] > 0.5 else "black"
+        axes.text(column, row, counts[row, column], ha="center", va="center", color=shade, fontsize=8)
+    ticks = range(len(class_names))
+    axes.set_xticks(ticks, class_names, rotation=90)
+    axes.set_yticks(ticks, class_names)
+    axes.set(xlabel="predicted", ylabel="true", title=title)
+    figure.savefig(path, dpi=100)
+
+
+def plot_mistakes(
+    images: NDArray[Any],
+    target: NDArray[np.int64],
+    probabilities: NDArray[np.float32],
+    class_names: Sequence[str],
+    title: str,
+    path: Path,
+) -> None:
+    """The images of wrong label on which the network was surest, the worst first."""
+    label = probabilities.argmax(axis=1)
+    wrong = np.flatnonzero(label != target)
+    worst = wrong[np.argsort(-probabilities[wrong, label[wrong]], kind="stable")][:_WORST]
+    figure = Figure(figsize=(12, 6.5), layout="constrained")
+    figure.suptitle(f"{title}: {len(wrong)} of {len(target)} wrong; the surest mistakes")
+    for axes, index in zip(figure.subplots(3, 8).flat, worst, strict=False):
+        image = images[index]
+        axes.imshow(image.squeeze(-1) if image.shape[-1] == 1 else image, cmap="gray")
+        said, true = class_names[label[index]], class_names[target[index]]
+        axes.set_title(f"{said} {probabilities[index, label[index]]:.2f}\n(is {true})", fontsize=8)
+    for axes in figure.axes:
+        axes.set_axis_off()
+    figure.savefig(path, dpi=80)

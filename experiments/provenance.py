@@ -1,0 +1,147 @@
+"""What a run needs to be run again, gathered before training begins."""
+
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import tempfile
+from functools import cache
+from hashlib import sha256
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from mlflow.entities import Dataset, DatasetInput, InputTag
+
+from experiments.config import ExperimentConfig, flatten
+from experiments.tracking import TrackedRun
+from lightning_modules import ImageDataModule
+
+PROJECT = Path(__file__).resolve().parent.parent
+_MAX_PATCH = 10_000_000  # bytes
+# Files that look like credentials never enter a patch.
+_SECRETS = (".env", ".env.*", "*.pem", "*.key", "*id_rsa*", "*credentials*", "*secret*", "*token*", ".netrc")
+
+
+def record(run: TrackedRun, config: ExperimentConfig, data: ImageDataModule) -> None:
+    """Writes params, data inputs, tags, and the artifacts that describe the run's code, packages and machine."""
+    git = _git_state()
+    digests = {name: sha256(subset.indices.tobytes()).hexdigest() for name, subset in data.splits.items()}
+    provenance = {
+        "command": shlex.join(sys.argv),
+        "seed": config.seed,
+        "data_sha256": data.dataset.sha256,
+        "split_sha256": digests,
+        "git": {key: value for key, value in git.items() if key != "patch"},
+        "machine": _machine(),
+        "torch": _torch_state(),
+    }
+    (run.folder / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
+    (run.folder / "provenance.json").write_text(json.dumps(provenance, indent=2), encoding="utf-8")
+    (run.folder / "uncommitted.patch").write_bytes(git.get("patch", b""))
+    (run.folder / "requirements.txt").write_text("\n".join(packages()) + "\n", encoding="utf-8")
+    run.log_params(flatten(config.tree()))
+    run.log_inputs([_input(name, data) for name in data.splits])
+    commit = {"mlflow.source.git.commit": git["commit"]} if git else {}
+    run.set_tags({"workbench.data_sha256": data.dataset.sha256, **commit})
+
+
+def _input(split: str, data: ImageDataModule) -> DatasetInput:
+    """One split as an MLflow data input. The digest field holds 36 characters: the full one is in tag and profile."""
+    subset = data.splits[split]
+    digest = sha256(f"{data.dataset.sha256} {split}".encode())
+    digest.update(subset.indices.tobytes())
+    shape = [len(subset), *subset.images.shape[1:]]
+    profile = {"sha256": digest.hexdigest(), "data_sha256": data.dataset.sha256, "images": len(subset)}
+    tensor = {"type": "tensor", "tensor-spec": {"dtype": str(subset.images.dtype), "shape": [-1, *shape[1:]]}}
+    dataset = Dataset(
+        name=f"{data.config.source}-{split}",
+        digest=digest.hexdigest()[:36],
+        source_type="local",
+        source=json.dumps({"source": data.config.source, "path": data.config.path, "root": data.config.root}),
+        schema=json.dumps({"mlflow_tensorspec": {"features": json.dumps([tensor])}}),
+        profile=json.dumps(profile),
+    )
+    return DatasetInput(
+        dataset, [InputTag("mlflow.data.context", split), InputTag("workbench.sha256", digest.hexdigest())]
+    )
+
+
+@cache
+def packages() -> list[str]:
+    """Every installed package as `name==version`, sorted."""
+    return sorted({f"{d.metadata['Name']}=={d.version}" for d in distributions() if d.metadata["Name"]}, key=str.lower)
+
+
+def _machine() -> dict[str, Any]:
+    return {
+        "host": platform.node(),
+        "os": platform.platform(),
+        "python": platform.python_version(),
+        "cpu": _cpu_model(),
+        "cores": os.cpu_count(),
+        "memory_bytes": psutil.virtual_memory().total,
+    }
+
+
+@cache
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor()
+
+
+def _torch_state() -> dict[str, Any]:
+    gpu = torch.cuda.is_available()
+    return {
+        "version": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "mkl_cbwr": os.environ.get("MKL_CBWR"),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
+        "cuda": torch.version.cuda if gpu else None,
+        "gpu": torch.cuda.get_device_name() if gpu else None,
+    }
+
+
+def _git_state() -> dict[str, Any]:
+    """Commit, branch, and everything uncommitted (untracked files too) as one patch; empty outside a checkout."""
+    try:
+        commit = _git("rev-parse", "HEAD").decode().strip()
+    except (OSError, subprocess.CalledProcessError):
+        return {}
+    branch = _git("rev-parse", "--abbrev-ref", "HEAD").decode().strip()
+    patch, left_out = _patch()
+    return {"commit": commit, "branch": branch, "dirty": bool(patch), "left_out_of_patch": left_out, "patch": patch}
+
+
+def _patch() -> tuple[bytes, list[str]]:
+    """The patch, and the files kept out of it. A scratch index and object folder leave the repository untouched."""
+    objects = (PROJECT / _git("rev-parse", "--git-path", "objects").decode().strip()).resolve()
+    with tempfile.TemporaryDirectory() as scratch:
+        env = {
+            "GIT_INDEX_FILE": f"{scratch}/index",
+            "GIT_OBJECT_DIRECTORY": f"{scratch}/objects",
+            "GIT_ALTERNATE_OBJECT_DIRECTORIES": str(objects),
+        }
+        Path(env["GIT_OBJECT_DIRECTORY"]).mkdir()
+        _git("read-tree", "HEAD", env=env)
+        _git("add", "--all", env=env)
+        changed = _git("diff", "--cached", "--name-only", "HEAD", env=env).decode().splitlines()
+        secrets = [name for name in changed if any(Path(name).match(pattern) for pattern in _SECRETS)]
+        excluded = [f":(exclude,literal,top){name}" for name in secrets]
+        patch = _git("diff", "--cached", "--binary", "HEAD", "--", ".", *excluded, env=env)
+    if len(patch) > _MAX_PATCH:
+        return b"", [*secrets, f"all of it: {len(patch)} bytes are more than {_MAX_PATCH}"]
+    return patch, secrets
+
+
+def _git(*words: str, env: dict[str, str] | None = None) -> bytes:
+    command = ["git", "-C", str(PROJECT), *words]
+    return subprocess.run(command, env=os.environ | (env or {}), capture_output=True, check=True).stdout

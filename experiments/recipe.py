@@ -1,0 +1,145 @@
+"""From a YAML recipe and dotted overrides to a typed, checked configuration."""
+
+import dataclasses
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+import yaml
+from jsonargparse import ArgumentError, ArgumentParser
+
+from lightning_modules.errors import InputError, choose_from
+
+Config = TypeVar("Config")
+Tree = dict[str, Any]
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML with the numbers of YAML 1.2, so that 1e-3 is a number and not a string."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$"),
+    list("-+0123456789."),
+)
+
+
+def find_recipe(name: str, folder: Path) -> Path:
+    """The file that a path, or the bare name of a recipe in `folder`, stands for."""
+    if Path(name).is_file():
+        return Path(name)
+    if (built_in := folder / f"{name}.yaml").is_file():
+        return built_in
+    names = [path.stem for path in folder.glob("*.yaml")]
+    raise InputError("RECIPE", name, "no such recipe", f"{choose_from(name, names)}, or give the path of a YAML file")
+
+
+def read_recipe(path: Path) -> Tree:
+    """The recipe's fields as they are written."""
+    try:
+        tree = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError("RECIPE", str(path), f"cannot be read as YAML: {reason}", "mend the file") from error
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise InputError("RECIPE", str(path), "is no mapping of fields", "write lines such as `seed: 0`")
+    return tree
+
+
+def parse_overrides(words: Sequence[str]) -> Tree:
+    """`--optimizer.lr 0.01 --seed=3` as {"optimizer.lr": 0.01, "seed": 3}; values are read as YAML."""
+    overrides: Tree = {}
+    rest = list(words)
+    while rest:
+        flag = rest.pop(0)
+        if not flag.startswith("--") or flag == "--":
+            raise InputError("command line", flag, "is not understood", "overrides are written --FIELD.PATH VALUE")
+        path, equals, value = flag[2:].partition("=")
+        if not equals:
+            if not rest:
+                raise InputError(path, None, "has no value", f"write --{path} VALUE")
+            value = rest.pop(0)
+        try:
+            overrides[path] = yaml.load(value, _Loader)
+        except yaml.YAMLError as error:
+            raise InputError(path, value, "is not a YAML value", "quote it") from error
+    return overrides
+
+
+def with_overrides(tree: Mapping[str, Any], overrides: Mapping[str, Any]) -> Tree:
+    """A copy of `tree` in which each dotted path has its new value."""
+    result: Tree = {key: with_overrides(value, {}) if isinstance(value, dict) else value for key, value in tree.items()}
+    for path, value in overrides.items():
+        *parents, last = path.split(".")
+        node = result
+        for parent in parents:
+            below = node.get(parent)
+            if not isinstance(below, dict):
+                below = node[parent] = {}
+            node = below
+        node[last] = value
+    return result
+
+
+def build(cls: type[Config], tree: Mapping[str, Any]) -> Config:
+    """An instance of the dataclass `cls`, every field typed and checked; InputError names the first that is wrong."""
+    known = dict(field_paths(cls))
+    _check_names(tree, known, "")
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--config", type=cls)
+    try:
+        config: Config = parser.instantiate(parser.parse_object({"config": dict(tree)})).config
+    except ArgumentError as error:
+        raise _one_line(str(error), tree, known) from error
+    return config
+
+
+def field_paths(cls: type[Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every field of a dataclass and of the dataclasses within it: its dotted path and its type."""
+    hints = get_type_hints(cls)
+    for field in dataclasses.fields(cls):
+        hint = hints[field.name]
+        yield prefix + field.name, hint
+        if dataclasses.is_dataclass(hint):
+            assert isinstance(hint, type)
+            yield from field_paths(hint, f"{prefix}{field.name}.")
+
+
+def _check_names(tree: Mapping[str, Any], known: Mapping[str, Any], prefix: str) -> None:
+    for key, value in tree.items():
+        path = f"{prefix}{key}"
+        if path not in known:
+            raise InputError(path, value, "no such field", choose_from(path, known))
+        if dataclasses.is_dataclass(known[path]):
+            if not isinstance(value, dict):
+                below = next(name for name in known if name.startswith(path + "."))
+                raise InputError(path, value, "holds fields of its own", f"set those, for example {below}")
+            _check_names(value, known, path + ".")
+
+
+def _one_line(message: str, tree: Mapping[str, Any], known: Mapping[str, Any]) -> InputError:
+    """jsonargparse's error, of up to eight lines, as one of ours."""
+    named = re.search(r'Parser key "config\.?([^"]*)"', message)
+    path = named.group(1) if named else ""
+    value: Any = tree
+    for part in path.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    wanted = _describe(known[path]) if path in known else "another value"
+    return InputError(path or "RECIPE", value, "has the wrong type or is no choice", f"give {wanted}")
+
+
+def _describe(hint: Any) -> str:
+    """A type as a user would say it: `an integer`, `one of sgd, adam`."""
+    words = {int: "an integer", float: "a number", str: "text", bool: "true or false", type(None): "null"}
+    if hint in words:
+        return words[hint]
+    if getattr(hint, "__args__", None):
+        if all(isinstance(choice, str) for choice in hint.__args__):
+            return "one of " + ", ".join(hint.__args__)
+        if dict not in (hint, getattr(hint, "__origin__", None)):
+            return " or ".join(_describe(part) for part in hint.__args__)
+    return "a mapping"

@@ -1,0 +1,115 @@
+"""Reading runs back: which there are, and which one a user means."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+
+from experiments.store import Store
+from lightning_modules import InputError
+
+_PAGE = 1000
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """A run as lists and comparisons show it."""
+
+    run_id: str
+    experiment_id: str
+    name: str
+    kind: str
+    status: str
+    outcome: str
+    start_time: int  # milliseconds since 1970
+    metrics: dict[str, float]
+    params: dict[str, str]
+
+    @classmethod
+    def of(cls, run: Run) -> "RunSummary":
+        tags = run.data.tags
+        metrics = {name: value for name, value in run.data.metrics.items() if not name.startswith("system/")}
+        return cls(
+            run_id=run.info.run_id,
+            experiment_id=run.info.experiment_id,
+            name=run.info.run_name,
+            kind=tags.get("workbench.kind", ""),
+            status=run.info.status,
+            outcome=tags.get("workbench.outcome", ""),
+            start_time=run.info.start_time,
+            metrics=metrics,
+            params=dict(run.data.params),
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        return dict(vars(self))
+
+
+def list_runs(
+    store: Store, *, sweep: str | None = None, filter_string: str = "", limit: int | None = None
+) -> list[RunSummary]:
+    """Runs, newest first; of one sweep (its trials and finalists), or passing MLflow's own filter expression."""
+    clauses = [filter_string] if filter_string else []
+    if sweep is not None:
+        clauses.append(f"tags.`mlflow.parentRunId` = '{find_sweep(store, sweep).info.run_id}'")
+    try:
+        return [RunSummary.of(run) for run in _search(store, " and ".join(clauses), limit)]
+    except MlflowException as error:
+        remedy = "write it as MLflow does: metrics.`val/accuracy` > 0.9 and params.`optimizer.kind` = 'sgd'"
+        reason = str(error).splitlines()[0]
+        raise InputError("--filter", filter_string, reason, remedy) from error
+
+
+def find_sweep(store: Store, name: str) -> Run:
+    """The sweep's own run; raises InputError where there is none of that name."""
+    quoted = name.replace("'", "''")
+    found = _search(store, f"tags.`workbench.kind` = 'sweep' and tags.`workbench.sweep` = '{quoted}'", 1)
+    if not found:
+        raise InputError("--sweep", name, "no such sweep in this store", "list what there is with: workbench runs")
+    return found[0]
+
+
+def resolve(store: Store, selector: str) -> list[RunSummary]:
+    """The runs that a RUN argument means: an id, a unique prefix of one, a name, `latest`, or SWEEP:champion|best|all.
+
+    A name means the newest run of that name. Raises InputError where nothing, or more than one id, fits.
+    """
+    sweep, colon, which = selector.rpartition(":")
+    if colon and which in {"champion", "best", "all"}:
+        if which == "all":
+            return list_runs(store, sweep=sweep)
+        listed = find_sweep(store, sweep).data.tags.get(f"workbench.{which}_run_ids")
+        if not listed:
+            raise InputError("RUN", selector, f"this sweep has no {which} yet", "let it end first")
+        return [RunSummary.of(store.client.get_run(run_id)) for run_id in json.loads(listed)]
+    if selector == "latest":
+        newest = _search(store, "", 1)
+        if not newest:
+            raise InputError("RUN", selector, "the store has no run", "make one with: workbench train digits")
+        return [RunSummary.of(newest[0])]
+    quoted = selector.replace("'", "''")
+    named = _search(store, f"attributes.run_name = '{quoted}'", 1)
+    if named:
+        return [RunSummary.of(named[0])]
+    if len(selector) >= 4 and selector.isalnum():
+        with_prefix = _search(store, f"attributes.run_id LIKE '{selector}%'", 2)
+        if len(with_prefix) == 1:
+            return [RunSummary.of(with_prefix[0])]
+        if with_prefix:
+            raise InputError("RUN", selector, "is the start of more than one run id", "give more of it")
+    raise InputError("RUN", selector, "no such run in this store", "list what there is with: workbench runs")
+
+
+def _search(store: Store, filter_string: str, limit: int | None) -> list[Run]:
+    experiments = [experiment.experiment_id for experiment in store.client.search_experiments()]
+    runs: list[Run] = []
+    token = None
+    while True:
+        wanted = _PAGE if limit is None else min(_PAGE, limit - len(runs))
+        page = store.client.search_runs(experiments, filter_string, max_results=wanted, page_token=token)
+        runs += page
+        token = page.token
+        if not token or len(runs) == limit:
+            return runs

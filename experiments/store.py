@@ -1,0 +1,114 @@
+"""Where everything is kept: MLflow's database and artifacts, Optuna's database, made once and safely."""
+
+import os
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy
+from filelock import FileLock
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+from lightning_modules import InputError
+
+DEFAULT_FOLDER = "mlruns"
+
+
+@dataclass(frozen=True)
+class Store:
+    """A folder with `mlflow.db`, `artifacts/`, `optuna.db` and `spool/`; runs go to `tracking_uri`."""
+
+    folder: Path
+    tracking_uri: str
+
+    @classmethod
+    def open(cls, folder: str | Path = DEFAULT_FOLDER) -> "Store":
+        """Opens the store, making what is missing. Where MLFLOW_TRACKING_URI is set, runs go there.
+
+        Any number of processes may open one fresh folder at once. Raises InputError where it cannot be written.
+        """
+        folder = Path(folder).expanduser().absolute()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with FileLock(folder / ".lock"):
+                uri = os.environ.get("MLFLOW_TRACKING_URI")
+                if not uri:
+                    if not (folder / "mlflow.db").exists():
+                        _make_mlflow_database(folder)
+                    uri = f"sqlite:///{folder / 'mlflow.db'}"
+        except (OSError, sqlite3.Error, sqlalchemy.exc.OperationalError) as error:
+            reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+            remedy = "choose a folder that can be written"
+            raise InputError("--store", str(folder), f"cannot be written: {reason}", remedy) from error
+        return cls(folder, uri)
+
+    @cached_property
+    def client(self) -> MlflowClient:
+        """MLflow's own client on this store."""
+        try:
+            client = MlflowClient(self.tracking_uri)
+            client.search_experiments(max_results=1)
+        except MlflowException as error:
+            reason = str(error).splitlines()[0]
+            remedy = "start that server, upgrade that database (mlflow db upgrade), or name another store"
+            raise InputError("--store", self.tracking_uri, f"MLflow cannot open it: {reason}", remedy) from error
+        return client
+
+    @property
+    def is_local(self) -> bool:
+        """Whether runs go to this folder's own database."""
+        return self.tracking_uri == f"sqlite:///{self.folder / 'mlflow.db'}"
+
+    @property
+    def optuna_url(self) -> str:
+        """The SQLAlchemy URL of the database of studies."""
+        return f"sqlite:///{self.folder / 'optuna.db'}"
+
+    def lock(self, name: str) -> FileLock:
+        """A lock between the processes that use this store."""
+        return FileLock(self.folder / f".{name}.lock")
+
+    def experiment_id(self, name: str) -> str:
+        """The id of the MLflow experiment `name`, made when it is missing."""
+        with self.lock("experiments"):
+            experiment = self.client.get_experiment_by_name(name)
+            if experiment is None:
+                location = (self.folder / "artifacts").as_uri() if self.is_local else None
+                return str(self.client.create_experiment(name, artifact_location=location))
+        if experiment.lifecycle_stage == "deleted":
+            remedy = f"choose another name, or: mlflow experiments restore -x {experiment.experiment_id}"
+            raise InputError("experiment", name, "was deleted in this store", remedy)
+        return str(experiment.experiment_id)
+
+
+def _make_mlflow_database(folder: Path) -> None:
+    """Makes the database under another name and moves it into place: a process killed here leaves no half of one."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    new = folder / "mlflow.db.new"
+    for leftover in folder.glob("mlflow.db.new*"):
+        leftover.unlink()
+    SqlAlchemyStore(f"sqlite:///{new}", str(folder / "artifacts")).engine.dispose()
+    enable_wal(new)
+    new.rename(folder / "mlflow.db")
+
+
+def enable_wal(database: Path) -> None:
+    """Switches an SQLite file to write-ahead logging, for good: readers no longer block the writer."""
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+
+
+@sqlalchemy.event.listens_for(sqlalchemy.Engine, "connect")
+def _configure_sqlite(connection: Any, _: Any) -> None:
+    """Every SQLite connection of this process waits for a lock up to a minute, and syncs at checkpoints alone.
+
+    With WAL, `synchronous=NORMAL` keeps the file intact through a crash (sqlite.org/wal.html).
+    """
+    if isinstance(connection, sqlite3.Connection):
+        connection.execute("PRAGMA busy_timeout=60000")
+        connection.execute("PRAGMA synchronous=NORMAL")

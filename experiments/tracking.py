@@ -1,0 +1,229 @@
+"""The only module that writes to MLflow: opening and closing runs, metrics in batches, the Lightning logger.
+
+Status and outcome of a run: finished → FINISHED; pruned, interrupted → KILLED; failed, died → FAILED.
+"""
+
+import getpass
+import sys
+import threading
+import time
+from argparse import Namespace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from mlflow.entities import DatasetInput, Metric, Param, RunTag
+from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+from mlflow.utils.file_utils import local_file_uri_to_path
+from pytorch_lightning.loggers.logger import Logger
+
+from experiments.interrupts import Interrupted, uninterrupted
+from experiments.owner import Owner
+from experiments.store import Store
+
+Kind = Literal["train", "sweep", "trial", "finalist", "reproduction", "comparison"]
+Outcome = Literal["finished", "pruned", "failed", "interrupted", "died"]
+
+STATUS: dict[Outcome, str] = {
+    "finished": "FINISHED",
+    "pruned": "KILLED",
+    "interrupted": "KILLED",
+    "failed": "FAILED",
+    "died": "FAILED",
+}
+_MAX_METRICS, _MAX_PARAMS, _MAX_TAG = 1000, 100, 5000  # MLflow's limits on one batch and one tag
+
+
+class Pruned(Exception):
+    """Raised within a tracked run to end it as pruned: its trial is not worth more epochs."""
+
+
+class TrackedRun:
+    """One MLflow run, open for writing. Metrics go through a thread that writes what has gathered, in batches."""
+
+    def __init__(self, store: Store, run_id: str) -> None:
+        self.store = store
+        info = store.client.get_run(run_id).info
+        self.run_id, self.name, self.experiment_id = run_id, info.run_name, info.experiment_id
+        self.artifact_uri = info.artifact_uri
+        # Files are written straight into a local store; for a remote one they gather here and are sent at the end.
+        in_place = self.artifact_uri.startswith("file:") or "://" not in self.artifact_uri
+        self.folder = Path(local_file_uri_to_path(self.artifact_uri)) if in_place else store.folder / "spool" / run_id
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._in_place = in_place
+        self._writer = _MetricWriter(store, run_id)
+        self._monitor: SystemMetricsMonitor | None = None
+
+    def monitor_system(self) -> None:
+        """Logs CPU, memory, disk, network and GPU use as `system/…` metrics until the run is closed."""
+        self._monitor = SystemMetricsMonitor(self.run_id, tracking_uri=self.store.tracking_uri)
+        self._monitor.start()
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        """Takes the values and returns at once. `step` counts optimizer steps."""
+        self._writer.add(metrics, step)
+
+    def log_params(self, params: Mapping[str, Any]) -> None:
+        """Params as MLflow's text: null, true and false as in YAML."""
+        words = {None: "null", True: "true", False: "false"}
+        texts = [Param(k, words[v] if v is None or isinstance(v, bool) else str(v)) for k, v in params.items()]
+        for start in range(0, len(texts), _MAX_PARAMS):
+            self.store.client.log_batch(self.run_id, params=texts[start : start + _MAX_PARAMS])
+
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        self.store.client.log_batch(self.run_id, tags=[RunTag(key, value[:_MAX_TAG]) for key, value in tags.items()])
+
+    def log_inputs(self, inputs: Sequence[DatasetInput]) -> None:
+        self.store.client.log_inputs(self.run_id, datasets=inputs)
+
+    def close(self, outcome: Outcome, error: str = "") -> None:
+        """Writes what is still buffered, sends files to a remote store, and sets status and outcome."""
+        with uninterrupted():
+            if self._monitor is not None:
+                self._monitor.finish()
+                self._monitor.publish_metrics(self._monitor.aggregate_metrics())  # a run shorter than its interval
+                self._monitor.mlflow_logger.flush()
+            self._writer.finish()
+            if not self._in_place:
+                self.store.client.log_artifacts(self.run_id, str(self.folder))
+            _terminate(self.store, self.run_id, outcome, error)
+
+
+@contextmanager
+def tracked_run(
+    store: Store, *, experiment: str, name: str, kind: Kind, parent: str | None = None, tags: Mapping[str, str] = {}
+) -> Iterator[TrackedRun]:
+    """Opens a new run and closes it with the outcome that the block's end, or its exception, stands for."""
+    parent_tag = {} if parent is None else {"mlflow.parentRunId": parent}
+    all_tags = {
+        "workbench.kind": kind,
+        "workbench.owner": str(Owner.current()),
+        "mlflow.user": _user(),
+        "mlflow.source.type": "LOCAL",
+        "mlflow.source.name": Path(sys.argv[0]).name,
+        **parent_tag,
+        **tags,
+    }
+    experiment_id = store.experiment_id(experiment)
+    run = store.client.create_run(experiment_id, run_name=name, tags=all_tags)
+    with _closing(TrackedRun(store, run.info.run_id)) as tracked:
+        yield tracked
+
+
+@contextmanager
+def reopened_run(store: Store, run_id: str) -> Iterator[TrackedRun]:
+    """Opens a run that ended before, to add to it."""
+    store.client.set_tag(run_id, "workbench.owner", str(Owner.current()))
+    store.client.update_run(run_id, status="RUNNING")
+    with _closing(TrackedRun(store, run_id)) as tracked:
+        yield tracked
+
+
+@contextmanager
+def _closing(run: TrackedRun) -> Iterator[TrackedRun]:
+    try:
+        yield run
+    except Pruned:
+        run.close("pruned")
+        raise
+    except (Interrupted, KeyboardInterrupt):
+        run.close("interrupted")
+        raise
+    except BaseException as error:
+        run.close("failed", f"{type(error).__name__}: {error}")
+        raise
+    run.close("finished")
+
+
+def close_dead_runs(store: Store) -> list[str]:
+    """Closes as died every run that is RUNNING while its process on this host is gone; their ids."""
+    closed = []
+    experiments = [experiment.experiment_id for experiment in store.client.search_experiments()]
+    for run in store.client.search_runs(experiments, "attributes.status = 'RUNNING'", max_results=1000):
+        owner = Owner.parse(run.data.tags.get("workbench.owner", ""))
+        if owner is not None and owner.is_gone():
+            _terminate(store, run.info.run_id, "died", f"its process ({owner}) was gone")
+            closed.append(run.info.run_id)
+    return closed
+
+
+def _terminate(store: Store, run_id: str, outcome: Outcome, error: str) -> None:
+    tags = {"workbench.outcome": outcome} | ({"workbench.error": error[:_MAX_TAG]} if error else {})
+    store.client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+    store.client.set_terminated(run_id, STATUS[outcome])
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # no such user on this system, as in some containers
+        return "unknown"
+
+
+class _MetricWriter:
+    """Gathers metric values and writes them every few seconds, in order, away from the training thread.
+
+    Values that could not be written are kept and tried again; `finish` raises what the last try raised.
+    """
+
+    def __init__(self, store: Store, run_id: str, interval: float = 2.0) -> None:
+        self.store, self.run_id, self.interval = store, run_id, interval
+        self._pending: list[Metric] = []
+        self._lock = threading.Lock()  # held while writing
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="metric-writer", daemon=True)
+        self._thread.start()
+
+    def add(self, metrics: Mapping[str, float], step: int) -> None:
+        now = int(time.time() * 1000)
+        self._pending.extend(Metric(key, float(value), now, step) for key, value in metrics.items())
+
+    def finish(self) -> None:
+        self._ending.set()
+        self._thread.join()
+        self._write()
+
+    def _run(self) -> None:
+        while not self._ending.wait(self.interval):
+            try:
+                self._write()
+            except Exception as error:
+                print(f"metrics not written yet, will try again: {error}", file=sys.stderr)
+
+    def _write(self) -> None:
+        with self._lock:
+            while batch := self._pending[:_MAX_METRICS]:
+                self.store.client.log_batch(self.run_id, metrics=batch)
+                del self._pending[: len(batch)]
+
+
+class RunLogger(Logger):
+    """Lightning's way into a tracked run. It never decides the run's status: that is `tracked_run`'s.
+
+    `step`: the optimizer step of everything logged, where the Trainer cannot know it (a test of loaded weights).
+    """
+
+    def __init__(self, run: TrackedRun, step: int | None = None) -> None:
+        super().__init__()
+        self._run = run
+        self._step = step
+
+    @property
+    def name(self) -> str:
+        return str(self._run.name)
+
+    @property
+    def version(self) -> str:
+        return self._run.run_id
+
+    @property
+    def save_dir(self) -> str:
+        return str(self._run.folder)
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        values = {key: value for key, value in metrics.items() if key != "epoch"}
+        self._run.log_metrics(values, (step or 0) if self._step is None else self._step)
+
+    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
+        """The configuration is logged when the run begins."""

@@ -1,0 +1,71 @@
+"""From indices to a batch: gather, augment, normalize, all on whole batches."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lightning_modules.augmentation import AugmentationConfig
+from lightning_modules.normalization import Normalization
+from lightning_modules.splits import Subset
+
+# Shapes: N images, C channels, H x W pixels.
+
+
+class Epoch:
+    """The number of the epoch to come. Lightning sets it through `loader.sampler`; a plain loop lets it count up."""
+
+    def __init__(self) -> None:
+        self.number = 0
+
+    def set_epoch(self, number: int) -> None:
+        self.number = number
+
+
+class Batches:
+    """Iterates over (images float32 (N, C, H, W), labels int64 (N,)); the last batch may be short.
+
+    With `shuffle_seed` the order, and every draw of `augmentation`, depend on that seed and the epoch's number alone:
+    not on global random state, nor on what ran before. Without, images come in the subset's own order.
+    """
+
+    batch_sampler = None  # Lightning asks for it wherever there is a sampler
+
+    def __init__(
+        self,
+        subset: Subset,
+        normalization: Normalization,
+        batch_size: int,
+        *,
+        shuffle_seed: int | None = None,
+        augmentation: AugmentationConfig | None = None,
+    ) -> None:
+        self.images_NHWC = torch.from_numpy(subset.images)
+        self.labels_N = torch.from_numpy(subset.labels)
+        self.indices_N = torch.from_numpy(subset.indices)
+        self.normalization = normalization
+        self.batch_size = batch_size
+        self.shuffle_seed = shuffle_seed
+        self.augmentation = augmentation
+        self.sampler = Epoch()
+
+    def __len__(self) -> int:
+        return -(-len(self.indices_N) // self.batch_size)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        generator = torch.Generator()
+        indices_N = self.indices_N
+        if self.shuffle_seed is not None:
+            generator.manual_seed(_mix(self.shuffle_seed, self.sampler.number))
+            indices_N = indices_N[torch.randperm(len(indices_N), generator=generator)]
+        for chosen_N in torch.split(indices_N, self.batch_size):
+            images_NHWC = self.images_NHWC[chosen_N]
+            if self.augmentation:
+                images_NHWC = self.augmentation.apply(images_NHWC, generator)
+            yield self.normalization(images_NHWC.permute(0, 3, 1, 2)), self.labels_N[chosen_N]
+        self.sampler.number += 1
+
+
+def _mix(seed: int, epoch: int) -> int:
+    return int(np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0] >> np.uint64(1))

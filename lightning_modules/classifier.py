@@ -1,0 +1,112 @@
+"""The LightningModule: loss, training, validation, test and predict steps, metrics an epoch."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import pytorch_lightning as pl
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lightning_modules.networks import build_network, find_network
+from lightning_modules.optimizers import OptimizerConfig
+
+# Shapes: N images, C channels, H x W pixels, K classes.
+Batch = tuple[Tensor, Tensor]
+Loss = Literal["cross_entropy", "mse"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Which network, and the loss it is trained with."""
+
+    network: str = "BaselineCNN"  # a name from lightning_modules/networks, or a dotted path to an nn.Module
+    network_args: dict[str, Any] = field(default_factory=dict)  # keyword arguments of its constructor
+    loss: Loss = "cross_entropy"
+
+    def __post_init__(self) -> None:
+        find_network(self.network)
+
+    def build(self, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
+        """The network for images of `image_shape` (C, H, W) in `num_classes` classes, freshly initialised."""
+        return build_network(self.network, self.network_args, image_shape, num_classes)
+
+
+class ImageClassifier(pl.LightningModule):
+    """Trains `network`, which maps float images (N, C, H, W) to logits (N, K).
+
+    `loss`: `cross_entropy` takes the integer labels as they are; `mse` is the mean squared error between the softmax
+    probabilities and one-hot targets (Brier score / K). Loss and accuracy of each split are means over its images,
+    logged once an epoch as `{split}/loss` and `{split}/accuracy`; train's are taken while the weights move.
+    """
+
+    def __init__(
+        self, network: nn.Module, *, loss: Loss = "cross_entropy", optimizer: OptimizerConfig | None = None
+    ) -> None:
+        super().__init__()
+        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in its stub
+        self.loss = loss
+        self.optimizer_config = optimizer or OptimizerConfig()
+        self._sums: dict[str, Tensor] = {}  # split → (summed loss, correct, images), on the device
+
+    def forward(self, images_NCHW: Tensor) -> Tensor:
+        logits_NK: Tensor = self.network(images_NCHW)
+        return logits_NK
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        return self._score(batch, "train")
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self._score(batch, "val")
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        self._score(batch, "test")
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Class probabilities (N, K)."""
+        logits_NK: Tensor = self(batch[0])
+        return logits_NK.softmax(dim=1)
+
+    def _score(self, batch: Batch, split: str) -> Tensor:
+        images_NCHW, labels_N = batch
+        logits_NK = self(images_NCHW)
+        if self.loss == "mse":
+            loss = F.mse_loss(logits_NK.softmax(dim=1), F.one_hot(labels_N, logits_NK.shape[1]).to(logits_NK.dtype))
+        else:
+            loss = F.cross_entropy(logits_NK, labels_N)
+        with torch.no_grad():
+            images = len(labels_N)
+            correct = (logits_NK.argmax(dim=1) == labels_N).sum()
+            sums = torch.stack([loss.detach().double() * images, correct.double(), correct.new_tensor(images).double()])
+            self._sums[split] = self._sums[split] + sums if split in self._sums else sums
+        return loss
+
+    def _log_epoch(self, split: str) -> None:
+        if split in self._sums:
+            loss, correct, images = self._sums.pop(split)
+            self.log_dict({f"{split}/loss": loss / images, f"{split}/accuracy": correct / images})
+
+    def on_train_epoch_start(self) -> None:
+        self._sums.pop("train", None)
+
+    def on_validation_epoch_start(self) -> None:
+        self._sums.pop("val", None)
+
+    def on_test_epoch_start(self) -> None:
+        self._sums.pop("test", None)
+
+    def on_train_epoch_end(self) -> None:
+        self._log_epoch("train")
+
+    def on_validation_epoch_end(self) -> None:
+        self._log_epoch("val")
+
+    def on_test_epoch_end(self) -> None:
+        self._log_epoch("test")
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self.optimizer_config.build(self.network)
+        schedule = self.optimizer_config.build_schedule(optimizer, int(self.trainer.estimated_stepping_batches))
+        if schedule is None:
+            return optimizer
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

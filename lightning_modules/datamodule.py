@@ -1,0 +1,137 @@
+"""The LightningDataModule: source → split → fit normalization; then each batch: gather, augment, normalize."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import pytorch_lightning as pl
+from numpy import unique
+
+from lightning_modules.augmentation import AugmentationConfig
+from lightning_modules.batches import Batches
+from lightning_modules.datasets import ImageDataset, Location, find_source
+from lightning_modules.errors import InputError
+from lightning_modules.normalization import Normalization, NormalizationKind, fit_normalization
+from lightning_modules.splits import Subset, make_splits
+
+_EVALUATION_BATCH = 1000  # images a batch where no gradient is kept
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Which images, how they are split, and what happens to them on the way to the network."""
+
+    source: str = "digits"  # a name from `workbench data list`
+    root: str | None = None  # folder of downloads; null: WORKBENCH_DATA, else the user's cache folder
+    path: str | None = None  # source arrays: one .npz, or a .npy of images
+    labels_path: str | None = None  # source arrays: the .npy of labels that goes with a .npy of images
+    batch_size: int | Literal["full"] = 32  # images a step; full: the whole train split, gradient descent
+    val_fraction: float = 0.1  # of the training images, where the source has no val split of its own
+    test_fraction: float = 0.2  # of all images, where the source has no test split of its own
+    split_seed: int = 0  # who validates; apart from `seed`, so that all trials of a sweep score on the same images
+    normalization: NormalizationKind = "per_pixel"  # fitted on train alone
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+
+    def __post_init__(self) -> None:
+        find_source(self.source)
+        for name in ("root", "path", "labels_path"):  # absolute, so that the config means the same from anywhere
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, str(Path(value).expanduser().absolute()))
+        if self.batch_size != "full" and self.batch_size < 1:
+            raise InputError("data.batch_size", self.batch_size, "must be 1 or more, or full", "try 32")
+        for name in ("val_fraction", "test_fraction"):
+            value = getattr(self, name)
+            if not 0 < value < 1:
+                raise InputError(f"data.{name}", value, "must be above 0 and below 1", "try 0.1")
+        if not 0 <= self.split_seed < 2**32:
+            raise InputError("data.split_seed", self.split_seed, "must be 0 or more and below 2^32", "try 0")
+
+
+def load_dataset(config: DataConfig) -> ImageDataset:
+    """Reads the images that `config` names; the same for every split, batch size, normalization and augmentation."""
+    location = Location(root=config.root, path=config.path, labels_path=config.labels_path)
+    return find_source(config.source).load(location)
+
+
+class ImageDataModule(pl.LightningDataModule):
+    """Serves train, val and test of one data set, all normalized by statistics of the train split alone.
+
+    `seed` decides the order and augmentation of training batches; `config.split_seed` who is in which split.
+    `dataset`: what `load_dataset(config)` gave before, so that many runs read it once.
+    Batches are (float32 images (N, C, H, W), int64 labels (N,)). Raises InputError where the data cannot be used.
+    """
+
+    def __init__(self, config: DataConfig, *, seed: int = 0, dataset: ImageDataset | None = None) -> None:
+        super().__init__()
+        self.config = config
+        self.seed = seed
+        self._dataset = dataset
+        self.splits: dict[str, Subset] = {}
+
+    def setup(self, stage: str | None = None) -> None:
+        if self.splits:  # fit, validate and test all call setup
+            return
+        config = self.config
+        splits = make_splits(
+            self.dataset,
+            val_fraction=config.val_fraction,
+            test_fraction=config.test_fraction,
+            split_seed=config.split_seed,
+        )
+        missing = set(range(self.num_classes)) - set(unique(splits["train"].labels[splits["train"].indices]).tolist())
+        if missing:
+            names = ", ".join(self.class_names[k] for k in sorted(missing))
+            raise InputError("data.source", config.source, f"no training image of class {names}", "add some")
+        self.normalization = fit_normalization(config.normalization, splits["train"])
+        self.splits = splits
+
+    @property
+    def dataset(self) -> ImageDataset:
+        """All images, read at the first use."""
+        if self._dataset is None:
+            self._dataset = load_dataset(self.config)
+        return self._dataset
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of one image, as the network sees it."""
+        height, width, channels = self.dataset.train.images.shape[1:]
+        return channels, height, width
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self.dataset.class_names
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+    def train_dataloader(self) -> Batches:
+        size = len(self.splits["train"]) if self.config.batch_size == "full" else self.config.batch_size
+        return Batches(
+            self.splits["train"],
+            self.normalization,
+            size,
+            shuffle_seed=self.seed,
+            augmentation=self.config.augmentation,
+        )
+
+    def val_dataloader(self) -> Batches:
+        return self._evaluation("val")
+
+    def test_dataloader(self) -> Batches:
+        return self._evaluation("test")
+
+    def predict_dataloader(self) -> Batches:
+        return self._evaluation("test")
+
+    def _evaluation(self, split: str) -> Batches:
+        return Batches(self.splits[split], self.normalization, _EVALUATION_BATCH)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The fitted normalization, kept in every checkpoint."""
+        return dict(self.normalization.state_dict())
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.normalization = Normalization(state_dict["scale"], state_dict["offset"])

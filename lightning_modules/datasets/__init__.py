@@ -1,0 +1,23 @@
+"""Sources of images, one a file. To add one: a file here that defines `SOURCES`, a mapping from name to `Source`."""
+
+import importlib
+import pkgutil
+
+from lightning_modules.datasets.base import ImageDataset, LabelledImages, Location, Source
+from lightning_modules.errors import InputError, choose_from
+
+__all__ = ["ImageDataset", "LabelledImages", "Location", "Source", "all_sources", "find_source"]
+
+
+def all_sources() -> dict[str, Source]:
+    """Every source, by the name that `data.source` takes."""
+    modules = (importlib.import_module(f"{__name__}.{info.name}") for info in pkgutil.iter_modules(__path__))
+    return {name: source for module in modules for name, source in getattr(module, "SOURCES", {}).items()}
+
+
+def find_source(name: str) -> Source:
+    """The source of that name; raises InputError where there is none."""
+    sources = all_sources()
+    if name not in sources:
+        raise InputError("data.source", name, "no such data set", choose_from(name, sources))
+    return sources[name]

@@ -1,0 +1,146 @@
+"""Data sets published as gzipped IDX files (LeCun et al. 1998), downloaded once and checked by SHA-256."""
+
+import gzip
+import math
+import os
+import struct
+import sys
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightning_modules.datasets.base import ImageDataset, LabelledImages, Location, Source
+from lightning_modules.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Release:
+    """One published data set: four files by role, their SHA-256, and where they can be had."""
+
+    name: str
+    sha256: Mapping[str, str]  # file name → SHA-256, in the order train images, train labels, test images, test labels
+    mirrors: tuple[str, ...]  # base URLs, tried in turn; WORKBENCH_MIRRORS (separated by spaces) goes before them
+    class_names: tuple[str, ...]
+
+
+# https://github.com/zalandoresearch/fashion-mnist (Xiao, Rasul & Vollgraf 2017), MIT licence.
+FASHION_MNIST = _Release(
+    name="fashion_mnist",
+    sha256={
+        "train-images-idx3-ubyte.gz": "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
+        "train-labels-idx1-ubyte.gz": "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
+        "t10k-images-idx3-ubyte.gz": "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
+        "t10k-labels-idx1-ubyte.gz": "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
+    },
+    mirrors=(
+        "https://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+        "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
+        "https://storage.googleapis.com/tensorflow/tf-keras-datasets/",
+    ),
+    class_names=(
+        "T-shirt/top",
+        "Trouser",
+        "Pullover",
+        "Dress",
+        "Coat",
+        "Sandal",
+        "Shirt",
+        "Sneaker",
+        "Bag",
+        "Ankle boot",
+    ),
+)
+
+
+def _load(release: _Release, location: Location) -> ImageDataset:
+    folder = _fetch(release, location)
+    train_x, train_y, test_x, test_y = (_read_idx(folder / name) for name in release.sha256)
+    return ImageDataset(
+        train=LabelledImages(train_x[..., np.newaxis], train_y.astype(np.int64)),
+        test=LabelledImages(test_x[..., np.newaxis], test_y.astype(np.int64)),
+        class_names=release.class_names,
+    )
+
+
+def _fetch(release: _Release, location: Location) -> Path:
+    """The folder that holds every file, intact. What is there already needs no network."""
+    import pooch
+
+    root = location.root or os.environ.get("WORKBENCH_DATA")
+    if root is not None and not Path(root).is_dir():
+        field = "data.root" if location.root else "WORKBENCH_DATA"
+        raise InputError(field, root, "no such folder", "create it, or name the folder that downloads should live in")
+    folder = Path(root or pooch.os_cache("lightning-workbench")) / release.name
+    for name, sha256 in release.sha256.items():
+        path = folder / name
+        if path.is_file() and pooch.file_hash(str(path)) == sha256:
+            continue
+        if path.is_file():
+            _set_aside(path, path)
+        _download(release, name, folder)
+    return folder
+
+
+def _download(release: _Release, name: str, folder: Path) -> None:
+    """Tries the mirrors in turn; a file appears under its own name only once its SHA-256 is right."""
+    import pooch
+
+    path, arriving = folder / name, folder / f"{name}.{os.getpid()}.part"
+    tried = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for mirror in [*os.environ.get("WORKBENCH_MIRRORS", "").split(), *release.mirrors]:
+            url = mirror.rstrip("/") + "/" + name
+            print(f"downloading {url}", file=sys.stderr)
+            try:
+                pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=30)(url, str(arriving), None)
+            except (OSError, ValueError) as error:  # requests' errors are OSErrors
+                tried.append(f"{mirror} ({type(error).__name__})")
+                continue
+            if pooch.file_hash(str(arriving)) == release.sha256[name]:
+                arriving.replace(path)
+                return
+            _set_aside(arriving, path)
+            tried.append(f"{mirror} (wrong SHA-256)")
+    except OSError as error:
+        message = f"{name} is missing, and {folder} cannot be written: {error.strerror}"
+        raise InputError("data.root", str(folder.parent), message, "choose a folder that can be written") from error
+    finally:
+        arriving.unlink(missing_ok=True)
+    remedy = f"put the file into {folder} by hand, or name a mirror in WORKBENCH_MIRRORS"
+    raise InputError("data.source", release.name, f"{name} cannot be had from {', '.join(tried)}", remedy)
+
+
+def _set_aside(damaged: Path, path: Path) -> None:
+    aside = path.with_name(path.name + ".damaged")
+    damaged.replace(aside)
+    print(f"{path.name} has the wrong SHA-256: set aside as {aside}", file=sys.stderr)
+
+
+def _read_idx(path: Path) -> NDArray[np.uint8]:
+    """An IDX file of unsigned bytes: two zero bytes, type 8, the number of dimensions, big-endian sizes, the values."""
+    try:
+        with gzip.open(path) as file:
+            zero, kind, dimensions = struct.unpack(">HBB", file.read(4))
+            shape = struct.unpack(f">{dimensions}I", file.read(4 * dimensions))
+            if zero or kind != 8:
+                raise ValueError("not an IDX file of unsigned bytes")
+            values = np.frombuffer(bytearray(file.read(math.prod(shape) + 1)), np.uint8)
+            return values.reshape(shape)
+    except (OSError, EOFError, ValueError, struct.error, zlib.error) as error:
+        raise InputError("data.root", str(path), f"cannot be read: {error}", "delete it to fetch it again") from error
+
+
+SOURCES = {
+    FASHION_MNIST.name: Source(
+        summary="60,000 + 10,000 gray pictures of clothes, 28×28, ten classes (Zalando Research)",
+        load=partial(_load, FASHION_MNIST),
+        fetch=partial(_fetch, FASHION_MNIST),
+    )
+}

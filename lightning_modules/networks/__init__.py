@@ -1,0 +1,57 @@
+"""Networks, one a file. A network is an `nn.Module` built from `(image_shape, num_classes, **network_args)`.
+
+It maps float images (N, C, H, W) to logits (N, K). To add one: write its file here and import it below; or keep it
+anywhere importable and name it in the config by its dotted path (`my_package.my_file.MyNetwork`).
+"""
+
+import importlib
+import inspect
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from lightning_modules.errors import InputError, choose_from
+from lightning_modules.networks.baseline_cnn import BaselineCNN
+
+__all__ = ["BaselineCNN", "build_network", "find_network"]
+
+
+def find_network(name: str) -> type[nn.Module]:
+    """The class that a name listed here, or a dotted path, stands for. The working directory is importable."""
+    module_name, _, class_name = name.rpartition(".")
+    if not module_name:
+        found = globals().get(name)
+        built_in = [key for key, value in globals().items() if inspect.isclass(value) and issubclass(value, nn.Module)]
+        if name not in built_in:
+            remedy = f"{choose_from(name, built_in)}, or give a dotted path such as my_file.MyNetwork"
+            raise InputError("model.network", name, "no such network", remedy)
+    else:
+        here = str(Path.cwd())
+        if here not in sys.path:
+            sys.path.append(here)
+        try:
+            found = getattr(importlib.import_module(module_name), class_name)
+        except (ImportError, AttributeError) as error:
+            remedy = "check the dotted path; the working directory and installed packages are searched"
+            raise InputError("model.network", name, f"does not import: {error}", remedy) from error
+    if not (inspect.isclass(found) and issubclass(found, nn.Module)):
+        raise InputError("model.network", name, "is not a torch.nn.Module class", "name the class itself")
+    return found
+
+
+def build_network(name: str, args: Mapping[str, Any], image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
+    """Builds a network for images of `image_shape` (C, H, W), after checking `args` against its signature."""
+    network = find_network(name)
+    try:
+        inspect.signature(network).bind(image_shape, num_classes, **args)
+    except TypeError as error:
+        accepted = f"{name}{inspect.signature(network)}"
+        raise InputError("model.network_args", dict(args), str(error), f"the signature is {accepted}") from error
+    try:
+        return network(image_shape, num_classes, **args)
+    except (TypeError, ValueError) as error:
+        remedy = f"change model.network_args, or the data (images are {image_shape}, {num_classes} classes)"
+        raise InputError("model.network", name, f"cannot be built: {error}", remedy) from error

@@ -1,0 +1,31 @@
+"""The seed's network: 28×28×1 → Conv 32 3×3 ReLU → MaxPool 2×2 → Flatten → Dense 128 ReLU → Dense 10."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+# Shapes: N images, C channels, H x W pixels, F filters, K classes.
+
+
+class BaselineCNN(nn.Module):
+    """Maps float images (N, C, H, W), H and W at least 4, to logits (N, K); the softmax belongs to the loss.
+
+    693,962 parameters on 28×28×1 images of 10 classes. Weights start as PyTorch's layers start them.
+    """
+
+    def __init__(
+        self, image_shape: tuple[int, int, int], num_classes: int, *, filters: int = 32, hidden: int = 128
+    ) -> None:
+        super().__init__()
+        channels, height, width = image_shape
+        if min(height, width) < 4:
+            raise ValueError(f"BaselineCNN needs images of 4×4 pixels or more, got {height}×{width}")
+        self.conv = nn.Conv2d(channels, filters, kernel_size=3)
+        self.hidden = nn.Linear(filters * ((height - 2) // 2) * ((width - 2) // 2), hidden)
+        self.output = nn.Linear(hidden, num_classes)
+
+    def forward(self, images_NCHW: Tensor) -> Tensor:
+        # ReLU and max commute, so ReLU after the pool is the same function on a quarter of the values.
+        pooled_NFHW = F.relu(F.max_pool2d(self.conv(images_NCHW), 2))
+        hidden_N = F.relu(self.hidden(pooled_NFHW.flatten(start_dim=1)))
+        logits_NK: Tensor = self.output(hidden_N)
+        return logits_NK

@@ -1,0 +1,131 @@
+"""Optimizer and schedule settings, and how they become torch objects."""
+
+import math
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+
+import torch
+from torch.nn import Module
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from lightning_modules.errors import InputError
+
+Kind = Literal["sgd", "adam", "adamw", "rmsprop"]
+
+# The settings that each optimizer takes beside lr and weight_decay.
+SETTINGS: dict[str, set[str]] = {
+    "sgd": {"momentum", "nesterov"},
+    "adam": {"beta1", "beta2", "eps"},
+    "adamw": {"beta1", "beta2", "eps"},
+    "rmsprop": {"momentum", "alpha", "eps"},
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleConfig:
+    """How the learning rate moves over a run, step by step, as a share of `optimizer.lr`.
+
+    Every kind first climbs in a straight line over `warmup_fraction` of the run's steps; then `constant` stays,
+    `cosine` falls to 0 (Loshchilov & Hutter 2017, without restarts), `step` is multiplied by `gamma` at every
+    `step_fraction` of the run. `one_cycle` (Smith & Topin 2018, with the proportions of torch's OneCycleLR and without
+    its momentum cycle) climbs and falls along cosines, from lr/25 to lr to lr/250,000.
+    """
+
+    kind: Literal["constant", "cosine", "one_cycle", "step"] = "constant"
+    warmup_fraction: float | None = None  # share of all steps, 0 up to but without 1; null: 0, one_cycle 0.3
+    step_fraction: float = 1 / 3  # kind step: share of all steps between two drops
+    gamma: float = 0.1  # kind step: factor of each drop
+
+    def __post_init__(self) -> None:
+        if self.warmup_fraction is not None and not 0 <= self.warmup_fraction < 1:
+            raise InputError(
+                "optimizer.schedule.warmup_fraction", self.warmup_fraction, "must be 0 or more and below 1", "try 0.1"
+            )
+        if not 0 < self.step_fraction <= 1:
+            raise InputError(
+                "optimizer.schedule.step_fraction", self.step_fraction, "must be above 0 and at most 1", "try 0.33"
+            )
+        if not 0 < self.gamma <= 1:
+            raise InputError("optimizer.schedule.gamma", self.gamma, "must be above 0 and at most 1", "try 0.1")
+
+    def factor(self, step: int, total_steps: int) -> float:
+        """The share of the peak learning rate that step `step` (counted from 0) of `total_steps` trains with."""
+        default_warmup = 0.3 if self.kind == "one_cycle" else 0.0
+        warmup = round((default_warmup if self.warmup_fraction is None else self.warmup_fraction) * total_steps)
+        if step < warmup:
+            return _cosine(1 / 25, 1.0, step / warmup) if self.kind == "one_cycle" else (step + 1) / (warmup + 1)
+        after = (step - warmup) / max(1, total_steps - warmup)
+        match self.kind:
+            case "cosine":
+                return _cosine(1.0, 0.0, after)
+            case "one_cycle":
+                return _cosine(1.0, 1 / 250_000, after)
+            case "step":
+                return self.gamma ** math.floor(step / total_steps / self.step_fraction + 1e-9)
+            case _:
+                return 1.0
+
+
+def _cosine(start: float, end: float, share: float) -> float:
+    return end + (start - end) * (1 + math.cos(math.pi * min(share, 1.0))) / 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """An optimizer of torch.optim. A setting left null has torch's default; one of another kind is refused."""
+
+    kind: Kind = "adam"
+    lr: float = 0.001  # the peak learning rate
+    weight_decay: float = 0.0  # L2 penalty; decoupled for adamw
+    momentum: float | None = None  # sgd, rmsprop
+    nesterov: bool | None = None  # sgd, with momentum
+    beta1: float | None = None  # adam, adamw: decay of the mean gradient
+    beta2: float | None = None  # adam, adamw: decay of the mean squared gradient
+    alpha: float | None = None  # rmsprop: decay of the mean squared gradient
+    eps: float | None = None  # adam, adamw, rmsprop
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+
+    def __post_init__(self) -> None:
+        if not (self.lr > 0 and math.isfinite(self.lr)):
+            raise InputError("optimizer.lr", self.lr, "a learning rate must be above 0", "try 0.001")
+        if not (self.weight_decay >= 0 and math.isfinite(self.weight_decay)):
+            raise InputError("optimizer.weight_decay", self.weight_decay, "must be 0 or more", "try 0.0")
+        for name, value in self._given().items():
+            if name not in SETTINGS[self.kind]:
+                takes = ", ".join(sorted(kind for kind, settings in SETTINGS.items() if name in settings))
+                remedy = f"leave it out, or choose optimizer.kind from {takes}"
+                raise InputError(f"optimizer.{name}", value, f"is no setting of {self.kind}", remedy)
+            if name == "eps" and not value > 0:
+                raise InputError("optimizer.eps", value, "must be above 0", "try 1.0e-8")
+            if name not in {"eps", "nesterov"} and not 0 <= value < 1:
+                raise InputError(f"optimizer.{name}", value, "must be 0 or more and below 1", "try 0.9")
+        if self.nesterov and not self.momentum:
+            remedy = "set optimizer.momentum, for example 0.9"
+            raise InputError("optimizer.nesterov", True, "needs momentum above 0", remedy)
+
+    def _given(self) -> dict[str, Any]:
+        optional = {name for settings in SETTINGS.values() for name in settings}
+        pairs = ((f.name, getattr(self, f.name)) for f in fields(self) if f.name in optional)
+        return {name: value for name, value in pairs if value is not None}
+
+    def build(self, network: Module) -> Optimizer:
+        """The torch optimizer over all of `network`'s parameters."""
+        settings: dict[str, Any] = {"lr": self.lr, "weight_decay": self.weight_decay} | self._given()
+        if self.kind in {"adam", "adamw"}:
+            settings["betas"] = (settings.pop("beta1", 0.9), settings.pop("beta2", 0.999))
+        match self.kind:  # fused: one pass over all parameters a step; RMSprop has none
+            case "sgd":
+                return torch.optim.SGD(network.parameters(), fused=True, **settings)
+            case "adam":
+                return torch.optim.Adam(network.parameters(), fused=True, **settings)
+            case "adamw":
+                return torch.optim.AdamW(network.parameters(), fused=True, **settings)
+            case "rmsprop":
+                return torch.optim.RMSprop(network.parameters(), foreach=True, **settings)
+
+    def build_schedule(self, optimizer: Optimizer, total_steps: int) -> LambdaLR | None:
+        """The schedule, to be stepped once an optimizer step; None where the learning rate never moves."""
+        if self.schedule.kind == "constant" and not self.schedule.warmup_fraction:
+            return None
+        return LambdaLR(optimizer, lambda step: self.schedule.factor(step, total_steps))

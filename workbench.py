@@ -1,0 +1,262 @@
+"""The command line. Declares the commands; what a command needs is imported only once it runs."""
+
+import argparse
+import json
+import sys
+import traceback
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+Document = dict[str, Any]
+RUN_HELP = "a run id, the start of one, a run name, latest, SWEEP:champion, SWEEP:best or SWEEP:all"
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse with errors of one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise _UsageError(message)
+
+
+class _UsageError(Exception):
+    """A command line that argparse refuses; it carries the same fields as an InputError."""
+
+    field, value, remedy = "command line", None, "see workbench --help"
+
+    @property
+    def message(self) -> str:
+        return str(self)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command. Exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    as_json = "--json" in words
+    try:
+        args = _parse(words)
+        with redirect_stdout(sys.stderr):  # whatever a library prints: standard output is the result's alone
+            document = args.handler(args)
+        if as_json:
+            print(json.dumps(document, indent=2))
+        elif document is not None:
+            args.show(document)
+        return 1 if document and document.get("outcome") == "failed" else 0
+    except KeyboardInterrupt:
+        return _interrupted()
+    except BrokenPipeError:  # the reader of our output, such as head, has enough
+        sys.stderr.close()
+        return 0
+    except Exception as error:
+        return _report(error, as_json)
+
+
+def _report(error: Exception, as_json: bool) -> int:
+    """Bad input (an error that carries a remedy) in one line; anything else with its traceback. The exit code."""
+    is_input = hasattr(error, "remedy")
+    message = getattr(error, "message", None) or f"{type(error).__name__}: {error}"
+    if as_json:
+        names = ("field", "value", "remedy")
+        fields = {name: getattr(error, name, None) for name in names} | {"message": message}
+        print(json.dumps({"error": fields}, indent=2, default=str))
+    if not is_input:
+        traceback.print_exception(error)
+    print(f"error: {error}", file=sys.stderr)
+    return 2 if is_input else 1
+
+
+def _interrupted() -> int:
+    print("interrupted", file=sys.stderr)
+    return 130
+
+
+def _parse(words: list[str]) -> argparse.Namespace:
+    parser = _parser()
+    command = next((word for word in words if not word.startswith("-")), "")
+    overrides: list[str] = []
+    if command in {"train", "sweep"}:
+        words, overrides = _split_overrides(words)
+    args = parser.parse_args(words)
+    args.overrides = overrides
+    return args
+
+
+def _split_overrides(words: list[str]) -> tuple[list[str], list[str]]:
+    """The words that argparse knows, and the pairs --FIELD.PATH VALUE that it does not."""
+    own = {"--json", "--store", "--name", "--workers", "--engine", "--help"}
+    known: list[str] = []
+    overrides: list[str] = []
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        if not word.startswith("--") or word.partition("=")[0] in own:
+            known.append(word)
+            if word in own - {"--json", "--help"} and rest:
+                known.append(rest.pop(0))
+        else:
+            overrides.append(word)
+            if "=" not in word and rest:
+                overrides.append(rest.pop(0))
+    return known, overrides
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="workbench", description="Run sweeps, compare runs, reproduce experiments.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
+
+    def add(name: str, handler: Any, show: Any, text: str, epilog: str = "") -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=text, description=text, epilog=epilog, allow_abbrev=False)
+        command.add_argument("--json", action="store_true", help="print one JSON document, everything else on stderr")
+        command.add_argument("--store", default="mlruns", metavar="DIR", help="where runs are kept (default: mlruns)")
+        command.set_defaults(handler=handler, show=show)
+        return command
+
+    fields = "Any field of the recipe can be set: --optimizer.lr 0.01 --data.batch_size 64 --trainer.max_epochs 2"
+    train = add("train", _train, _show_train, "train, validate and test one recipe as a tracked run", fields)
+    train.add_argument("recipe", metavar="RECIPE", help="the name of a recipe, or the path of a YAML file")
+    train.add_argument("--name", metavar="TEXT", help="the run's name (default: the recipe's)")
+
+    runs = add("runs", _runs, _show_runs, "list runs, newest first")
+    runs.add_argument("--sweep", metavar="NAME", help="only the trials and finalists of this sweep")
+    runs.add_argument("--filter", default="", metavar="EXPR", help="MLflow's filter: metrics.`val/accuracy` > 0.9")
+    runs.add_argument("--limit", type=int, metavar="N", help="at most this many")
+
+    compare = add("compare", _compare, _show_compare, "what differs between runs, and how their metrics differ")
+    compare.add_argument("runs", nargs="*", metavar="RUN", help=RUN_HELP)
+    compare.add_argument("--sweep", metavar="NAME", help="all trials and finalists of this sweep")
+
+    ui = add("ui", _ui, None, "open MLflow's dashboard on this store, for this machine alone")
+    ui.add_argument("--port", type=int, default=5000, metavar="N", help="default: 5000")
+
+    data = add("data", _data, _show_data, "data sets: list them, or download one")
+    data.add_argument("action", choices=["list", "fetch"])
+    data.add_argument("source", nargs="?", metavar="NAME", help="which one to fetch")
+    data.add_argument("--root", metavar="DIR", help="where downloads live (default: WORKBENCH_DATA, else a cache)")
+    return parser
+
+
+def _train(args: argparse.Namespace) -> Document:
+    from pathlib import Path
+
+    from experiments import Store, load_config, run
+    from experiments.progress import EpochProgress
+    from experiments.recipe import parse_overrides
+
+    config = load_config(args.recipe, parse_overrides(args.overrides))
+    name = args.name or Path(args.recipe).stem
+    return run(config, name=name, store=Store.open(args.store), callbacks=[EpochProgress()]).as_dict()
+
+
+def _show_train(document: Document) -> None:
+    from rich.console import Console
+
+    table = _table("metric", "value")
+    for name, value in sorted(document["metrics"].items()):
+        table.add_row(name, f"{value:.4f}")
+    Console().print(table)
+    print(f"run        {document['run_id']}  ({document['name']}, {document['outcome']})")
+    print(f"artifacts  {document['artifact_uri']}")
+    print(f"dashboard  {document['dashboard_url']}  (start it with: workbench ui)")
+
+
+def _runs(args: argparse.Namespace) -> Document:
+    from experiments import Store
+    from experiments.runs import list_runs
+
+    found = list_runs(Store.open(args.store), sweep=args.sweep, filter_string=args.filter, limit=args.limit)
+    return {"runs": [run.as_dict() for run in found]}
+
+
+def _show_runs(document: Document) -> None:
+    from datetime import datetime
+
+    from rich.console import Console
+
+    table = _table("run", "name", "kind", "outcome", "started", "val/accuracy", "test/accuracy")
+    for run in document["runs"]:
+        started = datetime.fromtimestamp(run["start_time"] / 1000).strftime("%Y-%m-%d %H:%M:%S")
+        scores = [_number(run["metrics"].get(name)) for name in ("val/accuracy", "test/accuracy")]
+        table.add_row(run["run_id"][:8], run["name"], run["kind"], run["outcome"] or run["status"], started, *scores)
+    Console().print(table)
+
+
+def _compare(args: argparse.Namespace) -> Document:
+    from experiments import Store
+    from experiments.compare import compare
+    from experiments.runs import list_runs, resolve
+
+    store = Store.open(args.store)
+    found = list_runs(store, sweep=args.sweep) if args.sweep else []
+    unique = {run.run_id: run for run in [*found, *(run for word in args.runs for run in resolve(store, word))]}
+    if len(unique) < 2:
+        raise _UsageError(f"compare needs two runs or more, and these words name {len(unique)}")
+    return compare(store, list(unique.values()))
+
+
+def _show_compare(document: Document) -> None:
+    from rich.console import Console
+
+    ids = [run["run_id"] for run in document["runs"]]
+    table = _table("", *(f"{run['run_id'][:8]}\n{run['name']}" for run in document["runs"]))
+    for row in document["differences"]:
+        table.add_row(row["field"], *(str(row["values"][run_id]) for run_id in ids))
+    table.add_section()
+    for row in document["metrics"]:
+        table.add_row(row["name"], *(_number(row["values"][run_id]) for run_id in ids))
+    Console().print(table)
+    if not document["differences"]:
+        print("no param differs")
+    print(f"dashboard  {document['dashboard_url']}  (start it with: workbench ui)")
+
+
+def _ui(args: argparse.Namespace) -> None:
+    from experiments import Store
+    from experiments.dashboard import HOST, serve
+
+    store = Store.open(args.store)
+    print(f"MLflow's dashboard: http://{HOST}:{args.port} (ready in some seconds; Ctrl-C ends it)", file=sys.stderr)
+    serve(store, args.port)
+
+
+def _data(args: argparse.Namespace) -> Document:
+    from lightning_modules.datasets import Location, all_sources, find_source
+    from lightning_modules.errors import InputError
+
+    if args.action == "list":
+        return {"sources": {name: source.summary for name, source in all_sources().items()}}
+    if args.source is None:
+        raise InputError("NAME", None, "fetch needs the name of a data set", "see: workbench data list")
+    fetch = find_source(args.source).fetch
+    if fetch is None:
+        raise InputError("NAME", args.source, "is nothing to download", "see: workbench data list")
+    return {"source": args.source, "folder": str(fetch(Location(root=args.root)))}
+
+
+def _show_data(document: Document) -> None:
+    from rich.console import Console
+
+    if "folder" in document:
+        print(f"{document['source']} is complete in {document['folder']}")
+        return
+    table = _table("data.source", "what it is")
+    for name, summary in document["sources"].items():
+        table.add_row(name, summary)
+    Console().print(table)
+
+
+def _table(*columns: str) -> "Table":
+    from rich import box
+    from rich.table import Table
+
+    return Table(*columns, box=box.SIMPLE_HEAD)
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
