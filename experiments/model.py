@@ -1,7 +1,6 @@
 """The trained network with its normalization as an MLflow model: raw images in, label and probabilities out."""
 
 import tempfile
-import warnings
 from importlib.metadata import version
 from pathlib import Path
 
@@ -14,10 +13,6 @@ from torch import Tensor, nn
 
 from experiments.tracking import TrackedRun
 from lightning_modules import ImageClassifier, ImageDataModule
-
-
-# The signature is given; MLflow would have type hints to infer one from.
-warnings.filterwarnings("ignore", ".*Add type hints to the `predict` method")
 
 
 class _RawImages(nn.Module):

@@ -21,7 +21,7 @@ from experiments.interrupts import interruptible
 from experiments.model import log_model
 from experiments.store import Store
 from experiments.trace import Trace
-from experiments.tracking import Kind, RunLogger, TrackedRun, close_dead_runs, reopened_run, tracked_run
+from experiments.tracking import Kind, RunLogger, TrackedRun, close_dead_runs, create_run, open_run
 from lightning_modules import ImageClassifier, ImageDataModule, InputError
 from lightning_modules.datasets import ImageDataset
 
@@ -73,12 +73,9 @@ def run(
     store = store or Store.open()
     close_dead_runs(store)
     data, classifier = _prepare(config, dataset)
-    with (
-        interruptible(),
-        tracked_run(
-            store, experiment=config.experiment, name=name or config.experiment, kind=kind, parent=parent, tags=tags
-        ) as tracked,
-    ):
+    name = name or config.experiment
+    run_id = create_run(store, experiment=config.experiment, name=name, kind=kind, parent=parent, tags=tags)
+    with interruptible(), open_run(store, run_id) as tracked:
         tracked.monitor_system()
         provenance.record(tracked, config, data)
         trace = Trace(tracked.folder / "trace.jsonl", data)
@@ -95,14 +92,14 @@ def run(
         if config.trainer.weights == "best":
             value = (max if config.trainer.monitor == "val/accuracy" else min)(monitored)
             _load_weights(classifier, Path(kept.best_model_path))
-        tracked.log_metrics({"value": value}, trainer.global_step)
         plots_folder = tracked.folder / "plots"
         plots_folder.mkdir(exist_ok=True)
         plots.plot_curves(trace.history, plots_folder / "curves.png")
         _predict(tracked, trainer, classifier, data, "val")
+        tracked.log_metrics({"value": value}, trainer.global_step)  # a run that has it is trained and validated
         if read_test:
             _test(tracked, trainer, classifier, data)
-    return result_of(store, tracked.run_id, value)
+    return result_of(store, run_id, value)
 
 
 def read_test(store: Store, run_id: str, *, dataset: ImageDataset | None = None) -> None:
@@ -112,7 +109,7 @@ def read_test(store: Store, run_id: str, *, dataset: ImageDataset | None = None)
     data, classifier = _prepare(config, dataset)
     checkpoint = run_folder / "checkpoints" / f"{config.trainer.weights}.ckpt"
     step = _load_weights(classifier, checkpoint)
-    with interruptible(), reopened_run(store, run_id) as tracked:
+    with interruptible(), open_run(store, run_id) as tracked:
         _test(tracked, _trainer(config, logger=RunLogger(tracked, step)), classifier, data)
 
 

@@ -1,4 +1,4 @@
-"""The code of a logged model (MLflow's models-from-code): it is copied beside the weights, so it imports only torch.
+"""The code of a logged model (MLflow's models-from-code), copied beside the weights: it imports nothing of ours.
 
 MLflow runs it when the model is loaded; nothing is unpickled.
 """
@@ -19,7 +19,8 @@ class ServedClassifier(PythonModel):  # type: ignore[misc]  # mlflow is not type
     def load_context(self, context: Any) -> None:
         self.program = torch.export.load(context.artifacts["program"]).module()
 
-    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]  # MLflow would read hints as a schema
+    # MLflow reads the hint of model_input: a bare ndarray means that the logged signature says what goes in.
+    def predict(self, context: Any, model_input: np.ndarray, params: Any = None) -> dict[str, Any]:
         images = np.asarray(model_input)
         images_NHWC = torch.from_numpy(np.ascontiguousarray(images if images.ndim == 4 else images[..., np.newaxis]))
         with torch.no_grad():

@@ -90,38 +90,32 @@ class TrackedRun:
             _terminate(self.store, self.run_id, outcome, error)
 
 
-@contextmanager
-def tracked_run(
+def create_run(
     store: Store, *, experiment: str, name: str, kind: Kind, parent: str | None = None, tags: Mapping[str, str] = {}
-) -> Iterator[TrackedRun]:
-    """Opens a new run and closes it with the outcome that the block's end, or its exception, stands for."""
-    parent_tag = {} if parent is None else {"mlflow.parentRunId": parent}
+) -> str:
+    """Makes a run of this process, RUNNING from now on; its id. To be opened next."""
     all_tags = {
         "workbench.kind": kind,
         "workbench.owner": str(Owner.current()),
         "mlflow.user": _user(),
         "mlflow.source.type": "LOCAL",
         "mlflow.source.name": Path(sys.argv[0]).name,
-        **parent_tag,
+        **({"mlflow.parentRunId": parent} if parent else {}),
         **tags,
     }
-    experiment_id = store.experiment_id(experiment)
-    run = store.client.create_run(experiment_id, run_name=name, tags=all_tags)
-    with _closing(TrackedRun(store, run.info.run_id)) as tracked:
-        yield tracked
+    run = store.client.create_run(store.experiment_id(experiment), run_name=name, tags=all_tags)
+    return str(run.info.run_id)
 
 
 @contextmanager
-def reopened_run(store: Store, run_id: str) -> Iterator[TrackedRun]:
-    """Opens a run that ended before, to add to it."""
+def open_run(store: Store, run_id: str) -> Iterator[TrackedRun]:
+    """Opens a run for writing, a new one or one that ended before; closes it with the outcome of the block.
+
+    The block's end means finished, Pruned and an interrupt what they say, any other exception failed.
+    """
     store.client.set_tag(run_id, "workbench.owner", str(Owner.current()))
     store.client.update_run(run_id, status="RUNNING")
-    with _closing(TrackedRun(store, run_id)) as tracked:
-        yield tracked
-
-
-@contextmanager
-def _closing(run: TrackedRun) -> Iterator[TrackedRun]:
+    run = TrackedRun(store, run_id)
     try:
         yield run
     except Pruned:
