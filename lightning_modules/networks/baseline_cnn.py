@@ -9,7 +9,8 @@ from torch import Tensor, nn
 class BaselineCNN(nn.Module):
     """Maps float images (N, C, H, W), H and W at least 4, to logits (N, K); the softmax belongs to the loss.
 
-    693,962 parameters on 28×28×1 images of 10 classes. Weights start as PyTorch's layers start them.
+    693,962 parameters on 28×28×1 images of 10 classes. They start as the seed's do, which is Keras's default:
+    weights uniform after Glorot & Bengio (2010), biases 0.
     """
 
     def __init__(
@@ -22,6 +23,9 @@ class BaselineCNN(nn.Module):
         self.conv = nn.Conv2d(channels, filters, kernel_size=3)
         self.hidden = nn.Linear(filters * ((height - 2) // 2) * ((width - 2) // 2), hidden)
         self.output = nn.Linear(hidden, num_classes)
+        for layer in (self.conv, self.hidden, self.output):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
 
     def forward(self, images_NCHW: Tensor) -> Tensor:
         # ReLU and max commute, so ReLU after the pool is the same function on a quarter of the values.

@@ -1,0 +1,132 @@
+"""What a sweep found: the leaderboard, the finalists, the champion."""
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import optuna
+
+from experiments import dashboard
+from experiments.statistics import estimate
+from experiments.store import Store
+from experiments.tracking import TrackedRun
+from sweeps.config import Sweep
+from sweeps.finalists import Finalist, best_trials
+from sweeps.space import describe
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepResult:
+    """The state of a sweep; `as_dict` is the command line's JSON document and the artifact `leaderboard.json`."""
+
+    sweep: str
+    sweep_run_id: str
+    study: str
+    target: int
+    metric: str
+    trials: list[dict[str, Any]]  # in order: number, state, outcome, value, params, run_id, seed
+    best: dict[str, Any] | None  # the best single trial: number, value, params, run_id
+    finalists: list[dict[str, Any]]  # best mean first: number, params, mean, ci95, values, run_ids
+    champion: dict[str, Any] | None  # the first finalist on the test set: number, run_ids, test_accuracy
+    dashboard_url: str
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def report(
+    store: Store, study: optuna.Study, sweep: Sweep, tracked: TrackedRun, finalists: list[Finalist]
+) -> SweepResult:
+    """Gathers the result, and leaves it on the sweep's run: tags, description, `leaderboard.json`."""
+    run_ids = _run_ids(store, sweep, tracked.run_id)
+    trials = [
+        {
+            "number": trial.number,
+            "state": trial.state.name,
+            "outcome": trial.user_attrs.get("outcome", "running"),
+            "value": trial.value,
+            "params": trial.params,
+            "run_id": run_ids.get(trial.number),
+            "seed": trial.user_attrs.get("seed"),
+        }
+        for trial in study.get_trials(deepcopy=False)
+    ]
+    best = next(iter(best_trials(study)), None)
+    result = SweepResult(
+        sweep=sweep.name,
+        sweep_run_id=tracked.run_id,
+        study=study.study_name,
+        target=sweep.config.budget.trials,
+        metric=sweep.config.objective.metric,
+        trials=trials,
+        best={name: trials[best.number][name] for name in ("number", "value", "params", "run_id")} if best else None,
+        finalists=[
+            {**asdict(finalist), "mean": finalist.score.mean, "ci95": finalist.score.ci95} for finalist in finalists
+        ],
+        champion=_champion(store, finalists[0]) if finalists else None,
+        dashboard_url=dashboard.run_url(store, tracked.experiment_id, tracked.run_id),
+    )
+    if result.best and result.champion:
+        tracked.set_tags(
+            {
+                "workbench.best_run_ids": json.dumps([result.best["run_id"]]),
+                "workbench.champion_run_ids": json.dumps(result.champion["run_ids"]),
+                "mlflow.note.content": _note(result),
+            }
+        )
+    (tracked.folder / "leaderboard.json").write_text(json.dumps(result.as_dict(), indent=2), encoding="utf-8")
+    return result
+
+
+def _champion(store: Store, finalist: Finalist) -> dict[str, Any]:
+    scores = [store.client.get_run(run_id).data.metrics["test/accuracy"] for run_id in finalist.run_ids]
+    return {"number": finalist.number, "run_ids": finalist.run_ids, "test_accuracy": asdict(estimate(scores))}
+
+
+def _run_ids(store: Store, sweep: Sweep, parent: str) -> dict[int, str]:
+    """Trial number → run id."""
+    experiments = [store.experiment_id(sweep.base.experiment)]
+    clauses = f"tags.`mlflow.parentRunId` = '{parent}' and tags.`workbench.kind` = 'trial'"
+    ids: dict[int, str] = {}
+    token = None
+    while True:
+        page = store.client.search_runs(experiments, clauses, max_results=1000, page_token=token)
+        ids |= {int(run.data.tags["workbench.trial"]): run.info.run_id for run in page}
+        token = page.token
+        if not token:
+            return ids
+
+
+def ranked(document: dict[str, Any]) -> list[dict[str, Any]]:
+    """The trials of the leaderboard: completed ones by value, then the rest in order."""
+    sign = 1 if document["metric"] == "val/loss" else -1
+    complete = [trial for trial in document["trials"] if trial["state"] == "COMPLETE"]
+    others = [trial for trial in document["trials"] if trial["state"] != "COMPLETE"]
+    return sorted(complete, key=lambda trial: (sign * trial["value"], trial["number"])) + others
+
+
+def as_text(score: dict[str, Any]) -> str:
+    """`0.9812`, or `0.9812 [0.9790, 0.9834]` where there is an interval."""
+    interval = score["ci95"]
+    return f"{score['mean']:.4f}" + (f" [{interval[0]:.4f}, {interval[1]:.4f}]" if interval else "")
+
+
+def _note(result: SweepResult) -> str:
+    """The sweep's description in MLflow's UI, in Markdown."""
+    assert result.champion is not None
+    rows = [
+        f"| {trial['number']} | {describe(trial['params'])} | "
+        f"{trial['outcome'] if trial['value'] is None else format(trial['value'], '.4f')} |"
+        for trial in ranked(result.as_dict())[:10]
+    ]
+    champion = result.finalists[0]
+    return "\n".join(
+        [
+            f"**Champion**: {describe(champion['params'])}, {result.metric} {as_text(champion)} over "
+            f"{len(champion['values'])} fresh seed(s), test accuracy {as_text(result.champion['test_accuracy'])}",
+            "",
+            f"| trial | params | {result.metric} |",
+            "|---|---|---|",
+            *rows,
+        ]
+    )

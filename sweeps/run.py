@@ -1,0 +1,66 @@
+"""A sweep, from its start or from where it was left, to its report."""
+
+import optuna
+import yaml
+
+from experiments.interrupts import interruptible
+from experiments.store import Store
+from experiments.tracking import TrackedRun, create_run, open_run
+from lightning_modules.datamodule import load_dataset
+from lightning_modules.datasets import ImageDataset
+from sweeps.config import Sweep
+from sweeps.finalists import Finalist, best_trials, run_finalists
+from sweeps.progress import SweepProgress
+from sweeps.reconcile import reconcile
+from sweeps.report import SweepResult, report
+from sweeps.study import claim, counted, open_study, slot_lock
+from sweeps.trial import run_trial
+
+
+def run(sweep: Sweep, *, store: Store | None = None, progress: SweepProgress | None = None) -> SweepResult:
+    """Runs trials until `budget.trials` of them count in total, then the finalists, and names the champion.
+
+    The same sweep again continues where it was left. InputError is raised before anything is written.
+    """
+    store = store or Store.open()
+    dataset = load_dataset(sweep.base.data)
+    study = open_study(store, sweep, dataset.sha256)
+    with interruptible(), open_run(store, _sweep_run_id(store, study, sweep)) as tracked:
+        tree = sweep.config_tree()
+        (tracked.folder / "config.yaml").write_text(yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")
+        finalists = _search(store, study, sweep, tracked, dataset, progress)
+        return report(store, study, sweep, tracked, finalists)
+
+
+def _search(
+    store: Store,
+    study: optuna.Study,
+    sweep: Sweep,
+    tracked: TrackedRun,
+    dataset: ImageDataset,
+    progress: SweepProgress | None,
+) -> list[Finalist]:
+    reconcile(store, study, sweep, tracked.run_id)
+    while taken := claim(store, study, sweep):
+        if progress is not None:
+            progress.started(study, taken)
+        run_trial(store, study, sweep, taken, parent=tracked.run_id, dataset=dataset)
+        if progress is not None:
+            progress.ended(study, taken)
+        best = best_trials(study)
+        if best and best[0].value is not None:
+            tracked.log_metrics({"best_value": best[0].value}, step=len(counted(study)))
+    if progress is not None:
+        progress.searched(study)
+    return run_finalists(store, study, sweep, parent=tracked.run_id, dataset=dataset)
+
+
+def _sweep_run_id(store: Store, study: optuna.Study, sweep: Sweep) -> str:
+    """The sweep's own MLflow run, made at its first start."""
+    with slot_lock(store, sweep):
+        run_id = study.user_attrs.get("sweep_run_id")
+        if run_id is None:
+            tags = {"workbench.sweep": sweep.name}
+            run_id = create_run(store, experiment=sweep.base.experiment, name=sweep.name, kind="sweep", tags=tags)
+            study.set_user_attr("sweep_run_id", run_id)
+    return str(run_id)

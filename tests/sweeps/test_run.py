@@ -1,0 +1,232 @@
+"""Whole sweeps from the command line, read back with the stock clients."""
+
+import json
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+Workbench = Callable[..., "subprocess.CompletedProcess[str]"]
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+class Stores:
+    """What a sweep left, by the stock clients of MLflow and Optuna."""
+
+    def __init__(self, folder: Path, sweep: str) -> None:
+        self.folder = folder
+        self.client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
+        self.runs: list[Run] = list(self.client.search_runs(["1"], max_results=1000))
+        self.study = optuna.load_study(study_name=sweep, storage=f"sqlite:///{folder}/optuna.db")
+
+    def of_kind(self, kind: str) -> list[Run]:
+        return [run for run in self.runs if run.data.tags["workbench.kind"] == kind]
+
+    def trial_run(self, number: int) -> Run:
+        (found,) = [run for run in self.of_kind("trial") if run.data.tags["workbench.trial"] == str(number)]
+        return found
+
+    def artifact(self, run: Run, name: str) -> Path:
+        return Path(run.info.artifact_uri.removeprefix("file://")) / name
+
+    def assert_agreement(self, target: int) -> None:
+        """Exactly `target` trials count, both stores tell the same of each, and nothing runs."""
+        outcomes = {"finished": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL", "died": "FAIL", "interrupted": "FAIL"}
+        statuses = {"finished": "FINISHED", "pruned": "KILLED", "interrupted": "KILLED"}
+        counting = [t for t in self.study.trials if t.user_attrs["outcome"] in {"finished", "pruned", "failed"}]
+        assert len(counting) == target
+        assert sorted(trial.user_attrs["slot"] for trial in counting) == list(range(target))
+        for trial in self.study.trials:
+            assert outcomes[trial.user_attrs["outcome"]] == trial.state.name
+        for trial in counting:
+            run = self.trial_run(trial.number)
+            assert run.data.tags["workbench.outcome"] == trial.user_attrs["outcome"]
+            assert run.info.status == statuses.get(trial.user_attrs["outcome"], "FAILED")
+            assert run.data.tags["mlflow.parentRunId"] == self.study.user_attrs["sweep_run_id"]
+            if trial.value is not None:
+                assert run.data.metrics["value"] == trial.value
+        assert not [run for run in self.runs if run.info.status == "RUNNING"]
+        for database in ("mlflow.db", "optuna.db"):
+            with sqlite3.connect(self.folder / database) as connection:
+                assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory, workbench: Workbench) -> tuple[Stores, dict[str, Any]]:
+    """A digits sweep of 20 trials, pruning on, two finalists over two seeds: its stores, and what it printed."""
+    folder = tmp_path_factory.mktemp("swept") / "store"
+    words = ["--budget.trials", "20", "--trainer.max_epochs", "6", "--finalists.top", "2", "--finalists.seeds", "2"]
+    printed = workbench("sweep", "digits", *words, "--store", folder, "--json")
+    assert printed.returncode == 0, printed.stderr
+    return Stores(folder, "digits"), json.loads(printed.stdout)
+
+
+def test_both_stores_agree_on_every_trial(swept: tuple[Stores, dict[str, Any]]) -> None:
+    swept[0].assert_agreement(target=20)
+
+
+def test_some_trial_is_pruned_in_optuna_and_killed_in_mlflow(swept: tuple[Stores, dict[str, Any]]) -> None:
+    stores, _ = swept
+    pruned = [trial for trial in stores.study.trials if trial.state.name == "PRUNED"]
+    assert pruned
+    for trial in pruned:
+        run = stores.trial_run(trial.number)
+        assert (run.info.status, run.data.tags["workbench.outcome"]) == ("KILLED", "pruned")
+        epochs = len(stores.client.get_metric_history(run.info.run_id, "val/accuracy"))
+        assert epochs == len(trial.intermediate_values) < 6
+
+
+def test_a_trial_never_touches_the_test_split(swept: tuple[Stores, dict[str, Any]]) -> None:
+    stores, _ = swept
+    for run in stores.of_kind("trial"):
+        assert not [name for name in run.data.metrics if name.startswith("test/")]
+        assert not stores.artifact(run, "model").exists()
+        if run.data.tags["workbench.outcome"] == "finished":
+            with np.load(stores.artifact(run, "predictions.npz")) as predictions:
+                assert {name.partition("_")[0] for name in predictions.files} == {"val"}
+
+
+def test_a_trials_value_is_the_accuracy_of_its_val_predictions(swept: tuple[Stores, dict[str, Any]]) -> None:
+    stores, _ = swept
+    best = stores.study.best_trial
+    with np.load(stores.artifact(stores.trial_run(best.number), "predictions.npz")) as predictions:
+        assert best.value == (predictions["val_label"] == predictions["val_target"]).mean()
+
+
+def test_finalists_share_fresh_seeds_and_only_the_champion_reads_test(swept: tuple[Stores, dict[str, Any]]) -> None:
+    stores, printed = swept
+    finalists = stores.of_kind("finalist")
+    assert len(finalists) == 4
+    seeds = {run.data.params["seed"] for run in finalists}
+    assert len(seeds) == 2
+    assert seeds.isdisjoint(run.data.params["seed"] for run in stores.of_kind("trial"))
+    tested = {run.info.run_id for run in finalists if "test/accuracy" in run.data.metrics}
+    assert tested == set(printed["champion"]["run_ids"])
+    for run_id in tested:
+        assert len(stores.client.get_metric_history(run_id, "test/accuracy")) == 1
+        assert stores.artifact(stores.client.get_run(run_id), "model/MLmodel").exists()
+
+
+def test_the_champion_is_the_finalist_of_best_mean(swept: tuple[Stores, dict[str, Any]]) -> None:
+    stores, printed = swept
+    first, second = printed["finalists"]
+    assert printed["champion"]["number"] == first["number"]
+    assert first["mean"] == np.mean(first["values"]) >= second["mean"]
+    tests = [stores.client.get_run(run_id).data.metrics["test/accuracy"] for run_id in first["run_ids"]]
+    assert printed["champion"]["test_accuracy"]["mean"] == np.mean(tests)
+    # Student's t with one degree of freedom: 12.706 standard errors, which for two values is half their distance.
+    low, high = first["ci95"]
+    assert high - first["mean"] == pytest.approx(12.706 * abs(first["values"][0] - first["values"][1]) / 2, rel=1e-4)
+    assert first["mean"] - low == pytest.approx(high - first["mean"])
+
+
+def test_the_printed_document_has_the_keys_of_the_contract(swept: tuple[Stores, dict[str, Any]]) -> None:
+    stores, printed = swept
+    assert (printed["sweep"], printed["study"], printed["target"]) == ("digits", "digits", 20)
+    assert printed["sweep_run_id"] == stores.of_kind("sweep")[0].info.run_id
+    assert [trial["number"] for trial in printed["trials"]] == list(range(20))
+    for trial in printed["trials"]:
+        assert trial["run_id"] == stores.trial_run(trial["number"]).info.run_id
+        assert trial["params"] == stores.study.trials[trial["number"]].params
+        assert str(trial["seed"]) == stores.client.get_run(trial["run_id"]).data.params["seed"]
+    assert printed["best"]["value"] == stores.study.best_value
+    assert printed["dashboard_url"].endswith(f"/experiments/1/runs/{printed['sweep_run_id']}")
+
+
+def test_runs_are_found_by_the_name_of_the_sweep(swept: tuple[Stores, dict[str, Any]], workbench: Workbench) -> None:
+    stores, printed = swept
+    listed = json.loads(workbench("runs", "--sweep", "digits", "--store", stores.folder, "--json").stdout)["runs"]
+    assert [run["kind"] for run in listed].count("trial") == 20
+    compared = workbench("compare", "digits:champion", "digits:best", "--store", stores.folder, "--json")
+    ids = [run["run_id"] for run in json.loads(compared.stdout)["runs"]]
+    assert ids == [*printed["champion"]["run_ids"], printed["best"]["run_id"]]
+
+
+def test_the_same_command_again_runs_nothing_and_tells_the_same(
+    swept: tuple[Stores, dict[str, Any]], workbench: Workbench
+) -> None:
+    stores, printed = swept
+    words = ["--budget.trials", "20", "--trainer.max_epochs", "6", "--finalists.top", "2", "--finalists.seeds", "2"]
+    again = workbench("sweep", "digits", *words, "--store", stores.folder, "--json")
+    assert json.loads(again.stdout) == printed
+    assert len(Stores(stores.folder, "digits").runs) == len(stores.runs)
+
+
+SMALL = ("sweep", "digits", "--budget.trials", "6", "--trainer.max_epochs", "4", "--pruner.kind", "none")
+
+
+def test_a_sweep_cut_in_two_equals_the_whole_one(tmp_path: Path, workbench: Workbench) -> None:
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    assert workbench(*SMALL, "--store", whole).returncode == 0
+    assert workbench(*SMALL[:3], "3", *SMALL[4:], "--store", cut).returncode == 0
+    assert workbench(*SMALL, "--store", cut).returncode == 0
+    trials = [[(t.params, t.value) for t in Stores(folder, "digits").study.trials] for folder in (whole, cut)]
+    assert trials[0] == trials[1]
+
+
+def test_a_sweep_killed_again_and_again_ends_with_exactly_its_trials(
+    tmp_path: Path, workbench: Workbench, start_workbench: Start
+) -> None:
+    moments = random.Random(0)
+    for _ in range(4):
+        sweep = start_workbench(*SMALL, "--store", tmp_path)
+        assert sweep.stderr is not None
+        for _ in range(moments.randint(1, 2)):  # so many trials later, and then somewhere in the next one
+            sweep.stderr.readline()
+        with pytest.raises(subprocess.TimeoutExpired):
+            sweep.wait(timeout=moments.uniform(0, 0.4))
+        os.kill(sweep.pid, signal.SIGKILL)
+        sweep.wait()
+    assert workbench(*SMALL, "--store", tmp_path).returncode == 0
+    Stores(tmp_path, "digits").assert_agreement(target=6)
+
+
+def test_ctrl_c_ends_a_sweep_as_interrupted_and_the_same_command_goes_on(
+    tmp_path: Path, workbench: Workbench, start_workbench: Start
+) -> None:
+    sweep = start_workbench(*SMALL[:5], "2000", *SMALL[6:], "--name", "long", "--store", tmp_path)
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+
+    def trials() -> list[Run]:
+        if not (tmp_path / "mlflow.db").exists() or not client.search_experiments(filter_string="name = 'digits'"):
+            return []
+        return list(client.search_runs(["1"], "tags.`workbench.kind` = 'trial' and metrics.`val/accuracy` > 0"))
+
+    while not trials():
+        assert sweep.poll() is None
+    os.kill(sweep.pid, signal.SIGINT)
+    assert sweep.wait() == 130
+    for run in client.search_runs(["1"]):
+        assert (run.info.status, run.data.tags["workbench.outcome"]) == ("KILLED", "interrupted")
+    trial = optuna.load_study(study_name="long", storage=f"sqlite:///{tmp_path}/optuna.db").trials[0]
+    assert (trial.state.name, trial.user_attrs["outcome"]) == ("FAIL", "interrupted")
+
+
+def test_trials_that_break_are_results_and_the_sweep_goes_on(tmp_path: Path, workbench: Workbench) -> None:
+    recipe = tmp_path / "diverging.yaml"
+    space = "{optimizer.kind: [sgd], optimizer.lr: {choices: [0.01, 1.0e+30]}}"
+    recipe.write_text(f"recipe: digits\nspace: {space}\nbudget: {{trials: 6}}\nsampler: {{kind: random}}\n")
+    assert workbench("sweep", recipe, "--trainer.max_epochs", "1", "--store", tmp_path / "store").returncode == 0
+    stores = Stores(tmp_path / "store", "diverging")
+    stores.assert_agreement(target=6)
+    failed = [trial for trial in stores.study.trials if trial.user_attrs["outcome"] == "failed"]
+    assert failed
+    for trial in failed:
+        assert trial.params["optimizer.lr"] == 1e30
+        assert "nan" in trial.user_attrs["error"]
+        assert "nan" in stores.trial_run(trial.number).data.tags["workbench.error"]
+
+
+def test_optuna_dashboards_storage_url_opens_the_study_as_is(swept: tuple[Stores, dict[str, Any]]) -> None:
+    (summary,) = optuna.get_all_study_summaries(f"sqlite:///{swept[0].folder}/optuna.db")
+    assert (summary.study_name, summary.n_trials) == ("digits", 20)

@@ -1,0 +1,134 @@
+"""Slots, without training: what counts, what is tried again, and that many processes end with the exact total."""
+
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from optuna.trial import TrialState
+
+from experiments import Store
+from experiments.tracking import Outcome
+from lightning_modules import InputError
+from sweeps import Sweep, load_sweep
+from sweeps.study import Claim, claim, counted, open_study, settle
+
+SweepOf = Callable[..., Sweep]
+
+WORKER = """
+import sys
+from experiments import Store
+from sweeps import load_sweep
+from sweeps.study import claim, open_study, settle
+store, sweep = Store.open(sys.argv[1]), load_sweep("digits", {"budget.trials": 15})
+study = open_study(store, sweep, "data")
+while taken := claim(store, study, sweep):
+    settle(study, taken.trial, "finished", value=0.5)
+"""
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return Store.open(tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture
+def sweep_of(request: pytest.FixtureRequest) -> SweepOf:
+    """Makes the digits sweep with another total, named after the test."""
+    return lambda trials, **overrides: load_sweep(
+        "digits", {"budget.trials": trials} | overrides, name=request.node.name
+    )
+
+
+def end_all(store: Store, sweep: Sweep, outcomes: list[Outcome]) -> list[Claim]:
+    """Claims and ends one trial after another with the given outcomes, then with `finished`."""
+    study = open_study(store, sweep, "data")
+    claims = []
+    while taken := claim(store, study, sweep):
+        outcome = outcomes.pop(0) if outcomes else "finished"
+        settle(study, taken.trial, outcome, value=0.5 if outcome == "finished" else None)
+        claims.append(taken)
+    return claims
+
+
+def test_finished_pruned_and_failed_trials_fill_their_slots(store: Store, sweep_of: SweepOf) -> None:
+    claims = end_all(store, sweep_of(4), ["pruned", "failed"])
+    assert [taken.slot for taken in claims] == [0, 1, 2, 3]
+    study = open_study(store, sweep_of(4), "data")
+    assert Counter(trial.state for trial in counted(study)) == {
+        TrialState.PRUNED: 1,
+        TrialState.FAIL: 1,
+        TrialState.COMPLETE: 2,
+    }
+
+
+@pytest.mark.parametrize("outcome", ["died", "interrupted"])
+def test_a_trial_that_did_not_end_by_itself_is_tried_again_with_its_parameters_and_seed(
+    store: Store, sweep_of: SweepOf, outcome: Outcome
+) -> None:
+    first, second, *_ = end_all(store, sweep_of(2), [outcome])
+    assert (second.slot, second.params, second.seed) == (first.slot, first.params, first.seed)
+    assert len(counted(open_study(store, sweep_of(2), "data"))) == 2
+
+
+def test_after_its_retries_a_slot_gets_new_parameters_and_keeps_its_seed(store: Store, sweep_of: SweepOf) -> None:
+    claims = end_all(store, sweep_of(1, retries=2), ["died", "died", "died"])
+    assert [taken.params == claims[0].params for taken in claims] == [True, True, True, False]
+    assert {taken.seed for taken in claims} == {claims[0].seed}
+
+
+def test_an_interrupted_trial_costs_no_retry(store: Store, sweep_of: SweepOf) -> None:
+    claims = end_all(store, sweep_of(1, retries=0), ["interrupted", "interrupted"])
+    assert all(taken.params == claims[0].params for taken in claims)
+
+
+def test_a_running_trial_keeps_its_slot(store: Store, sweep_of: SweepOf) -> None:
+    sweep = sweep_of(2)
+    study = open_study(store, sweep, "data")
+    taken = [claim(store, study, sweep) for _ in range(3)]
+    assert [one and one.slot for one in taken] == [0, 1, None]
+
+
+def test_a_sweep_cut_in_two_draws_what_the_whole_one_draws(store: Store, sweep_of: SweepOf) -> None:
+    whole, first_part, all_of_it = sweep_of(14), sweep_of(5), sweep_of(14)
+    in_one = end_all(store, replace(whole, name="whole"), [])
+    in_two = end_all(store, first_part, []) + end_all(store, all_of_it, [])
+    assert [taken.params for taken in in_two] == [taken.params for taken in in_one]
+    assert len({str(taken.params) for taken in in_one}) == 14
+
+
+def test_workers_that_start_together_in_a_fresh_store_end_with_the_exact_total(tmp_path: Path) -> None:
+    workers = [subprocess.Popen([sys.executable, "-c", WORKER, str(tmp_path / "store")]) for _ in range(3)]
+    assert [worker.wait() for worker in workers] == [0, 0, 0]
+    study = open_study(Store.open(tmp_path / "store"), load_sweep("digits", {"budget.trials": 15}), "data")
+    assert len(study.trials) == 15
+    assert sorted(trial.user_attrs["slot"] for trial in study.trials) == list(range(15))
+
+
+@pytest.mark.parametrize(
+    ("changed", "field"),
+    [({"trainer.max_epochs": 3}, "trainer.max_epochs"), ({"objective.metric": "val/loss"}, "metric")],
+)
+def test_a_started_sweep_refuses_other_settings_and_names_the_difference(
+    store: Store, sweep_of: SweepOf, changed: dict[str, object], field: str
+) -> None:
+    open_study(store, sweep_of(2), "data")
+    if "objective.metric" in changed:
+        changed = changed | {"objective.direction": "minimize"}
+    with pytest.raises(InputError, match="--name") as caught:
+        open_study(store, sweep_of(2, **changed), "data")
+    assert caught.value.field == field
+
+
+def test_a_started_sweep_refuses_other_data(store: Store, sweep_of: SweepOf) -> None:
+    open_study(store, sweep_of(2), "data")
+    with pytest.raises(InputError, match=r"^data:"):
+        open_study(store, sweep_of(2), "other data")
+
+
+def test_a_started_sweep_takes_another_budget(store: Store, sweep_of: SweepOf) -> None:
+    open_study(store, sweep_of(2), "data")
+    open_study(store, sweep_of(3, **{"pruner.kind": "none"}), "data")
