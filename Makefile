@@ -5,7 +5,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint bench ui
+.PHONY: help install demo test lint bench ui screenshots
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -34,6 +34,9 @@ bench: $(READY)  ## how the workbench compares, as ratios of interleaved runs
 
 ui: $(READY)  ## MLflow's dashboard on the store, on 127.0.0.1
 	@$(BIN)/workbench ui --store $(STORE)
+
+screenshots: $(READY)  ## docs/dashboard.png from the store that make demo left (needs Debian's chromium-driver)
+	@$(BIN)/python docs/screenshots.py --store $(STORE)
 
 $(READY): pyproject.toml constraints.txt
 	@echo '== installing into .venv (some minutes the first time; torch and mlflow are large)'

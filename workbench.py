@@ -86,7 +86,7 @@ def _parse(words: list[str]) -> argparse.Namespace:
 
 def _split_overrides(words: list[str]) -> tuple[list[str], list[str]]:
     """The words that argparse knows, and the pairs --FIELD.PATH VALUE that it does not."""
-    own = {"--json", "--store", "--name", "--workers", "--engine", "--help"}
+    own = {"--json", "--store", "--name", "--help"}
     known: list[str] = []
     overrides: list[str] = []
     rest = list(words)
@@ -118,6 +118,10 @@ def _parser() -> argparse.ArgumentParser:
     train = add("train", _train, _show_train, "train, validate and test one recipe as a tracked run", fields)
     train.add_argument("recipe", metavar="RECIPE", help="the name of a recipe, or the path of a YAML file")
     train.add_argument("--name", metavar="TEXT", help="the run's name (default: the recipe's)")
+
+    sweep = add("sweep", _sweep, _show_sweep, "search a recipe's space, up to its total target; again: go on", fields)
+    sweep.add_argument("recipe", metavar="RECIPE", help="the name of a sweep recipe, or the path of a YAML file")
+    sweep.add_argument("--name", metavar="TEXT", help="the sweep's name (default: the recipe's)")
 
     runs = add("runs", _runs, _show_runs, "list runs, newest first")
     runs.add_argument("--sweep", metavar="NAME", help="only the trials and finalists of this sweep")
@@ -159,6 +163,41 @@ def _show_train(document: Document) -> None:
     Console().print(table)
     print(f"run        {document['run_id']}  ({document['name']}, {document['outcome']})")
     print(f"artifacts  {document['artifact_uri']}")
+    print(f"dashboard  {document['dashboard_url']}  (start it with: workbench ui)")
+
+
+def _sweep(args: argparse.Namespace) -> Document:
+    from experiments import Store
+    from experiments.recipe import parse_overrides
+    from sweeps import load_sweep, run
+    from sweeps.progress import SweepProgress
+
+    sweep = load_sweep(args.recipe, parse_overrides(args.overrides), name=args.name)
+    with SweepProgress(sweep) as progress:
+        return run(sweep, store=Store.open(args.store), progress=progress).as_dict()
+
+
+def _show_sweep(document: Document) -> None:
+    from rich.console import Console
+
+    from sweeps.report import as_text, ranked
+    from sweeps.space import describe
+
+    table = _table("rank", "trial", document["metric"], "outcome", "params", "run")
+    for rank, trial in enumerate(ranked(document), start=1):
+        place = str(rank) if trial["value"] is not None and trial["outcome"] == "finished" else ""
+        value = _number(trial["value"])
+        words = (place, str(trial["number"]), value, trial["outcome"], describe(trial["params"]))
+        table.add_row(*words, (trial["run_id"] or "")[:8])
+    Console().print(table)
+    for finalist in document["finalists"]:
+        seeds = len(finalist["values"])
+        print(f"finalist   trial {finalist['number']}: {document['metric']} {as_text(finalist)} over {seeds} seed(s)")
+    champion = document["champion"]
+    if champion:
+        print(f"champion   trial {champion['number']}: test accuracy {as_text(champion['test_accuracy'])}")
+    else:
+        print("no trial completed: there is no champion")
     print(f"dashboard  {document['dashboard_url']}  (start it with: workbench ui)")
 
 
