@@ -42,9 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             document = args.handler(args)
         if as_json:
             print(json.dumps(document, indent=2))
-        elif document is not None:
+        elif args.show:
             args.show(document)
-        return 1 if document and document.get("outcome") == "failed" else 0
+        return int(args.exit_code)
     except KeyboardInterrupt:
         return _interrupted()
     except BrokenPipeError:  # the reader of our output, such as head, has enough
@@ -111,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text, description=text, epilog=epilog, allow_abbrev=False)
         command.add_argument("--json", action="store_true", help="print one JSON document, everything else on stderr")
         command.add_argument("--store", default="mlruns", metavar="DIR", help="where runs are kept (default: mlruns)")
-        command.set_defaults(handler=handler, show=show)
+        command.set_defaults(handler=handler, show=show, exit_code=0)
         return command
 
     fields = "Any field of the recipe can be set: --optimizer.lr 0.01 --data.batch_size 64 --trainer.max_epochs 2"
@@ -174,7 +174,9 @@ def _sweep(args: argparse.Namespace) -> Document:
 
     sweep = load_sweep(args.recipe, parse_overrides(args.overrides), name=args.name)
     with SweepProgress(sweep) as progress:
-        return run(sweep, store=Store.open(args.store), progress=progress).as_dict()
+        result = run(sweep, store=Store.open(args.store), progress=progress)
+    args.exit_code = 0 if result.champion else 1
+    return result.as_dict()
 
 
 def _show_sweep(document: Document) -> None:

@@ -23,9 +23,11 @@ class BaselineCNN(nn.Module):
         self.conv = nn.Conv2d(channels, filters, kernel_size=3)
         self.hidden = nn.Linear(filters * ((height - 2) // 2) * ((width - 2) // 2), hidden)
         self.output = nn.Linear(hidden, num_classes)
-        for layer in (self.conv, self.hidden, self.output):
-            nn.init.xavier_uniform_(layer.weight)
-            nn.init.zeros_(layer.bias)
+        for parameter in self.parameters():
+            if parameter.dim() > 1:
+                nn.init.xavier_uniform_(parameter)
+            else:
+                nn.init.zeros_(parameter)
 
     def forward(self, images_NCHW: Tensor) -> Tensor:
         # ReLU and max commute, so ReLU after the pool is the same function on a quarter of the values.
