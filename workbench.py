@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import sys
 import traceback
 from collections.abc import Sequence
@@ -27,9 +28,9 @@ class _UsageError(Exception):
 
     field, value, remedy = "command line", None, "see workbench --help"
 
-    @property
-    def message(self) -> str:
-        return str(self)
+    def __init__(self, message: str) -> None:
+        super().__init__(f"{self.field}: {message}; {self.remedy}")
+        self.message = message
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,17 +42,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         with redirect_stdout(sys.stderr):  # whatever a library prints: standard output is the result's alone
             document = args.handler(args)
         if as_json:
-            print(json.dumps(document, indent=2))
+            print(json.dumps(_finite(document), indent=2))
         elif args.show:
             args.show(document)
         return int(args.exit_code)
-    except KeyboardInterrupt:
-        return _interrupted()
     except BrokenPipeError:  # the reader of our output, such as head, has enough
         sys.stderr.close()
         return 0
     except Exception as error:
         return _report(error, as_json)
+    except SystemExit:
+        raise
+    except BaseException:  # KeyboardInterrupt, or the Interrupted that it becomes while a run is open
+        print("interrupted", file=sys.stderr)
+        return 130
 
 
 def _report(error: Exception, as_json: bool) -> int:
@@ -66,11 +70,6 @@ def _report(error: Exception, as_json: bool) -> int:
         traceback.print_exception(error)
     print(f"error: {error}", file=sys.stderr)
     return 2 if is_input else 1
-
-
-def _interrupted() -> int:
-    print("interrupted", file=sys.stderr)
-    return 130
 
 
 def _parse(words: list[str]) -> argparse.Namespace:
@@ -94,11 +93,11 @@ def _split_overrides(words: list[str]) -> tuple[list[str], list[str]]:
         word = rest.pop(0)
         if not word.startswith("--") or word.partition("=")[0] in own:
             known.append(word)
-            if word in own - {"--json", "--help"} and rest:
+            if word in own - {"--json", "--help"} and rest and not rest[0].startswith("--"):
                 known.append(rest.pop(0))
         else:
             overrides.append(word)
-            if "=" not in word and rest:
+            if "=" not in word and rest and not rest[0].startswith("--"):
                 overrides.append(rest.pop(0))
     return known, overrides
 
@@ -126,7 +125,7 @@ def _parser() -> argparse.ArgumentParser:
     runs = add("runs", _runs, _show_runs, "list runs, newest first")
     runs.add_argument("--sweep", metavar="NAME", help="only the trials and finalists of this sweep")
     runs.add_argument("--filter", default="", metavar="EXPR", help="MLflow's filter: metrics.`val/accuracy` > 0.9")
-    runs.add_argument("--limit", type=int, metavar="N", help="at most this many")
+    runs.add_argument("--limit", type=_count, metavar="N", help="at most this many")
 
     compare = add("compare", _compare, _show_compare, "what differs between runs, and how their metrics differ")
     compare.add_argument("runs", nargs="*", metavar="RUN", help=RUN_HELP)
@@ -151,7 +150,14 @@ def _train(args: argparse.Namespace) -> Document:
 
     config = load_config(args.recipe, parse_overrides(args.overrides))
     name = args.name or Path(args.recipe).stem
-    return run(config, name=name, store=Store.open(args.store), callbacks=[EpochProgress()]).as_dict()
+    result = run(config, name=name, store=Store.open(args.store), callbacks=[EpochProgress()])
+    document = result.as_dict()
+    del document["error"]
+    if result.error:
+        print(f"error: {result.error}", file=sys.stderr)
+        document["error"] = {"field": None, "value": None, "message": result.error, "remedy": None}
+        args.exit_code = 1
+    return document
 
 
 def _show_train(document: Document) -> None:
@@ -255,11 +261,9 @@ def _show_compare(document: Document) -> None:
 
 def _ui(args: argparse.Namespace) -> None:
     from experiments import Store
-    from experiments.dashboard import HOST, serve
+    from experiments.dashboard import serve
 
-    store = Store.open(args.store)
-    print(f"MLflow's dashboard: http://{HOST}:{args.port} (ready in some seconds; Ctrl-C ends it)", file=sys.stderr)
-    serve(store, args.port)
+    serve(Store.open(args.store), args.port)
 
 
 def _data(args: argparse.Namespace) -> Document:
@@ -293,6 +297,21 @@ def _table(*columns: str) -> "Table":
     from rich.table import Table
 
     return Table(*columns, box=box.SIMPLE_HEAD)
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of 1 or more")
+    return int(text)
+
+
+def _finite(document: Any) -> Any:
+    """NaN and infinities, which JSON does not have, as null."""
+    if isinstance(document, dict):
+        return {name: _finite(value) for name, value in document.items()}
+    if isinstance(document, list | tuple):
+        return [_finite(value) for value in document]
+    return None if isinstance(document, float) and not math.isfinite(document) else document
 
 
 def _number(value: float | None) -> str:

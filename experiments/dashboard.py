@@ -38,6 +38,7 @@ def serve(store: Store, port: int = DEFAULT_PORT) -> None:
             probe.bind((HOST, port))
         except (OSError, OverflowError) as error:
             raise InputError("--port", port, f"cannot be used: {error}", "choose another, such as 5001") from error
+    print(f"MLflow's dashboard: http://{HOST}:{port} (ready in some seconds; Ctrl-C ends it)", file=sys.stderr)
     command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", store.tracking_uri]
     command += ["--default-artifact-root", (store.folder / "artifacts").as_uri()]

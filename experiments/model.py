@@ -1,5 +1,6 @@
 """The trained network with its normalization as an MLflow model: raw images in, label and probabilities out."""
 
+import copy
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
@@ -32,7 +33,9 @@ def log_model(run: TrackedRun, classifier: ImageClassifier, data: ImageDataModul
 
     Loads with `mlflow.pyfunc.load_model("runs:/RUN_ID/model")` and `mlflow models serve`, pickles forbidden.
     """
-    network = _RawImages(data.normalization, classifier.network).cpu().eval()
+    # A copy in the plain memory format: torch.export does not take every channels_last weight as it is.
+    trained = copy.deepcopy(classifier.network).cpu().to(memory_format=torch.contiguous_format)
+    network = _RawImages(data.normalization, trained).eval()
     sample = torch.from_numpy(data.dataset.train.images[:2].copy())
     # A batch of two: torch.export would freeze a batch of one into the program.
     program = torch.export.export(network, (sample,), dynamic_shapes=({0: torch.export.Dim("N")},))

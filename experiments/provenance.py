@@ -110,8 +110,12 @@ def _torch_state() -> dict[str, Any]:
     }
 
 
+@cache
 def _git_state() -> dict[str, Any]:
-    """Commit, branch, and everything uncommitted (untracked files too) as one patch; empty outside a checkout."""
+    """Commit, branch, and everything uncommitted (untracked files too) as one patch; empty outside a checkout.
+
+    As it was at the process's first run: code edited later is not what this process runs.
+    """
     try:
         commit = _git("rev-parse", "HEAD").decode().strip()
     except (OSError, subprocess.CalledProcessError):
@@ -133,10 +137,12 @@ def _patch() -> tuple[bytes, list[str]]:
         Path(env["GIT_OBJECT_DIRECTORY"]).mkdir()
         _git("read-tree", "HEAD", env=env)
         _git("add", "--all", env=env)
-        changed = _git("diff", "--cached", "--name-only", "HEAD", env=env).decode().splitlines()
+        changed = _git("diff", "--cached", "--name-only", "-z", "HEAD", env=env).decode().split("\0")
         secrets = [name for name in changed if any(Path(name).match(pattern) for pattern in _SECRETS)]
         excluded = [f":(exclude,literal,top){name}" for name in secrets]
-        patch = _git("diff", "--cached", "--binary", "HEAD", "--", ".", *excluded, env=env)
+        # Spelled out, since the user's own git settings could make a patch that `git apply` does not take.
+        plain = ("--no-ext-diff", "--no-textconv", "--no-color", "--src-prefix=a/", "--dst-prefix=b/")
+        patch = _git("diff", "--cached", "--binary", *plain, "HEAD", "--", ".", *excluded, env=env)
     if len(patch) > _MAX_PATCH:
         return b"", [*secrets, f"all of it: {len(patch)} bytes are more than {_MAX_PATCH}"]
     return patch, secrets

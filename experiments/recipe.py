@@ -60,7 +60,7 @@ def parse_overrides(words: Sequence[str]) -> Tree:
             raise InputError("command line", flag, "is not understood", "overrides are written --FIELD.PATH VALUE")
         path, equals, value = flag[2:].partition("=")
         if not equals:
-            if not rest:
+            if not rest or rest[0].startswith("--"):
                 raise InputError(path, None, "has no value", f"write --{path} VALUE")
             value = rest.pop(0)
         try:
@@ -114,6 +114,8 @@ def _check_names(tree: Mapping[str, Any], known: Mapping[str, Any], prefix: str)
         path = f"{prefix}{key}"
         if path not in known:
             raise InputError(path, value, "no such field", choose_from(path, known))
+        if value is None and type(None) not in getattr(known[path], "__args__", (known[path],)):
+            raise InputError(path, None, "takes no null", f"give {_describe(known[path])}, or leave the field out")
         if dataclasses.is_dataclass(known[path]):
             if not isinstance(value, dict):
                 below = next(name for name in known if name.startswith(path + "."))

@@ -21,7 +21,7 @@ from experiments.interrupts import interruptible
 from experiments.model import log_model
 from experiments.store import Store
 from experiments.trace import Trace
-from experiments.tracking import Kind, RunLogger, TrackedRun, close_dead_runs, create_run, open_run
+from experiments.tracking import Kind, Outcome, RunLogger, TrackedRun, close_dead_runs, create_run, open_run
 from lightning_modules import ImageClassifier, ImageDataModule, InputError
 from lightning_modules.datasets import ImageDataset
 
@@ -38,8 +38,9 @@ class RunResult:
     run_id: str
     name: str
     status: str
-    outcome: str
-    value: float
+    outcome: Outcome
+    error: str  # why the run failed; empty where it did not
+    value: float | None
     metrics: dict[str, float] = field(default_factory=dict)  # the last value of each
     artifact_uri: str
     dashboard_url: str
@@ -67,39 +68,26 @@ def run(
     """Trains `config` and leaves everything that design and README name in `store` (default: ./mlruns).
 
     `parent`: the run id of the sweep it belongs to. `dataset`: what the config's data source holds, already read.
-    Without `read_test` the test split stays untouched, and no model is logged. InputError is raised before a run
-    exists; NonFiniteLossError, and whatever else training raises, once the run is closed as failed.
+    Without `read_test` the test split stays untouched, and no model is logged. A run whose loss becomes NaN or
+    infinite is a result too, of outcome `failed`. InputError is raised before a run exists; whatever else training
+    raises passes on once the run is closed.
     """
     store = store or Store.open()
     close_dead_runs(store)
     data, classifier = _prepare(config, dataset)
     name = name or config.experiment
     run_id = create_run(store, experiment=config.experiment, name=name, kind=kind, parent=parent, tags=tags)
-    with interruptible(), open_run(store, run_id) as tracked:
-        tracked.monitor_system()
-        provenance.record(tracked, config, data)
-        trace = Trace(tracked.folder / "trace.jsonl", data)
-        checkpoints = _checkpoints(config, tracked.folder / "checkpoints")
-        trainer = _trainer(
-            config,
-            logger=RunLogger(tracked),
-            callbacks=[_Throughput(), *callbacks, trace, *checkpoints, _StopOnNonFiniteLoss()],
-        )
-        trainer.fit(classifier, data)
-        kept = checkpoints[-1]
-        monitored = [line[config.trainer.monitor] for line in trace.history]
-        value = monitored[-1]
-        if config.trainer.weights == "best":
-            value = (max if config.trainer.monitor == "val/accuracy" else min)(monitored)
-            _load_weights(classifier, Path(kept.best_model_path))
-        plots_folder = tracked.folder / "plots"
-        plots_folder.mkdir(exist_ok=True)
-        plots.plot_curves(trace.history, plots_folder / "curves.png")
-        _predict(tracked, trainer, classifier, data, "val")
-        tracked.log_metrics({"value": value}, trainer.global_step)  # a run that has it is trained and validated
-        if read_test:
-            _test(tracked, trainer, classifier, data)
-    return result_of(store, run_id, value)
+    error = ""
+    try:
+        with interruptible(), open_run(store, run_id) as tracked:
+            tracked.monitor_system()
+            provenance.record(tracked, config, data)
+            trainer = _fit(tracked, config, data, classifier, callbacks)
+            if read_test:
+                _test(tracked, trainer, classifier, data)
+    except NonFiniteLossError as diverged:
+        error = str(diverged)
+    return _result(store, run_id, error)
 
 
 def read_test(store: Store, run_id: str, *, dataset: ImageDataset | None = None) -> None:
@@ -110,10 +98,10 @@ def read_test(store: Store, run_id: str, *, dataset: ImageDataset | None = None)
     checkpoint = run_folder / "checkpoints" / f"{config.trainer.weights}.ckpt"
     step = _load_weights(classifier, checkpoint)
     with interruptible(), open_run(store, run_id) as tracked:
-        _test(tracked, _trainer(config, logger=RunLogger(tracked, step)), classifier, data)
+        _test(tracked, _trainer(config, logger=RunLogger(tracked, lambda: step)), classifier, data)
 
 
-def result_of(store: Store, run_id: str, value: float) -> RunResult:
+def _result(store: Store, run_id: str, error: str) -> RunResult:
     """What the store knows of an ended run."""
     ended = store.client.get_run(run_id)
     metrics = {name: number for name, number in ended.data.metrics.items() if not name.startswith("system/")}
@@ -122,7 +110,8 @@ def result_of(store: Store, run_id: str, value: float) -> RunResult:
         name=ended.info.run_name,
         status=ended.info.status,
         outcome=ended.data.tags["workbench.outcome"],
-        value=value,
+        error=error,
+        value=metrics.get("value"),
         metrics=metrics,
         artifact_uri=ended.info.artifact_uri,
         dashboard_url=dashboard.run_url(store, ended.info.experiment_id, run_id),
@@ -157,6 +146,34 @@ def _trainer(config: ExperimentConfig, logger: Any = False, callbacks: Sequence[
     except MisconfigurationException as error:
         reason = str(error).splitlines()[0]
         raise InputError("trainer.accelerator", config.trainer.accelerator, reason, "try auto or cpu") from error
+
+
+def _fit(
+    run: TrackedRun,
+    config: ExperimentConfig,
+    data: ImageDataModule,
+    classifier: ImageClassifier,
+    callbacks: Sequence[pl.Callback],
+) -> pl.Trainer:
+    """Trains, loads the weights that the config keeps, and logs the run's value, curves and val predictions."""
+    trace = Trace(run.folder / "trace.jsonl", data)
+    checkpoints = _checkpoints(config, run.folder / "checkpoints")
+    trainer = _trainer(
+        config,
+        logger=RunLogger(run, lambda: trainer.global_step),
+        callbacks=[_Throughput(), trace, *checkpoints, _StopOnNonFiniteLoss(), *callbacks],
+    )
+    trainer.fit(classifier, data)
+    monitored = [line[config.trainer.monitor] for line in trace.history]
+    value = monitored[-1]
+    if config.trainer.weights == "best":
+        value = (max if config.trainer.monitor == "val/accuracy" else min)(monitored)
+        _load_weights(classifier, Path(checkpoints[-1].best_model_path))
+    (run.folder / "plots").mkdir(exist_ok=True)
+    plots.plot_curves(trace.history, run.folder / "plots" / "curves.png")
+    _predict(run, trainer, classifier, data, "val")
+    run.log_metrics({"value": value}, trainer.global_step)  # a run that has it is trained and validated
+    return trainer
 
 
 def _checkpoints(config: ExperimentConfig, folder: Path) -> list[ModelCheckpoint]:

@@ -64,8 +64,7 @@ def list_runs(
 
 def find_sweep(store: Store, name: str) -> Run:
     """The sweep's own run; raises InputError where there is none of that name."""
-    quoted = name.replace("'", "''")
-    found = _search(store, f"tags.`workbench.kind` = 'sweep' and tags.`workbench.sweep` = '{quoted}'", 1)
+    found = _search(store, f"tags.`workbench.kind` = 'sweep' and tags.`workbench.sweep` = {_quoted(name)}", 1)
     if not found:
         raise InputError("--sweep", name, "no such sweep in this store", "list what there is with: workbench runs")
     return found[0]
@@ -89,8 +88,7 @@ def resolve(store: Store, selector: str) -> list[RunSummary]:
         if not newest:
             raise InputError("RUN", selector, "the store has no run", "make one with: workbench train digits")
         return [RunSummary.of(newest[0])]
-    quoted = selector.replace("'", "''")
-    named = _search(store, f"attributes.run_name = '{quoted}'", 1)
+    named = _search(store, f"attributes.run_name = {_quoted(selector)}", 1)
     if named:
         return [RunSummary.of(named[0])]
     if len(selector) >= 4 and selector.isalnum():
@@ -100,6 +98,11 @@ def resolve(store: Store, selector: str) -> list[RunSummary]:
         if with_prefix:
             raise InputError("RUN", selector, "is the start of more than one run id", "give more of it")
     raise InputError("RUN", selector, "no such run in this store", "list what there is with: workbench runs")
+
+
+def _quoted(text: str) -> str:
+    """A string of MLflow's filter language, which has two kinds of quotes and no escapes."""
+    return f'"{text}"' if "'" in text else f"'{text}'"
 
 
 def _search(store: Store, filter_string: str, limit: int | None) -> list[Run]:

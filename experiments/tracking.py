@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from argparse import Namespace
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -80,14 +80,16 @@ class TrackedRun:
     def close(self, outcome: Outcome, error: str = "") -> None:
         """Writes what is still buffered, sends files to a remote store, and sets status and outcome."""
         with uninterrupted():
-            if self._monitor is not None:
-                self._monitor.finish()
-                self._monitor.publish_metrics(self._monitor.aggregate_metrics())  # a run shorter than its interval
-                self._monitor.mlflow_logger.flush()
-            self._writer.finish()
-            if not self._in_place:
-                self.store.client.log_artifacts(self.run_id, str(self.folder))
-            _terminate(self.store, self.run_id, outcome, error)
+            try:
+                if self._monitor is not None:
+                    self._monitor.finish()
+                    self._monitor.publish_metrics(self._monitor.aggregate_metrics())  # a run shorter than its interval
+                    self._monitor.mlflow_logger.flush()
+                self._writer.finish()
+                if not self._in_place:
+                    self.store.client.log_artifacts(self.run_id, str(self.folder))
+            finally:
+                _terminate(self.store, self.run_id, outcome, error)
 
 
 def create_run(
@@ -193,12 +195,13 @@ class _MetricWriter:
 
 
 class RunLogger(Logger):
-    """Lightning's way into a tracked run. It never decides the run's status: that is `tracked_run`'s.
+    """Lightning's way into a tracked run. It never decides the run's status: that is `open_run`'s.
 
-    `step`: the optimizer step of everything logged, where the Trainer cannot know it (a test of loaded weights).
+    `step` tells how many optimizer steps are done: Lightning's own count is one less at an epoch's end, and 0 for
+    a test of loaded weights.
     """
 
-    def __init__(self, run: TrackedRun, step: int | None = None) -> None:
+    def __init__(self, run: TrackedRun, step: Callable[[], int]) -> None:
         super().__init__()
         self._run = run
         self._step = step
@@ -217,7 +220,7 @@ class RunLogger(Logger):
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         values = {key: value for key, value in metrics.items() if key != "epoch"}
-        self._run.log_metrics(values, (step or 0) if self._step is None else self._step)
+        self._run.log_metrics(values, self._step())
 
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
         """The configuration is logged when the run begins."""

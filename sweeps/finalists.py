@@ -1,5 +1,6 @@
 """The top k configurations again over several seeds; the test set is read once a seed, for the champion alone."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,12 +17,17 @@ from sweeps.space import describe
 
 @dataclass(frozen=True, kw_only=True)
 class Finalist:
-    """A trial's configuration over fresh seeds: its validation scores, one run a seed."""
+    """A trial's configuration over fresh seeds: its validation scores, one run a seed; NaN where a run diverged."""
 
     number: int
     params: dict[str, Any]
     values: list[float]
     run_ids: list[str]
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether no seed diverged: others cannot become champion."""
+        return all(math.isfinite(value) for value in self.values)
 
     @property
     def score(self) -> Estimate:
@@ -37,8 +43,8 @@ def run_finalists(
         for trial in best_trials(study)[: sweep.config.finalists.top]
     ]
     sign = -1 if sweep.config.objective.direction == "maximize" else 1
-    finalists.sort(key=lambda finalist: sign * finalist.score.mean)
-    for run_id in finalists[0].run_ids if finalists else []:
+    finalists.sort(key=lambda finalist: (not finalist.is_sound, sign * finalist.score.mean))
+    for run_id in finalists[0].run_ids if finalists and finalists[0].is_sound else []:
         if "test/accuracy" not in store.client.get_run(run_id).data.metrics:
             runner.read_test(store, run_id, dataset=dataset)
     return finalists
@@ -72,12 +78,12 @@ def _run_seeds(store: Store, sweep: Sweep, trial: FrozenTrial, *, parent: str, d
                 read_test=False,
             )
             run_id, value = result.run_id, result.value
-        values.append(value)
+        values.append(math.nan if value is None else value)
         run_ids.append(run_id)
     return Finalist(number=trial.number, params=dict(trial.params), values=values, run_ids=run_ids)
 
 
-def _finished(store: Store, sweep: Sweep, parent: str, number: int, seed: int) -> tuple[str | None, float]:
+def _finished(store: Store, sweep: Sweep, parent: str, number: int, seed: int) -> tuple[str | None, float | None]:
     """The run of this finalist and seed that an earlier start of the sweep trained: one that has its value."""
     clauses = {
         "mlflow.parentRunId": parent,
@@ -90,4 +96,4 @@ def _finished(store: Store, sweep: Sweep, parent: str, number: int, seed: int) -
     for run in found:
         if "value" in run.data.metrics:
             return run.info.run_id, run.data.metrics["value"]
-    return None, 0.0
+    return None, None

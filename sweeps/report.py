@@ -63,7 +63,7 @@ def report(
         finalists=[
             {**asdict(finalist), "mean": finalist.score.mean, "ci95": finalist.score.ci95} for finalist in finalists
         ],
-        champion=_champion(store, finalists[0]) if finalists else None,
+        champion=_champion(store, finalists[0]) if finalists and finalists[0].is_sound else None,
         dashboard_url=dashboard.run_url(store, tracked.experiment_id, tracked.run_id),
     )
     if result.best and result.champion:

@@ -8,7 +8,7 @@ from pytorch_lightning.callbacks import Checkpoint
 from experiments import runner
 from experiments.interrupts import Interrupted
 from experiments.store import Store
-from experiments.tracking import Outcome, Pruned
+from experiments.tracking import Pruned
 from lightning_modules.datasets import ImageDataset
 from sweeps.config import Sweep
 from sweeps.space import describe
@@ -17,7 +17,7 @@ from sweeps.study import Claim, settle
 
 def run_trial(
     store: Store, study: optuna.Study, sweep: Sweep, claim: Claim, *, parent: str, dataset: ImageDataset
-) -> Outcome:
+) -> None:
     """Runs a claimed trial to its end and tells both stores. What a trial breaks on is its result, not the sweep's."""
     trial = claim.trial
     tags = {"workbench.sweep": sweep.name, "workbench.trial": str(trial.number), "workbench.slot": str(claim.slot)}
@@ -35,15 +35,13 @@ def run_trial(
         )
     except Pruned:
         settle(study, trial, "pruned")
-        return "pruned"
     except (Interrupted, KeyboardInterrupt):
         settle(study, trial, "interrupted")
         raise
     except Exception as error:
         settle(study, trial, "failed", error=f"{type(error).__name__}: {error}")
-        return "failed"
-    settle(study, trial, "finished", value=result.value)
-    return "finished"
+    else:
+        settle(study, trial, result.outcome, value=result.value, error=result.error)
 
 
 class _Pruning(Checkpoint):

@@ -34,9 +34,10 @@ def find_network(name: str) -> type[nn.Module]:
             sys.path.append(here)
         try:
             found = getattr(importlib.import_module(module_name), class_name)
-        except (ImportError, AttributeError) as error:
+        except Exception as error:  # importing runs the user's code, which may raise anything
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
             remedy = "check the dotted path; the working directory and installed packages are searched"
-            raise InputError("model.network", name, f"does not import: {error}", remedy) from error
+            raise InputError("model.network", name, f"does not import: {reason}", remedy) from error
     if not (inspect.isclass(found) and issubclass(found, nn.Module)):
         raise InputError("model.network", name, "is not a torch.nn.Module class", "name the class itself")
     return found

@@ -16,6 +16,10 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from experiments import Store
+from sweeps import load_sweep
+from sweeps import run as run_sweep
+
 Workbench = Callable[..., "subprocess.CompletedProcess[str]"]
 Start = Callable[..., "subprocess.Popen[str]"]
 
@@ -53,7 +57,7 @@ class Stores:
             assert run.data.tags["workbench.outcome"] == trial.user_attrs["outcome"]
             assert run.info.status == statuses.get(trial.user_attrs["outcome"], "FAILED")
             assert run.data.tags["mlflow.parentRunId"] == self.study.user_attrs["sweep_run_id"]
-            if trial.value is not None:
+            if trial.state.name == "COMPLETE":
                 assert run.data.metrics["value"] == trial.value
         assert not [run for run in self.runs if run.info.status == "RUNNING"]
         for database in ("mlflow.db", "optuna.db"):
@@ -162,24 +166,25 @@ def test_the_same_command_again_runs_nothing_and_tells_the_same(
     assert len(Stores(stores.folder, "digits").runs) == len(stores.runs)
 
 
-SMALL = ("sweep", "digits", "--budget.trials", "6", "--trainer.max_epochs", "4", "--pruner.kind", "none")
+def test_a_sweep_cut_in_two_equals_the_whole_one(tmp_path: Path) -> None:
+    def run_to(trials: int, folder: Path) -> None:
+        overrides = {"budget.trials": trials, "trainer.max_epochs": 3, "pruner.kind": "none"}
+        run_sweep(load_sweep("digits", overrides), store=Store.open(folder))
 
-
-def test_a_sweep_cut_in_two_equals_the_whole_one(tmp_path: Path, workbench: Workbench) -> None:
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    assert workbench(*SMALL, "--store", whole).returncode == 0
-    assert workbench(*SMALL[:3], "3", *SMALL[4:], "--store", cut).returncode == 0
-    assert workbench(*SMALL, "--store", cut).returncode == 0
-    trials = [[(t.params, t.value) for t in Stores(folder, "digits").study.trials] for folder in (whole, cut)]
-    assert trials[0] == trials[1]
+    run_to(6, tmp_path / "whole")
+    run_to(3, tmp_path / "cut")
+    run_to(6, tmp_path / "cut")
+    whole, cut = (Stores(tmp_path / name, "digits").study.trials for name in ("whole", "cut"))
+    assert [(trial.params, trial.value) for trial in cut] == [(trial.params, trial.value) for trial in whole]
 
 
 def test_a_sweep_killed_again_and_again_ends_with_exactly_its_trials(
     tmp_path: Path, workbench: Workbench, start_workbench: Start
 ) -> None:
+    words = ("sweep", "digits", "--budget.trials", "10", "--trainer.max_epochs", "8", "--pruner.kind", "none")
     moments = random.Random(0)
     for _ in range(4):
-        sweep = start_workbench(*SMALL, "--store", tmp_path)
+        sweep = start_workbench(*words, "--store", tmp_path)
         assert sweep.stderr is not None
         for _ in range(moments.randint(1, 2)):  # so many trials later, and then somewhere in the next one
             sweep.stderr.readline()
@@ -187,14 +192,12 @@ def test_a_sweep_killed_again_and_again_ends_with_exactly_its_trials(
             sweep.wait(timeout=moments.uniform(0, 0.4))
         os.kill(sweep.pid, signal.SIGKILL)
         sweep.wait()
-    assert workbench(*SMALL, "--store", tmp_path).returncode == 0
-    Stores(tmp_path, "digits").assert_agreement(target=6)
+    assert workbench(*words, "--store", tmp_path).returncode == 0
+    Stores(tmp_path, "digits").assert_agreement(target=10)
 
 
-def test_ctrl_c_ends_a_sweep_as_interrupted_and_the_same_command_goes_on(
-    tmp_path: Path, workbench: Workbench, start_workbench: Start
-) -> None:
-    sweep = start_workbench(*SMALL[:5], "2000", *SMALL[6:], "--name", "long", "--store", tmp_path)
+def test_ctrl_c_ends_a_sweep_and_its_trial_as_interrupted(tmp_path: Path, start_workbench: Start) -> None:
+    sweep = start_workbench("sweep", "digits", "--trainer.max_epochs", "2000", "--name", "long", "--store", tmp_path)
     client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
 
     def trials() -> list[Run]:
@@ -212,11 +215,11 @@ def test_ctrl_c_ends_a_sweep_as_interrupted_and_the_same_command_goes_on(
     assert (trial.state.name, trial.user_attrs["outcome"]) == ("FAIL", "interrupted")
 
 
-def test_trials_that_break_are_results_and_the_sweep_goes_on(tmp_path: Path, workbench: Workbench) -> None:
+def test_trials_that_break_are_results_and_the_sweep_goes_on(tmp_path: Path) -> None:
     recipe = tmp_path / "diverging.yaml"
     space = "{optimizer.kind: [sgd], optimizer.lr: {choices: [0.01, 1.0e+30]}}"
     recipe.write_text(f"recipe: digits\nspace: {space}\nbudget: {{trials: 6}}\nsampler: {{kind: random}}\n")
-    assert workbench("sweep", recipe, "--trainer.max_epochs", "1", "--store", tmp_path / "store").returncode == 0
+    run_sweep(load_sweep(str(recipe), {"trainer.max_epochs": 1}), store=Store.open(tmp_path / "store"))
     stores = Stores(tmp_path / "store", "diverging")
     stores.assert_agreement(target=6)
     failed = [trial for trial in stores.study.trials if trial.user_attrs["outcome"] == "failed"]

@@ -1,0 +1,164 @@
+"""What tests share: the command line as a process, and two runs on digits that many tests only read."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+from experiments import Store, load_config, run  # sets how mlflow logs, so nothing here imports mlflow before it
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+_REAL_DATA = os.environ.get("WORKBENCH_DATA")  # what `real_data` gives
+
+# Before any test: a store or data folder of the user's own must never be touched.
+for _variable in ("MLFLOW_TRACKING_URI", "WORKBENCH_DATA", "WORKBENCH_MIRRORS"):
+    os.environ.pop(_variable, None)
+
+DIGITS = ("train", "digits", "--name", "first", "--trainer.max_epochs", "3", "--trainer.threads", "1", "--json")
+
+
+def _start(*args: str | Path, **options: object) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "workbench", *map(str, args)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)  # type: ignore[call-overload]
+
+
+def _finish(process: "subprocess.Popen[str]") -> "subprocess.CompletedProcess[str]":
+    stdout, stderr = process.communicate()
+    return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+
+
+@pytest.fixture
+def start_workbench() -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
+    """Starts `python -m workbench ARGS…`; whatever of it still runs when the test ends is killed."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*args: str | Path) -> "subprocess.Popen[str]":
+        started.append(_start(*args))
+        return started[-1]
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            for child in psutil.Process(process.pid).children(recursive=True):
+                child.kill()
+            process.kill()
+        process.communicate()
+
+
+@pytest.fixture(scope="session")
+def workbench() -> Callable[..., "subprocess.CompletedProcess[str]"]:
+    """Runs `python -m workbench ARGS…` to its end: returncode, stdout, stderr."""
+    return lambda *args: _finish(_start(*args))
+
+
+@pytest.fixture
+def start_long_training(
+    start_workbench: Callable[..., "subprocess.Popen[str]"],
+) -> Callable[[Path], "subprocess.Popen[str]"]:
+    """Starts a run of very many epochs into a store, and returns once two epochs are over.
+
+    The first epoch's checkpoint is written by then; its line comes a moment earlier.
+    """
+
+    def start(store: Path) -> "subprocess.Popen[str]":
+        process = start_workbench("train", "digits", "--trainer.max_epochs", "100000", "--store", store)
+        assert process.stderr is not None
+        assert any(line.startswith("epoch 2/") for line in process.stderr), "training ended by itself"
+        return process
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def poll() -> Callable[..., None]:
+    """Waits until a condition holds; fails once `seconds` have passed."""
+
+    def until(condition: Callable[[], bool], seconds: float = 60) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline, f"not so within {seconds} s"
+            time.sleep(0.05)
+
+    return until
+
+
+@pytest.fixture(scope="session")
+def twins(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Path, "subprocess.CompletedProcess[str]"]]:
+    """The same recipe and seed trained by two processes at once: the store of each, and what it printed."""
+    stores = [tmp_path_factory.mktemp("twin") / "store" for _ in range(2)]
+    processes = [_start(*DIGITS, "--store", store) for store in stores]
+    return [(store, _finish(process)) for store, process in zip(stores, processes, strict=True)]
+
+
+@pytest.fixture(scope="session")
+def digits_printed(
+    twins: list[tuple[Path, "subprocess.CompletedProcess[str]"]],
+) -> "subprocess.CompletedProcess[str]":
+    """What `workbench train digits … --json` printed."""
+    return twins[0][1]
+
+
+@pytest.fixture(scope="session")
+def digits_store(twins: list[tuple[Path, "subprocess.CompletedProcess[str]"]]) -> Path:
+    """The store of the run that `digits_printed` tells of. Only to be read."""
+    store, printed = twins[0]
+    assert printed.returncode == 0, printed.stderr
+    return store
+
+
+@pytest.fixture(scope="session")
+def client(digits_store: Path) -> "MlflowClient":
+    """Stock MLflow on that store."""
+    from mlflow import MlflowClient
+
+    return MlflowClient(f"sqlite:///{digits_store}/mlflow.db")
+
+
+@pytest.fixture(scope="session")
+def first_run(client: "MlflowClient") -> "Run":
+    """The run `first`: digits, 3 epochs, one thread, seed 0."""
+    (found,) = client.search_runs(["1"], "attributes.run_name = 'first'")
+    return found
+
+
+@pytest.fixture(scope="session")
+def first_folder(first_run: "Run") -> Path:
+    """Its artifacts."""
+    return Path(first_run.info.artifact_uri.removeprefix("file://"))
+
+
+@pytest.fixture(scope="session")
+def second_run(client: "MlflowClient", first_run: "Run", digits_store: Path) -> "Run":
+    """The run `second` in the same store: differs from `first` in seed and optimizer.lr alone."""
+    overrides = {"trainer.max_epochs": 3, "trainer.threads": 1, "seed": 1, "optimizer.lr": 0.001}
+    result = run(load_config("digits", overrides), name="second", store=Store.open(digits_store))
+    return client.get_run(result.run_id)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real data sets that WORKBENCH_DATA names; without it the test is skipped."""
+    if _REAL_DATA is None:
+        pytest.skip("set WORKBENCH_DATA to the folder that holds fashion_mnist/")
+    return Path(_REAL_DATA)
+
+
+@pytest.fixture(scope="session")
+def scratch_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a store that several tests write runs of their own into."""
+    return tmp_path_factory.mktemp("scratch")
+
+
+@pytest.fixture
+def scratch_store(scratch_folder: Path) -> Store:
+    """That store, opened anew."""
+    return Store.open(scratch_folder)

@@ -1,0 +1,69 @@
+"""The typed configuration of a run."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from experiments import ExperimentConfig, load_config
+from experiments.config import RECIPES, flatten
+from lightning_modules import InputError
+
+
+@pytest.mark.parametrize("recipe", sorted(path.stem for path in RECIPES.glob("*.yaml")))
+def test_every_recipe_loads(recipe: str) -> None:
+    assert load_config(recipe).data.source == recipe
+
+
+def test_fashion_mnist_has_the_seed_s_settings() -> None:
+    config = load_config("fashion_mnist")
+    assert (config.optimizer.kind, config.optimizer.lr, config.data.batch_size) == ("adam", 0.001, 32)
+    assert (config.trainer.max_epochs, config.model.loss, config.data.normalization) == (
+        10,
+        "cross_entropy",
+        "per_pixel",
+    )
+
+
+def test_yaml_of_a_config_loads_as_the_same_config(tmp_path: Path) -> None:
+    config = load_config("digits", {"optimizer.lr": 1e-5, "model.network_args": {"a": [1, None]}, "seed": 7})
+    (tmp_path / "again.yaml").write_text(config.to_yaml())
+    assert load_config(str(tmp_path / "again.yaml")) == config
+
+
+def test_relative_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert load_config("arrays", {"data.path": "own.npz"}).data.path == str(tmp_path / "own.npz")
+
+
+def test_overrides_of_a_config_are_checked() -> None:
+    with pytest.raises(InputError, match=r"optimizer\.lr"):
+        ExperimentConfig().with_overrides({"optimizer.lr": -1.0})
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("seed", -1),
+        ("seed", 2**32),
+        ("experiment", " "),
+        ("trainer.max_epochs", 0),
+        ("trainer.threads", 0),
+        ("trainer.weights", "first"),
+        ("trainer.max_epochs", 1.5),
+        ("data.batch_size", "half"),
+        ("optimizer", "adam"),
+        ("optimizer.schedule.kind", None),
+        ("optimizer.lr", None),
+        ("seed", None),
+        ("experiment", None),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_field(field: str, value: Any) -> None:
+    with pytest.raises(InputError) as caught:
+        load_config("digits", {field: value})
+    assert (caught.value.field, caught.value.value) == (field, value)
+
+
+def test_flatten_joins_with_dots_and_keeps_an_empty_mapping() -> None:
+    assert flatten({"a": {"b": 1, "c": {}}, "d": None}) == {"a.b": 1, "a.c": {}, "d": None}
