@@ -10,9 +10,13 @@ import yaml
 
 from experiments.recipe import build, find_recipe, read_recipe, with_overrides
 from lightning_modules import DataConfig, InputError, ModelConfig, OptimizerConfig
+from lightning_modules.errors import check_choice
 
 RECIPES = Path(__file__).parent / "recipes"
 Metric = Literal["val/accuracy", "val/loss"]
+Weights = Literal["last", "best"]
+Accelerator = Literal["auto", "cpu", "cuda", "mps"]
+Precision = Literal["32-true", "64-true", "bf16-mixed", "16-mixed"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,13 +24,17 @@ class TrainerConfig:
     """How long, with which weights at the end, and on what."""
 
     max_epochs: int = 10
-    weights: Literal["last", "best"] = "last"  # which epoch's weights give the value, test metrics and logged model
+    weights: Weights = "last"  # which epoch's weights give the value, test metrics and logged model
     monitor: Metric = "val/accuracy"  # the run's value, and what `best` means: highest accuracy, lowest loss
-    accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    accelerator: Accelerator = "auto"
     threads: int | None = None  # CPU threads; null: all cores for one run, one for a sweep's trial
-    precision: Literal["32-true", "64-true", "bf16-mixed", "16-mixed"] = "32-true"
+    precision: Precision = "32-true"
 
     def __post_init__(self) -> None:
+        check_choice("trainer.weights", self.weights, Weights)
+        check_choice("trainer.monitor", self.monitor, Metric)
+        check_choice("trainer.accelerator", self.accelerator, Accelerator)
+        check_choice("trainer.precision", self.precision, Precision)
         if self.max_epochs < 1:
             raise InputError("trainer.max_epochs", self.max_epochs, "must be 1 or more", "try 10")
         if self.threads is not None and self.threads < 1:

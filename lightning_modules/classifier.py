@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lightning_modules.errors import check_choice
 from lightning_modules.networks import build_network, find_network
 from lightning_modules.optimizers import OptimizerConfig
 
@@ -25,6 +26,7 @@ class ModelConfig:
     loss: Loss = "cross_entropy"
 
     def __post_init__(self) -> None:
+        check_choice("model.loss", self.loss, Loss)
         find_network(self.network)
 
     def build(self, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
@@ -44,6 +46,7 @@ class ImageClassifier(pl.LightningModule):
         self, network: nn.Module, *, loss: Loss = "cross_entropy", optimizer: OptimizerConfig | None = None
     ) -> None:
         super().__init__()
+        check_choice("model.loss", loss, Loss)
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in its stub
         self.loss = loss
         self.optimizer_config = optimizer or OptimizerConfig()
@@ -106,7 +109,7 @@ class ImageClassifier(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         optimizer = self.optimizer_config.build(self.network)
-        schedule = self.optimizer_config.build_schedule(optimizer, int(self.trainer.estimated_stepping_batches))
+        schedule = self.optimizer_config.build_schedule(optimizer, self.trainer.estimated_stepping_batches)
         if schedule is None:
             return optimizer
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

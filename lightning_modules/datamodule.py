@@ -10,7 +10,7 @@ from numpy import unique
 from lightning_modules.augmentation import AugmentationConfig
 from lightning_modules.batches import Batches
 from lightning_modules.datasets import ImageDataset, Location, find_source
-from lightning_modules.errors import InputError
+from lightning_modules.errors import InputError, check_choice
 from lightning_modules.normalization import Normalization, NormalizationKind, fit_normalization
 from lightning_modules.splits import Subset, make_splits
 
@@ -38,7 +38,8 @@ class DataConfig:
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, str(Path(value).expanduser().absolute()))
-        if self.batch_size != "full" and self.batch_size < 1:
+        check_choice("data.normalization", self.normalization, NormalizationKind)
+        if self.batch_size != "full" and not (isinstance(self.batch_size, int) and self.batch_size >= 1):
             raise InputError("data.batch_size", self.batch_size, "must be 1 or more, or full", "try 32")
         for name in ("val_fraction", "test_fraction"):
             value = getattr(self, name)

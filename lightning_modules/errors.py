@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Any, get_args
 
 
 class InputError(ValueError):
@@ -13,6 +14,12 @@ class InputError(ValueError):
     def __init__(self, field: str, value: object, message: str, remedy: str) -> None:
         super().__init__(f"{field}: {message} (got {value!r}); {remedy}")
         self.field, self.value, self.message, self.remedy = field, value, message, remedy
+
+
+def check_choice(field: str, value: object, literal: Any) -> None:
+    """Raises InputError unless `value` is one of the strings of a Literal type."""
+    if value not in get_args(literal):
+        raise InputError(field, value, "no such choice", choose_from(value, get_args(literal)))
 
 
 def choose_from(word: object, choices: Iterable[str]) -> str:

@@ -9,9 +9,10 @@ from torch.nn import Module
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from lightning_modules.errors import InputError
+from lightning_modules.errors import InputError, check_choice
 
 Kind = Literal["sgd", "adam", "adamw", "rmsprop"]
+ScheduleKind = Literal["constant", "cosine", "one_cycle", "step"]
 
 # The settings that each optimizer takes beside lr and weight_decay.
 SETTINGS: dict[str, set[str]] = {
@@ -32,12 +33,13 @@ class ScheduleConfig:
     its momentum cycle) climbs and falls along cosines, from lr/25 to lr to lr/250,000.
     """
 
-    kind: Literal["constant", "cosine", "one_cycle", "step"] = "constant"
+    kind: ScheduleKind = "constant"
     warmup_fraction: float | None = None  # share of all steps, 0 up to but without 1; null: 0, one_cycle 0.3
     step_fraction: float = 1 / 3  # kind step: share of all steps between two drops
     gamma: float = 0.1  # kind step: factor of each drop
 
     def __post_init__(self) -> None:
+        check_choice("optimizer.schedule.kind", self.kind, ScheduleKind)
         if self.warmup_fraction is not None and not 0 <= self.warmup_fraction < 1:
             raise InputError(
                 "optimizer.schedule.warmup_fraction", self.warmup_fraction, "must be 0 or more and below 1", "try 0.1"
@@ -87,6 +89,7 @@ class OptimizerConfig:
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
 
     def __post_init__(self) -> None:
+        check_choice("optimizer.kind", self.kind, Kind)
         if not (self.lr > 0 and math.isfinite(self.lr)):
             raise InputError("optimizer.lr", self.lr, "a learning rate must be above 0", "try 0.001")
         if not (self.weight_decay >= 0 and math.isfinite(self.weight_decay)):
@@ -124,8 +127,14 @@ class OptimizerConfig:
             case "rmsprop":
                 return torch.optim.RMSprop(network.parameters(), foreach=True, **settings)
 
-    def build_schedule(self, optimizer: Optimizer, total_steps: int) -> LambdaLR | None:
-        """The schedule, to be stepped once an optimizer step; None where the learning rate never moves."""
-        if self.schedule.kind == "constant" and not self.schedule.warmup_fraction:
+    def build_schedule(self, optimizer: Optimizer, total_steps: float) -> LambdaLR | None:
+        """The schedule, to be stepped once an optimizer step; None where the learning rate never moves.
+
+        `total_steps` is infinite where training has no end set; only a constant learning rate can do with that.
+        """
+        schedule = self.schedule
+        if schedule.kind == "constant" and not schedule.warmup_fraction:
             return None
-        return LambdaLR(optimizer, lambda step: self.schedule.factor(step, total_steps))
+        if math.isinf(total_steps):
+            raise InputError("optimizer.schedule.kind", schedule.kind, "needs an end of training", "set max_epochs")
+        return LambdaLR(optimizer, lambda step: schedule.factor(step, int(total_steps)))

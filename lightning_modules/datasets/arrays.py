@@ -1,7 +1,9 @@
 """The user's own NumPy files: one `.npz`, or a `.npy` of images with a `.npy` of labels. Nothing is unpickled."""
 
 import zipfile
+import zlib
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,99 +14,128 @@ from lightning_modules.datasets.base import ImageDataset, LabelledImages, Locati
 from lightning_modules.errors import InputError
 
 _CHANNELS = (1, 3, 4)
+_PAIRS = {"train": ("x_train", "y_train"), "val": ("x_val", "y_val"), "test": ("x_test", "y_test")}
+
+
+@dataclass(frozen=True)
+class _Array:
+    """One array, and where it came from, to say so when it is refused."""
+
+    values: NDArray[Any]
+    name: str
+    field: str
+    path: str
+
+    def refused(self, message: str, remedy: str) -> InputError:
+        return InputError(self.field, self.path, f"{self.name} {message}", remedy)
+
+    @property
+    def shape(self) -> str:
+        return f"{self.values.dtype} of shape {self.values.shape}"
 
 
 def _load(location: Location) -> ImageDataset:
     if location.path is None:
         remedy = "give the .npz, or the .npy of images, as --data.path FILE"
         raise InputError("data.path", None, "source arrays needs a file", remedy)
-    if location.path.endswith(".npy"):
+    arrays = _read("data.path", location.path)
+    if set(arrays) == {"x"}:
         if location.labels_path is None:
             remedy = "give the .npy of their labels as --data.labels_path FILE"
-            raise InputError("data.labels_path", None, "a .npy of images needs its labels", remedy)
-        images = _read("data.path", location.path)
+            raise InputError("data.labels_path", None, "images alone need their labels", remedy)
         labels = _read("data.labels_path", location.labels_path)
-        return _dataset({"x": images, "y": labels}, location.path)
-    archive = _read("data.path", location.path)
-    if not isinstance(archive, Mapping):
-        raise InputError(
-            "data.path", location.path, "is neither .npz nor .npy", "save it with numpy.savez or numpy.save"
-        )
-    return _dataset(archive, location.path)
+        if set(labels) != {"x"}:
+            raise InputError("data.labels_path", location.labels_path, "holds several arrays", "give a .npy of labels")
+        arrays["y"] = replace(labels["x"], name="y")
+    return _dataset(_pairs(arrays, location.path))
 
 
-def _read(field: str, path: str) -> Any:
+def _read(field: str, path: str) -> dict[str, _Array]:
+    """The arrays of an .npz by name; that of a .npy as `x`. Images are read from disk as they are used."""
     if not Path(path).is_file():
         raise InputError(field, path, "no such file", "check the path")
     try:
         loaded = np.load(path, mmap_mode="c", allow_pickle=False)
-        return {name: loaded[name] for name in loaded.files} if isinstance(loaded, np.lib.npyio.NpzFile) else loaded
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        if not isinstance(loaded, np.lib.npyio.NpzFile):
+            return {"x": _Array(loaded, "x", field, path)}
+        with loaded:
+            return {name: _Array(loaded[name], name, field, path) for name in loaded.files}
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         remedy = "save plain numeric or string arrays with numpy.save or numpy.savez"
         raise InputError(field, path, f"cannot be read as NumPy arrays: {reason}", remedy) from error
 
 
-def _dataset(arrays: Mapping[str, NDArray[Any]], path: str) -> ImageDataset:
-    names = {"train": ("x_train", "y_train"), "val": ("x_val", "y_val"), "test": ("x_test", "y_test")}
-    if "x" in arrays:
-        names = {"train": ("x", "y")}
-    missing = [name for name in names["train"] if name not in arrays]
-    if missing:
-        remedy = "name them x and y, or x_train, y_train and, where they exist, x_val, y_val, x_test, y_test"
-        raise InputError("data.path", path, f"holds {sorted(arrays)} and no {missing[0]}", remedy)
-    given = {part: pair for part, pair in names.items() if pair[0] in arrays}
-    class_values = np.unique(_labels(arrays, names["train"][1], path))
-    parts = {part: _part(arrays, *pair, class_values, path) for part, pair in given.items()}
+def _pairs(arrays: Mapping[str, _Array], path: str) -> dict[str, tuple[_Array, _Array]]:
+    """Images and labels by split, under either of the two namings."""
+    remedy = "name them x and y, or x_train, y_train and, where they exist, x_val, y_val, x_test, y_test"
+    wanted = {"train": ("x", "y")} if "x" in arrays else _PAIRS
+    pairs: dict[str, tuple[_Array, _Array]] = {}
+    for split, names in wanted.items():
+        missing = [name for name in names if name not in arrays]
+        if split == "train" or len(missing) == 1:
+            if missing:
+                raise InputError("data.path", path, f"holds {sorted(arrays)} and no {missing[0]}", remedy)
+        elif missing:
+            continue
+        pairs[split] = (arrays[names[0]], arrays[names[1]])
+    if "x" in arrays and any(name in arrays for names in _PAIRS.values() for name in names):
+        raise InputError("data.path", path, f"holds {sorted(arrays)}: both ways of naming", remedy)
+    return pairs
+
+
+def _dataset(pairs: Mapping[str, tuple[_Array, _Array]]) -> ImageDataset:
+    class_values = np.unique(_labels(pairs["train"][1]))
+    parts = {split: _part(images, labels, class_values) for split, (images, labels) in pairs.items()}
     shapes = {part.images.shape[1:] for part in parts.values()}
     if len(shapes) > 1:
-        raise InputError("data.path", path, f"its splits differ in image shape: {sorted(shapes)}", "give all one shape")
+        message = f"and the other splits differ in image shape: {sorted(shapes)}"
+        raise pairs["train"][0].refused(message, "give all of them one shape")
     return ImageDataset(class_names=tuple(str(value) for value in class_values), **parts)
 
 
-def _part(arrays: Mapping[str, NDArray[Any]], x: str, y: str, class_values: NDArray[Any], path: str) -> LabelledImages:
-    images, labels = _images(arrays[x], x, path), _labels(arrays, y, path)
-    if len(images) != len(labels):
-        message = f"{x} has {len(images)} images and {y} has {len(labels)} labels"
-        raise InputError("data.path", path, message, "give one label an image")
-    indices = np.searchsorted(class_values, labels).clip(max=len(class_values) - 1)
-    unknown = class_values[indices] != labels
+def _part(images: _Array, labels: _Array, class_values: NDArray[Any]) -> LabelledImages:
+    pixels, values = _pixels(images), _labels(labels)
+    if len(pixels) != len(values):
+        message = f"has {len(values)} labels and {images.name} has {len(pixels)} images"
+        raise labels.refused(message, "give one label an image")
+    indices = np.searchsorted(class_values, values).clip(max=len(class_values) - 1)
+    unknown = class_values[indices] != values
     if unknown.any():
-        message = f"{y} has labels that train has not, such as {labels[unknown][0]!r}"
-        raise InputError("data.path", path, message, "give training images of every class")
-    return LabelledImages(images, indices.astype(np.int64))
+        message = f"has labels that train has not, such as {values[unknown][0]!r}"
+        raise labels.refused(message, "give training images of every class")
+    return LabelledImages(pixels, indices.astype(np.int64))
 
 
-def _labels(arrays: Mapping[str, NDArray[Any]], y: str, path: str) -> NDArray[Any]:
-    labels = arrays.get(y)
-    if labels is None:
-        raise InputError("data.path", path, f"has no {y}", f"add the labels as {y}")
-    if labels.ndim == 2 and labels.shape[1] == 1:
-        labels = labels[:, 0]
-    if labels.ndim != 1 or labels.dtype.kind not in "iubUS":
-        message = f"{y} is {labels.dtype} of shape {labels.shape}"
-        raise InputError("data.path", path, message, "give integer or string labels of shape (N,)")
-    return labels
+def _labels(labels: _Array) -> NDArray[Any]:
+    """Integer or string labels (N,)."""
+    values = labels.values
+    if values.ndim == 2 and values.shape[1] == 1:
+        values = values[:, 0]
+    if values.ndim != 1 or values.dtype.kind not in "iubUS":
+        raise labels.refused(f"is {labels.shape}", "give integer or string labels of shape (N,)")
+    return np.char.decode(values, "utf-8") if values.dtype.kind == "S" else values
 
 
-def _images(images: NDArray[Any], name: str, path: str) -> NDArray[Any]:
+def _pixels(images: _Array) -> NDArray[Any]:
     """To (N, H, W, C), uint8 as it is (bool becomes 0 and 1), every other number float32."""
-    if images.ndim == 3:
-        images = images[..., np.newaxis]
-    elif images.ndim == 4 and images.shape[3] not in _CHANNELS and images.shape[1] in _CHANNELS:
-        images = images.transpose(0, 2, 3, 1)
-    if images.ndim != 4 or images.shape[3] not in _CHANNELS or images.dtype.kind not in "biuf" or 0 in images.shape:
-        message = f"{name} is {images.dtype} of shape {images.shape}"
+    pixels = images.values
+    if pixels.ndim == 3:
+        pixels = pixels[..., np.newaxis]
+    elif pixels.ndim == 4 and pixels.shape[3] not in _CHANNELS and pixels.shape[1] in _CHANNELS:
+        pixels = pixels.transpose(0, 2, 3, 1)
+    if pixels.ndim != 4 or pixels.shape[3] not in _CHANNELS or pixels.dtype.kind not in "biuf" or 0 in pixels.shape:
         remedy = "give numbers of shape (N, H, W), (N, H, W, C) or (N, C, H, W) with 1, 3 or 4 channels"
-        raise InputError("data.path", path, message, remedy)
-    if images.dtype == np.bool_:
-        return images.astype(np.uint8)
-    if images.dtype == np.uint8:
-        return images
-    images = images.astype(np.float32)
-    if not np.isfinite(images).all():
-        raise InputError("data.path", path, f"{name} holds NaN or Inf", "replace them before saving")
-    return images
+        raise images.refused(f"is {images.shape}", remedy)
+    if pixels.dtype == np.bool_:
+        return pixels.astype(np.uint8)
+    if pixels.dtype == np.uint8:
+        return pixels
+    with np.errstate(over="ignore"):
+        pixels = pixels.astype(np.float32)
+    if not np.isfinite(pixels).all():
+        raise images.refused("holds NaN or Inf, or more than float32 can", "replace them before saving")
+    return pixels
 
 
 SOURCES = {

@@ -7,6 +7,7 @@ import struct
 import sys
 import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -112,7 +113,8 @@ def _download(release: _Release, name: str, folder: Path) -> None:
         message = f"{name} is missing, and {folder} cannot be written: {error.strerror}"
         raise InputError("data.root", str(folder.parent), message, "choose a folder that can be written") from error
     finally:
-        arriving.unlink(missing_ok=True)
+        with suppress(OSError):
+            arriving.unlink()
     remedy = f"put the file into {folder} by hand, or name a mirror in WORKBENCH_MIRRORS"
     raise InputError("data.source", release.name, f"{name} cannot be had from {', '.join(tried)}", remedy)
 

@@ -1,0 +1,103 @@
+"""Batches: which images, in which order, in which form."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from pytorch_lightning import Trainer
+from torch import Tensor, nn
+
+from lightning_modules import AugmentationConfig, DataConfig, ImageClassifier, ImageDataModule
+from lightning_modules.batches import Batches
+from lightning_modules.datasets import ImageDataset
+from lightning_modules.normalization import fit_normalization
+from lightning_modules.splits import Subset
+
+MakeBatches = Callable[..., Batches]
+
+
+@pytest.fixture
+def make_batches(numbered: ImageDataset) -> MakeBatches:
+    """Batches of 4 over images 10, 12, … 28, raw: pixel (0, 0) of each is its number."""
+    subset = Subset(numbered.train.images, numbered.train.labels, np.arange(10, 30, 2))
+    return lambda **options: Batches(subset, fit_normalization("none", subset), 4, **options)
+
+
+def order(batches: Batches) -> list[int]:
+    """Which images one epoch gives, in its order."""
+    return [int(image[0, 0, 0]) for images, _ in batches for image in images]
+
+
+def test_without_a_shuffle_seed_images_keep_their_order(make_batches: MakeBatches) -> None:
+    batches = make_batches()
+    assert order(batches) == order(batches) == list(range(10, 30, 2))
+
+
+def test_the_last_batch_is_short(make_batches: MakeBatches) -> None:
+    assert [len(labels) for _, labels in make_batches()] == [4, 4, 2]
+    assert len(make_batches()) == 3
+
+
+def test_a_batch_is_float32_images_channels_first_with_int64_labels(make_batches: MakeBatches) -> None:
+    images, labels = next(iter(make_batches()))
+    assert (images.dtype, images.shape) == (torch.float32, (4, 1, 2, 3))
+    assert (labels.dtype, labels.shape) == (torch.int64, (4,))
+
+
+def test_labels_follow_their_images(make_batches: MakeBatches, numbered: ImageDataset) -> None:
+    batches = make_batches(shuffle_seed=0)
+    labels = [label for _, labels_N in batches for label in labels_N.tolist()]
+    batches.sampler.set_epoch(0)
+    assert labels == numbered.train.labels[order(batches)].tolist()
+
+
+def test_every_epoch_shows_each_image_once_in_an_order_of_its_own(make_batches: MakeBatches) -> None:
+    batches = make_batches(shuffle_seed=0)
+    epochs = [order(batches) for _ in range(3)]
+    assert all(sorted(epoch) == list(range(10, 30, 2)) for epoch in epochs)
+    assert epochs[0] != epochs[1] != epochs[2] != epochs[0]
+
+
+def test_another_seed_gives_another_order(make_batches: MakeBatches) -> None:
+    assert order(make_batches(shuffle_seed=0)) != order(make_batches(shuffle_seed=1))
+
+
+def pixels(batches: Batches, epoch: int) -> Tensor:
+    batches.sampler.set_epoch(epoch)
+    return torch.cat([images for images, _ in batches])
+
+
+def test_seed_and_epoch_decide_order_and_augmentation_whatever_ran_before(make_batches: MakeBatches) -> None:
+    options = {"shuffle_seed": 5, "augmentation": AugmentationConfig(shift=1, horizontal_flip=True)}
+    first, second = make_batches(**options), make_batches(**options)
+    order(second)
+    torch.rand(3)
+    assert torch.equal(pixels(first, epoch=2), pixels(second, epoch=2))
+    assert not torch.equal(pixels(first, epoch=3), pixels(second, epoch=2))
+
+
+def test_shuffling_leaves_the_global_random_state_alone(make_batches: MakeBatches) -> None:
+    before = torch.get_rng_state()
+    order(make_batches(shuffle_seed=0, augmentation=AugmentationConfig(shift=1)))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_images_are_moved_raw_and_normalized_after(numbered: ImageDataset) -> None:
+    subset = Subset(numbered.train.images, numbered.train.labels, np.arange(50))
+    normalization = fit_normalization("per_pixel", subset)
+    batches = Batches(subset, normalization, 50, shuffle_seed=0, augmentation=AugmentationConfig(shift=9))
+    (images, _), *_ = batches
+    black = normalization(torch.zeros(1, 1, 2, 3, dtype=torch.uint8))[0]
+    assert any(torch.equal(image, black) for image in images)  # moved out of sight: raw 0 everywhere
+
+
+def test_training_gives_each_epoch_its_own_order(
+    numbered: ImageDataset, make_trainer: Callable[..., Trainer], recorder: Any
+) -> None:
+    data = ImageDataModule(DataConfig(normalization="none"), seed=3, dataset=numbered)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(6, 2))
+    make_trainer(max_epochs=2, callbacks=[recorder]).fit(ImageClassifier(network), data)
+    expected = torch.cat([pixels(data.train_dataloader(), epoch) for epoch in (0, 1)])
+    assert torch.equal(torch.cat(recorder.images), expected)

@@ -1,0 +1,151 @@
+"""Losses, metrics and steps on logits that are known: here the images are the logits.
+
+Logits (0, ln 3) mean probabilities 1/4 and 3/4. Cross-entropy is ln(4/3) for label 1 and ln 4 for label 0; the mean
+squared error is 1/16 for label 1 and 9/16 for label 0.
+"""
+
+import math
+from collections import UserList
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from pytorch_lightning import Trainer
+from torch import nn
+
+from lightning_modules import DataConfig, ImageClassifier, ImageDataModule, InputError, ModelConfig, OptimizerConfig
+from lightning_modules.classifier import Batch
+from lightning_modules.datasets import ImageDataset, LabelledImages
+
+MakeTrainer = Callable[..., Trainer]
+
+SURE = math.log(4 / 3)
+WRONG = math.log(4)
+STILL = OptimizerConfig(kind="sgd", lr=1e-30)
+
+
+def batch(*labels: int) -> Batch:
+    return torch.tensor([0, math.log(3)]).expand(len(labels), 1, 1, 2), torch.tensor(labels)
+
+
+def identity() -> nn.Module:
+    """Logits = pixels, with weights to train."""
+    network = nn.Sequential(nn.Flatten(), nn.Linear(2, 2, bias=False))
+    nn.init.eye_(network[1].weight)
+    return network
+
+
+@pytest.mark.parametrize(
+    ("loss", "labels", "value"),
+    [
+        ("cross_entropy", (1,), SURE),
+        ("cross_entropy", (0,), WRONG),
+        ("cross_entropy", (0, 1, 1), (WRONG + 2 * SURE) / 3),
+        ("mse", (1,), 1 / 16),
+        ("mse", (0,), 9 / 16),
+        ("mse", (0, 1, 1), (9 / 16 + 2 / 16) / 3),
+    ],
+)
+def test_the_loss_of_a_batch_is_the_mean_over_its_images(loss: Any, labels: tuple[int, ...], value: float) -> None:
+    assert ImageClassifier(identity(), loss=loss).training_step(batch(*labels), 0).item() == pytest.approx(value)
+
+
+def test_an_unknown_loss_is_refused() -> None:
+    with pytest.raises(InputError, match=r"^model\.loss: "):
+        ModelConfig(loss="hinge")  # type: ignore[arg-type]
+
+
+# Lightning takes a list for several loaders, and a UserList for one.
+SHORT = UserList([batch(1)])
+# 5 images in 3 batches, the last of 1: a mean of batch means would give 2/3 instead of 4/5.
+BATCHES = UserList([batch(1, 1), batch(1, 1), batch(0)])
+EPOCH = {"loss": pytest.approx((4 * SURE + WRONG) / 5), "accuracy": pytest.approx(4 / 5)}
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_evaluation_weighs_a_short_last_batch_by_its_images(split: str, make_trainer: MakeTrainer) -> None:
+    trainer = make_trainer()
+    evaluate = {"val": trainer.validate, "test": trainer.test}[split]
+    (metrics,) = evaluate(ImageClassifier(identity()), BATCHES, verbose=False)
+    assert metrics == {f"{split}/{name}": value for name, value in EPOCH.items()}
+
+
+def test_training_weighs_a_short_last_batch_by_its_images(make_trainer: MakeTrainer) -> None:
+    trainer = make_trainer(max_epochs=2)
+    trainer.fit(ImageClassifier(identity(), optimizer=STILL), BATCHES, SHORT)
+    assert {name: trainer.callback_metrics[f"train/{name}"].item() for name in EPOCH} == EPOCH
+
+
+def test_lightning_s_sanity_check_leaves_no_mark_on_the_first_epoch(make_trainer: MakeTrainer) -> None:
+    trainer = make_trainer(max_epochs=1, num_sanity_val_steps=1)
+    trainer.fit(ImageClassifier(identity(), optimizer=STILL), SHORT, BATCHES)
+    assert trainer.callback_metrics["val/accuracy"].item() == EPOCH["accuracy"]
+
+
+def test_an_epoch_broken_off_leaves_no_mark_on_the_next(make_trainer: MakeTrainer) -> None:
+    classifier = ImageClassifier(identity())
+    classifier.validation_step(batch(0, 0, 0), 0)
+    (metrics,) = make_trainer().validate(classifier, BATCHES, verbose=False)
+    assert metrics["val/accuracy"] == EPOCH["accuracy"]
+
+
+def test_prediction_gives_probabilities(make_trainer: MakeTrainer) -> None:
+    predicted = make_trainer().predict(ImageClassifier(identity()), BATCHES)
+    torch.testing.assert_close(torch.cat(predicted), torch.tensor([[1 / 4, 3 / 4]]).expand(5, 2))
+
+
+def test_without_an_optimizer_it_trains_with_adam_at_a_thousandth(make_trainer: MakeTrainer) -> None:
+    trainer = make_trainer(max_epochs=1)
+    trainer.fit(ImageClassifier(identity()), SHORT, SHORT)
+    (optimizer,) = trainer.optimizers
+    assert type(optimizer) is torch.optim.Adam
+    assert optimizer.param_groups[0]["lr"] == 0.001
+
+
+def test_full_batch_training_takes_one_gradient_descent_step_an_epoch(make_trainer: MakeTrainer) -> None:
+    pixels = np.array([[1, 0], [0, 2], [3, 1], [2, 2], [1, 3]] * 4, np.float32)
+    labels = np.array([0, 1, 0, 1, 1] * 4)
+    part = LabelledImages(pixels[:, np.newaxis, :, np.newaxis], labels)
+    config = DataConfig(batch_size="full", normalization="none")
+    data = ImageDataModule(config, dataset=ImageDataset(part, ("a", "b"), val=part, test=part))
+    network = identity()
+    trainer = make_trainer(max_epochs=2)
+    trainer.fit(ImageClassifier(network, optimizer=OptimizerConfig(kind="sgd", lr=0.5)), data)
+
+    weight = np.eye(2)
+    for _ in range(2):  # the gradient of the mean cross-entropy by hand: (softmax - one-hot)ᵀ · pixels / N
+        powers = np.exp(pixels @ weight.T)
+        weight -= 0.5 * (powers / powers.sum(axis=1, keepdims=True) - np.eye(2)[labels]).T @ pixels / 20
+    assert trainer.global_step == 2
+    np.testing.assert_allclose(network[1].weight.detach().numpy(), weight, rtol=1e-5)
+
+
+def digits_classifier(seed: int) -> tuple[ImageClassifier, ImageDataModule]:
+    torch.manual_seed(seed)
+    data = ImageDataModule(DataConfig())
+    return ImageClassifier(ModelConfig().build(data.image_shape, data.num_classes)), data
+
+
+def test_a_checkpoint_opens_without_unpickling_and_holds_the_weights(make_trainer: MakeTrainer, tmp_path: Path) -> None:
+    classifier, data = digits_classifier(seed=0)
+    trainer = make_trainer(max_epochs=1)
+    trainer.fit(classifier, data)
+    trainer.save_checkpoint(tmp_path / "last.ckpt")
+    kept = torch.load(tmp_path / "last.ckpt", weights_only=True)["state_dict"]
+    torch.testing.assert_close(kept, dict(classifier.state_dict()), rtol=0, atol=0)
+
+
+def test_a_resumed_fit_ends_where_an_unbroken_one_does(make_trainer: MakeTrainer, tmp_path: Path) -> None:
+    unbroken, data = digits_classifier(seed=0)
+    make_trainer(max_epochs=2).fit(unbroken, data)
+
+    first_half, data = digits_classifier(seed=0)
+    trainer = make_trainer(max_epochs=1)
+    trainer.fit(first_half, data)
+    trainer.save_checkpoint(tmp_path / "half.ckpt")
+    resumed, data = digits_classifier(seed=1)
+    make_trainer(max_epochs=2).fit(resumed, data, ckpt_path=tmp_path / "half.ckpt", weights_only=True)
+    torch.testing.assert_close(dict(resumed.state_dict()), dict(unbroken.state_dict()), rtol=0, atol=0)

@@ -1,0 +1,123 @@
+"""The LightningDataModule from its config to normalized batches."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from pytorch_lightning import Trainer
+from torch import nn
+
+from lightning_modules import AugmentationConfig, DataConfig, ImageClassifier, ImageDataModule, InputError
+from lightning_modules.datasets import ImageDataset, LabelledImages
+
+
+def ready(config: DataConfig, dataset: ImageDataset | None = None) -> ImageDataModule:
+    data = ImageDataModule(config, dataset=dataset)
+    data.setup()
+    return data
+
+
+def test_digits_have_their_shape_and_classes_before_any_split() -> None:
+    data = ImageDataModule(DataConfig(source="digits"))
+    assert data.image_shape == (1, 8, 8)
+    assert data.class_names == ("0", "1", "2", "3", "4", "5", "6", "7", "8", "9")
+
+
+@pytest.mark.parametrize("kind", ["per_pixel", "per_channel", "min_max"])
+def test_pixels_of_val_and_test_never_reach_the_statistics(kind: Any, numbered: ImageDataset) -> None:
+    config = DataConfig(normalization=kind)
+    before = ready(config, numbered)
+    brighter = numbered.train.images.copy()
+    for name in ("val", "test"):
+        brighter[before.splits[name].indices] = 255
+    after = ready(config, replace(numbered, train=LabelledImages(brighter, numbered.train.labels)))
+    torch.testing.assert_close(before.state_dict(), after.state_dict(), rtol=0, atol=0)
+
+
+def test_train_itself_decides_the_statistics(numbered: ImageDataset) -> None:
+    data = ready(DataConfig(batch_size="full"), numbered)
+    (images, _), *_ = data.train_dataloader()
+    spread = images.std(dim=0, correction=0)
+    torch.testing.assert_close(images.mean(dim=0), torch.zeros(1, 2, 3), rtol=0, atol=1e-5)
+    assert spread[0, 1, 2] == 0  # the pixel that is always 7
+    torch.testing.assert_close(spread.flatten()[:5], torch.ones(5))
+
+
+def test_augmentation_touches_train_alone(numbered: ImageDataset) -> None:
+    config = DataConfig(batch_size="full", normalization="none")
+    plain = ready(config, numbered)
+    moved = ready(replace(config, augmentation=AugmentationConfig(shift=1, horizontal_flip=True)), numbered)
+    for loader in ("val_dataloader", "test_dataloader", "predict_dataloader"):
+        assert torch.equal(next(iter(getattr(plain, loader)()))[0], next(iter(getattr(moved, loader)()))[0])
+    assert not torch.equal(next(iter(plain.train_dataloader()))[0], next(iter(moved.train_dataloader()))[0])
+
+
+def test_a_full_batch_is_the_whole_train_split(numbered: ImageDataset) -> None:
+    ((images, _),) = ready(DataConfig(batch_size="full"), numbered).train_dataloader()
+    assert len(images) == 72  # 100, less 20 for test, less 8 for val
+
+
+def test_prediction_reads_the_test_split_in_its_order(numbered: ImageDataset) -> None:
+    data = ready(DataConfig(normalization="none"), numbered)
+    ((images, labels),) = data.predict_dataloader()
+    assert images[:, 0, 0, 0].tolist() == data.splits["test"].indices.tolist()
+    assert labels.tolist() == numbered.train.labels[data.splits["test"].indices].tolist()
+
+
+def test_setting_up_again_changes_nothing(numbered: ImageDataset) -> None:
+    data = ready(DataConfig(), numbered)
+    splits = data.splits
+    data.setup("test")
+    assert data.splits is splits
+
+
+def test_the_normalization_travels_in_the_checkpoint(
+    numbered: ImageDataset, make_trainer: Callable[..., Trainer], tmp_path: Path
+) -> None:
+    data = ImageDataModule(DataConfig(), dataset=numbered)
+    trainer = make_trainer(max_epochs=1)
+    trainer.fit(ImageClassifier(nn.Sequential(nn.Flatten(), nn.Linear(6, 2))), data)
+    trainer.save_checkpoint(tmp_path / "last.ckpt")
+
+    fresh = ImageDataModule(DataConfig(), dataset=numbered)
+    fresh.load_state_dict(torch.load(tmp_path / "last.ckpt", weights_only=True)["ImageDataModule"])
+    images = torch.randint(0, 256, (9, 1, 2, 3), dtype=torch.uint8)
+    assert torch.equal(fresh.normalization(images), data.normalization(images))
+
+
+def test_a_class_without_a_training_image_is_refused(numbered: ImageDataset) -> None:
+    data = ImageDataModule(DataConfig(), dataset=replace(numbered, class_names=("a", "b", "c")))
+    with pytest.raises(InputError, match=r"^data\.source: no training image of class c"):
+        data.setup()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("source", "digit"),
+        ("batch_size", 0),
+        ("batch_size", -32),
+        ("batch_size", "half"),
+        ("val_fraction", 0.0),
+        ("val_fraction", 1.0),
+        ("val_fraction", np.nan),
+        ("test_fraction", -0.1),
+        ("split_seed", -1),
+        ("split_seed", 2**32),
+        ("normalization", "zscore"),
+    ],
+)
+def test_an_impossible_setting_is_refused_by_its_name(name: str, value: Any) -> None:
+    with pytest.raises(InputError, match=rf"^data\.{name}: "):
+        DataConfig(**{name: value})
+
+
+def test_paths_are_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/someone")
+    config = DataConfig(root="~/data", path="x.npy", labels_path="/y.npy")
+    assert (config.root, config.path, config.labels_path) == ("/home/someone/data", f"{tmp_path}/x.npy", "/y.npy")

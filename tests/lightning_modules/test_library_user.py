@@ -1,0 +1,25 @@
+"""A researcher's own script: plain Lightning, none of the floors above."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+SCRIPT = """\
+import sys
+from pytorch_lightning import Trainer, seed_everything
+from lightning_modules import DataConfig, ImageClassifier, ImageDataModule, ModelConfig
+
+seed_everything(0)
+data = ImageDataModule(DataConfig(source="digits"))
+classifier = ImageClassifier(ModelConfig().build(data.image_shape, data.num_classes))
+trainer = Trainer(max_epochs=8, logger=False, enable_checkpointing=False)
+trainer.fit(classifier, data)
+(metrics,) = trainer.test(classifier, data)
+assert metrics["test/accuracy"] >= 0.95, metrics
+assert not {"mlflow", "optuna"} & set(sys.modules)
+"""
+
+
+def test_a_few_lines_of_plain_lightning_train_and_test(tmp_path: Path) -> None:
+    ended = subprocess.run([sys.executable, "-c", SCRIPT], cwd=tmp_path, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
