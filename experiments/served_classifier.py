@@ -21,10 +21,10 @@ class ServedClassifier(PythonModel):  # type: ignore[misc]  # mlflow is not type
 
     # MLflow reads the hint of model_input: a bare ndarray means that the logged signature says what goes in.
     def predict(self, context: Any, model_input: np.ndarray, params: Any = None) -> dict[str, Any]:
-        images = np.asarray(model_input)
-        images_NHWC = torch.from_numpy(np.ascontiguousarray(images if images.ndim == 4 else images[..., np.newaxis]))
+        images_NHWC = model_input if model_input.ndim == 4 else model_input[..., np.newaxis]
+        batches = (images_NHWC[start : start + _BATCH] for start in range(0, len(images_NHWC), _BATCH))
         with torch.no_grad():
-            probabilities_NK = torch.cat([self.program(batch) for batch in torch.split(images_NHWC, _BATCH)])
+            probabilities_NK = torch.cat([self.program(torch.tensor(batch)) for batch in batches])
         return {"label": probabilities_NK.argmax(dim=1).numpy(), "probabilities": probabilities_NK.numpy()}
 
 

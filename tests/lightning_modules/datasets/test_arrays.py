@@ -239,7 +239,6 @@ def overwritten(contents: bytearray) -> bytearray:
     return contents[:200] + bytes(50) + contents[250:]
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # NumPy leaves it open: no zip file
 @pytest.mark.parametrize("damage", [cut_short, overwritten, lambda contents: contents[:0]])
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
 def test_a_damaged_npz_is_refused(save: Any, damage: Callable[[bytearray], bytearray], tmp_path: Path) -> None:
