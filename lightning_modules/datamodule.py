@@ -1,6 +1,5 @@
 """The LightningDataModule: source → split → fit normalization; then each batch: gather, augment, normalize."""
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -38,7 +37,7 @@ class DataConfig:
         for name in ("root", "path", "labels_path"):  # absolute, so that the config means the same from anywhere
             value = getattr(self, name)
             if value is not None:
-                object.__setattr__(self, name, os.path.abspath(Path(value).expanduser()))
+                object.__setattr__(self, name, str(Path(value).expanduser().resolve()))
         check_choice("data.normalization", self.normalization, NormalizationKind)
         if self.batch_size != "full" and not (isinstance(self.batch_size, int) and self.batch_size >= 1):
             raise InputError("data.batch_size", self.batch_size, "must be 1 or more, or full", "try 32")

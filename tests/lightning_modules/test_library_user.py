@@ -7,11 +7,12 @@ from pathlib import Path
 SCRIPT = """\
 import sys
 from pytorch_lightning import Trainer, seed_everything
-from lightning_modules import DataConfig, ImageClassifier, ImageDataModule, ModelConfig
+from lightning_modules import DataConfig, ImageClassifier, ImageDataModule, ModelConfig, OptimizerConfig
 
 seed_everything(0)
 data = ImageDataModule(DataConfig(source="digits"))
-classifier = ImageClassifier(ModelConfig().build(data.image_shape, data.num_classes))
+network = ModelConfig().build(data.image_shape, data.num_classes)
+classifier = ImageClassifier(network, optimizer=OptimizerConfig(lr=0.003))
 trainer = Trainer(max_epochs=8, logger=False, enable_checkpointing=False)
 trainer.fit(classifier, data)
 (metrics,) = trainer.test(classifier, data)
