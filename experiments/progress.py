@@ -30,7 +30,7 @@ class EpochProgress(Checkpoint):
             self._task = self._bar.add_task("starting", total=int(trainer.estimated_stepping_batches))
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        if self._bar is not None and time.monotonic() - self._last_drawn > _REFRESH:
+        if time.monotonic() - self._last_drawn > _REFRESH:
             self._draw(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -38,15 +38,17 @@ class EpochProgress(Checkpoint):
         self._scores = "  ".join(f"{name} {value:.4f}" for name, value in scores.items())
         if self._bar is None:
             print(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {self._scores}", file=sys.stderr)
-        else:
-            self._draw(trainer)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._draw(trainer)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if self._bar is not None:
             self._bar.stop()
 
     def _draw(self, trainer: pl.Trainer) -> None:
-        assert self._bar is not None
+        if self._bar is None:
+            return
         epoch = min(trainer.current_epoch + 1, trainer.max_epochs or 0)
         text = f"epoch {epoch}/{trainer.max_epochs}  {self._scores}"
         self._bar.update(self._task, completed=trainer.global_step, description=text, refresh=True)

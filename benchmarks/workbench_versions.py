@@ -1,0 +1,73 @@
+"""The workbench on the same job: a whole tracked run, the same without tracking, and the bare loop over its step."""
+
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+import torch.nn.functional as F
+
+from experiments import ExperimentConfig, Store, runner
+from lightning_modules import ImageClassifier, ImageDataModule
+
+
+class ManyMetrics(pl.Callback):
+    """Logs 1,000 metrics of its own at every epoch's end."""
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        pl_module.log_dict({f"extra/{i:04d}": float(i) for i in range(1000)})
+
+
+def tracked(config: ExperimentConfig, folder: Path) -> float:
+    """One whole tracked run, as `workbench train` makes it."""
+    return runner.run(config, store=Store.open(folder)).metrics["test/accuracy"]
+
+
+def tracked_many_metrics(config: ExperimentConfig, folder: Path) -> float:
+    """The same with 1,000 more metrics an epoch."""
+    return runner.run(config, store=Store.open(folder), callbacks=[ManyMetrics()]).metrics["test/accuracy"]
+
+
+def untracked(config: ExperimentConfig, _: Path) -> float:
+    """The same module and data in a plain Trainer that logs and keeps nothing."""
+    data, classifier = _build(config)
+    trainer = pl.Trainer(
+        max_epochs=config.trainer.max_epochs,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )
+    trainer.fit(classifier, data)
+    return float(trainer.test(classifier, data, verbose=False)[0]["test/accuracy"])
+
+
+def bare_loop(config: ExperimentConfig, _: Path) -> float:
+    """The same network, batches and optimizer in a loop by hand."""
+    data, classifier = _build(config)
+    network, optimizer = classifier.network, config.optimizer.build(classifier.network)
+    train, val = data.train_dataloader(), data.val_dataloader()
+    for _epoch in range(config.trainer.max_epochs):
+        network.train()
+        for images, labels in train:
+            optimizer.zero_grad()
+            F.cross_entropy(network(images), labels).backward()
+            optimizer.step()
+        _accuracy(network, val)
+    return _accuracy(network, data.test_dataloader())
+
+
+def _accuracy(network: torch.nn.Module, batches: object) -> float:
+    network.eval()
+    with torch.no_grad():
+        hits = torch.cat([network(images).argmax(dim=1) == labels for images, labels in batches])  # type: ignore[attr-defined]
+    return float(hits.double().mean())
+
+
+def _build(config: ExperimentConfig) -> tuple[ImageDataModule, ImageClassifier]:
+    data = ImageDataModule(config.data, seed=config.seed)
+    data.setup()
+    pl.seed_everything(config.seed, verbose=False)
+    network = config.model.build(data.image_shape, data.num_classes)
+    return data, ImageClassifier(network, optimizer=config.optimizer)
