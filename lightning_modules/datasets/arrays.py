@@ -55,11 +55,12 @@ def _read(field: str, path: str) -> dict[str, _Array]:
     if not Path(path).is_file():
         raise InputError(field, path, "no such file", "check the path")
     try:
-        loaded = np.load(path, mmap_mode="c", allow_pickle=False)
-        if not isinstance(loaded, np.lib.npyio.NpzFile):
-            return {"x": _Array(loaded, "x", field, path)}
-        with loaded:
-            return {name: _Array(loaded[name], name, field, path) for name in loaded.files}
+        with Path(path).open("rb") as file:  # opened here, since NumPy leaves a damaged archive open
+            if file.read(2) != b"PK":
+                return {"x": _Array(np.load(path, mmap_mode="c", allow_pickle=False), "x", field, path)}
+            file.seek(0)
+            archive = np.load(file, allow_pickle=False)
+            return {name: _Array(archive[name], name, field, path) for name in archive.files}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         remedy = "save plain numeric or string arrays with numpy.save or numpy.savez"
