@@ -150,7 +150,9 @@ def _train(args: argparse.Namespace) -> Document:
 
     config = load_config(args.recipe, parse_overrides(args.overrides))
     name = args.name or Path(args.recipe).stem
-    result = run(config, name=name, store=Store.open(args.store), callbacks=[EpochProgress()])
+    progress = EpochProgress()
+    store = Store.open(args.store)
+    result = run(config, name=name, store=store, observers=[progress], callbacks=progress.callbacks)
     document = result.as_dict()
     del document["error"]
     if result.error:

@@ -7,14 +7,13 @@ import torch
 import torch.nn.functional as F
 
 from experiments import ExperimentConfig, Store, runner
+from experiments.epochs import Epoch
 from lightning_modules import ImageClassifier, ImageDataModule
 
 
-class ManyMetrics(pl.Callback):
-    """Logs 1,000 metrics of its own at every epoch's end."""
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        pl_module.log_dict({f"extra/{i:04d}": float(i) for i in range(1000)})
+def log_many_metrics(epoch: Epoch) -> None:
+    """An observer that logs 1,000 metrics of its own."""
+    epoch.module.logger.log_metrics({f"extra/{i:04d}": float(i) for i in range(1000)})
 
 
 def tracked(config: ExperimentConfig, folder: Path) -> float:
@@ -24,7 +23,7 @@ def tracked(config: ExperimentConfig, folder: Path) -> float:
 
 def tracked_many_metrics(config: ExperimentConfig, folder: Path) -> float:
     """The same with 1,000 more metrics an epoch."""
-    return runner.run(config, store=Store.open(folder), callbacks=[ManyMetrics()]).metrics["test/accuracy"]
+    return runner.run(config, store=Store.open(folder), observers=[log_many_metrics]).metrics["test/accuracy"]
 
 
 def untracked(config: ExperimentConfig, _: Path) -> float:

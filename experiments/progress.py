@@ -5,15 +5,16 @@ import time
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import Checkpoint
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from experiments.epochs import Epoch
 
 _REFRESH = 1.0  # seconds between two redraws
 
 
-class EpochProgress(Checkpoint):
-    """Shows epochs, steps and the latest scores; a Checkpoint, because those know an epoch's scores at its end."""
+class EpochProgress(pl.Callback):
+    """Shows epochs and the latest scores: an observer of epochs, and on a terminal a callback that moves the bar."""
 
     def __init__(self) -> None:
         console = Console(stderr=True)
@@ -24,31 +25,35 @@ class EpochProgress(Checkpoint):
         self._last_drawn = 0.0
         self._scores = ""
 
+    @property
+    def callbacks(self) -> list[pl.Callback]:
+        """What the Trainer needs of it: nothing where there is no bar to move at every step."""
+        return [] if self._bar is None else [self]
+
+    def __call__(self, epoch: Epoch) -> None:
+        shown = ("train/loss", "val/loss", "val/accuracy")
+        self._scores = "  ".join(f"{name} {epoch.scores[name]:.4f}" for name in shown)
+        if self._bar is None:
+            print(f"epoch {epoch.number}/{epoch.trainer.max_epochs}  {self._scores}", file=sys.stderr)
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self._bar is not None:
-            self._bar.start()
-            self._task = self._bar.add_task("starting", total=int(trainer.estimated_stepping_batches))
+        assert self._bar is not None
+        self._bar.start()
+        self._task = self._bar.add_task("starting", total=int(trainer.estimated_stepping_batches))
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         if time.monotonic() - self._last_drawn > _REFRESH:
             self._draw(trainer)
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        scores = {name: float(trainer.callback_metrics[name]) for name in ("train/loss", "val/loss", "val/accuracy")}
-        self._scores = "  ".join(f"{name} {value:.4f}" for name, value in scores.items())
-        if self._bar is None:
-            print(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {self._scores}", file=sys.stderr)
-
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._draw(trainer)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+        assert self._bar is not None
+        self._bar.stop()
 
     def _draw(self, trainer: pl.Trainer) -> None:
-        if self._bar is None:
-            return
+        assert self._bar is not None
         epoch = min(trainer.current_epoch + 1, trainer.max_epochs or 0)
         text = f"epoch {epoch}/{trainer.max_epochs}  {self._scores}"
         self._bar.update(self._task, completed=trainer.global_step, description=text, refresh=True)

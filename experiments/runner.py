@@ -2,7 +2,6 @@
 
 import logging
 import os
-import time
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -13,10 +12,11 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
 
 from experiments import dashboard, plots, provenance
+from experiments.checkpoints import Checkpoints, load_weights
 from experiments.config import ExperimentConfig, load_config
+from experiments.epochs import Epoch, EpochEnd, NonFiniteLossError, Observer, check_finite
 from experiments.interrupts import interruptible
 from experiments.model import log_model
 from experiments.store import Store
@@ -49,10 +49,6 @@ class RunResult:
         return asdict(self)
 
 
-class NonFiniteLossError(ArithmeticError):
-    """Training diverged: a loss is NaN or infinite."""
-
-
 def run(
     config: ExperimentConfig,
     *,
@@ -62,12 +58,14 @@ def run(
     parent: str | None = None,
     tags: Mapping[str, str] = {},
     dataset: ImageDataset | None = None,
+    observers: Sequence[Observer] = (),
     callbacks: Sequence[pl.Callback] = (),
     read_test: bool = True,
 ) -> RunResult:
     """Trains `config` and leaves everything that design and README name in `store` (default: ./mlruns).
 
     `parent`: the run id of the sweep it belongs to. `dataset`: what the config's data source holds, already read.
+    `observers` are called after every epoch, `callbacks` are Lightning's own.
     Without `read_test` the test split stays untouched, and no model is logged. A run whose loss becomes NaN or
     infinite is a result too, of outcome `failed`. InputError is raised before a run exists; whatever else training
     raises passes on once the run is closed.
@@ -82,7 +80,7 @@ def run(
         with interruptible(), open_run(store, run_id) as tracked:
             tracked.monitor_system()
             provenance.record(tracked, config, data)
-            trainer = _fit(tracked, config, data, classifier, callbacks)
+            trainer = _fit(tracked, config, data, classifier, observers, callbacks)
             if read_test:
                 _test(tracked, trainer, classifier, data)
     except NonFiniteLossError as diverged:
@@ -96,9 +94,9 @@ def read_test(store: Store, run_id: str, *, dataset: ImageDataset | None = None)
     config = load_config(str(run_folder / "config.yaml"))
     data, classifier = _prepare(config, dataset)
     checkpoint = run_folder / "checkpoints" / f"{config.trainer.weights}.ckpt"
-    step = _load_weights(classifier, checkpoint)
+    step = load_weights(classifier, checkpoint)
     with interruptible(), open_run(store, run_id) as tracked:
-        _test(tracked, _trainer(config, logger=RunLogger(tracked, lambda: step)), classifier, data)
+        _test(tracked, _trainer(config, RunLogger(tracked, lambda: step)), classifier, data)
 
 
 def _result(store: Store, run_id: str, error: str) -> RunResult:
@@ -138,7 +136,7 @@ def _trainer(config: ExperimentConfig, logger: Any = False, callbacks: Sequence[
             precision=config.trainer.precision,
             logger=logger,
             callbacks=list(callbacks),
-            enable_checkpointing=any(isinstance(callback, ModelCheckpoint) for callback in callbacks),
+            enable_checkpointing=bool(callbacks),  # Lightning wants it for EpochEnd, which is a Checkpoint
             enable_progress_bar=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,
@@ -153,62 +151,43 @@ def _fit(
     config: ExperimentConfig,
     data: ImageDataModule,
     classifier: ImageClassifier,
+    observers: Sequence[Observer],
     callbacks: Sequence[pl.Callback],
 ) -> pl.Trainer:
     """Trains, loads the weights that the config keeps, and logs the run's value, curves and val predictions."""
-    trace = Trace(run.folder / "trace.jsonl", data)
-    checkpoints = _checkpoints(config, run.folder / "checkpoints")
-    trainer = _trainer(
-        config,
-        logger=RunLogger(run, lambda: trainer.global_step),
-        callbacks=[_Throughput(), trace, *checkpoints, _StopOnNonFiniteLoss(), *callbacks],
-    )
+
+    def log_throughput(epoch: Epoch) -> None:
+        images = len(data.splits["train"])
+        run.log_metrics({"throughput/images_per_second": images / epoch.train_seconds}, epoch.step)
+
+    checkpoints = run.folder / "checkpoints"
+    checkpoints.mkdir()
+    trace = Trace(run.folder / "trace.jsonl", data, classifier)
+    epoch_end = EpochEnd([trace, log_throughput, Checkpoints(checkpoints, config.trainer), check_finite, *observers])
+    trainer = _trainer(config, RunLogger(run, lambda: trainer.global_step), [epoch_end, *callbacks])
     trainer.fit(classifier, data)
     monitored = [line[config.trainer.monitor] for line in trace.history]
     value = monitored[-1]
     if config.trainer.weights == "best":
         value = (max if config.trainer.monitor == "val/accuracy" else min)(monitored)
-        _load_weights(classifier, Path(checkpoints[-1].best_model_path))
+        load_weights(classifier, checkpoints / "best.ckpt")
+        _trainer(config).validate(classifier, data, verbose=False)  # for the predictions of these weights
     (run.folder / "plots").mkdir(exist_ok=True)
     plots.plot_curves(trace.history, run.folder / "plots" / "curves.png")
-    _predict(run, trainer, classifier, data, "val")
+    _record_predictions(run, classifier, data, "val")
     run.log_metrics({"value": value}, trainer.global_step)  # a run that has it is trained and validated
     return trainer
 
 
-def _checkpoints(config: ExperimentConfig, folder: Path) -> list[ModelCheckpoint]:
-    """`last.ckpt` after every epoch, and `best.ckpt` where the config keeps the best weights; the kept one is last."""
-    last = ModelCheckpoint(folder, "last", enable_version_counter=False, save_on_train_epoch_end=True)
-    if config.trainer.weights == "last":
-        return [last]
-    monitor = config.trainer.monitor
-    mode = "max" if monitor == "val/accuracy" else "min"
-    best = ModelCheckpoint(
-        folder, "best", monitor=monitor, mode=mode, enable_version_counter=False, save_on_train_epoch_end=True
-    )
-    return [last, best]
-
-
-def _load_weights(classifier: ImageClassifier, checkpoint: Path) -> int:
-    """Loads the weights of a checkpoint; the optimizer step it was written at."""
-    loaded = torch.load(checkpoint, weights_only=True, map_location="cpu")
-    classifier.load_state_dict(loaded["state_dict"])
-    return int(loaded["global_step"])
-
-
 def _test(run: TrackedRun, trainer: pl.Trainer, classifier: ImageClassifier, data: ImageDataModule) -> None:
     trainer.test(classifier, data, verbose=False)
-    _predict(run, trainer, classifier, data, "test")
+    _record_predictions(run, classifier, data, "test")
     log_model(run, classifier, data)
 
 
-def _predict(
-    run: TrackedRun, trainer: pl.Trainer, classifier: ImageClassifier, data: ImageDataModule, split: str
-) -> None:
+def _record_predictions(run: TrackedRun, classifier: ImageClassifier, data: ImageDataModule, split: str) -> None:
     """Adds the split's predictions to `predictions.npz`, and draws where they are wrong."""
-    loader = {"val": data.val_dataloader, "test": data.test_dataloader}[split]()
-    batches: Any = trainer.predict(classifier, loader)
-    probabilities = torch.cat(batches).float().numpy()
+    probabilities = classifier.probabilities[split].numpy()
     label = probabilities.argmax(axis=1)
     subset = data.splits[split]
     target = subset.labels[subset.indices]
@@ -221,37 +200,3 @@ def _predict(
     plots.plot_confusion(target, label, names, f"{run.name}: {split}", folder / f"confusion_matrix_{split}.png")
     images = subset.images[subset.indices]
     plots.plot_mistakes(images, target, probabilities, names, split, folder / f"worst_mistakes_{split}.png")
-
-
-class _Throughput(pl.Callback):
-    """Logs the training images a second of each epoch, validation not counted."""
-
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._start = time.perf_counter()
-
-    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._seconds = time.perf_counter() - self._start
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        assert isinstance(trainer.datamodule, ImageDataModule)  # type: ignore[attr-defined]
-        images = len(trainer.datamodule.splits["train"])  # type: ignore[attr-defined]
-        pl_module.log("throughput/images_per_second", images / self._seconds)
-
-
-class _StopOnNonFiniteLoss(Checkpoint):
-    """Ends training after the first epoch whose loss is NaN or infinite; a Checkpoint, as `Trace` is."""
-
-    def __init__(self) -> None:
-        self._found: tuple[str, float, int] | None = None
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        for name in ("train/loss", "val/loss"):
-            loss = float(trainer.callback_metrics[name])
-            if not np.isfinite(loss):
-                self._found = self._found or (name, loss, trainer.current_epoch + 1)
-                trainer.should_stop = True
-
-    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self._found:
-            name, loss, epoch = self._found
-            raise NonFiniteLossError(f"{name} is {loss} after epoch {epoch}; try a lower optimizer.lr")

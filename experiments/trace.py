@@ -5,40 +5,31 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Checkpoint
 
+from experiments.epochs import Epoch
 from lightning_modules import ImageDataModule
 
 
-class Trace(Checkpoint):
-    """Writes one line a stage (data, split, initial_weights) and one an epoch; floats as hexadecimal, exact.
+class Trace:
+    """An observer that writes one line an epoch, after one a stage before training; floats as hexadecimal, exact.
 
-    A `Checkpoint`, because Lightning calls those last at an epoch's end, when the epoch's scores are known. Keeps the
-    scores as `history` too: one dict an epoch, with `epoch` and `step`.
+    Keeps the scores as `history` too: one dict an epoch, with `epoch`.
     """
 
-    def __init__(self, path: Path, data: ImageDataModule) -> None:
+    def __init__(self, path: Path, data: ImageDataModule, module: torch.nn.Module) -> None:
         self.path = path
-        self.data = data
         self.history: list[dict[str, float]] = []
-
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        order = {
-            name: hashlib.sha256(subset.indices.tobytes()).hexdigest() for name, subset in self.data.splits.items()
-        }
-        self._write(stage="data", sha256=self.data.dataset.sha256)
+        order = {name: hashlib.sha256(subset.indices.tobytes()).hexdigest() for name, subset in data.splits.items()}
+        self._write(stage="data", sha256=data.dataset.sha256)
         self._write(stage="split", sha256=order)
-        self._write(stage="initial_weights", sha256=weights_sha256(pl_module))
+        self._write(stage="initial_weights", sha256=weights_sha256(module))
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        scores = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
-        scores = {name: value for name, value in scores.items() if name.startswith(("train/", "val/"))}
-        exact = {name: value.hex() for name, value in scores.items()}
-        place = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
-        self.history.append(place | scores)
-        self._write(stage="epoch", **place, metrics=exact, weights=weights_sha256(pl_module))
+    def __call__(self, epoch: Epoch) -> None:
+        self.history.append({"epoch": epoch.number} | epoch.scores)
+        exact = {name: value.hex() for name, value in epoch.scores.items()}
+        weights = weights_sha256(epoch.module)
+        self._write(stage="epoch", epoch=epoch.number, step=epoch.step, metrics=exact, weights=weights)
 
     def _write(self, **line: Any) -> None:
         with self.path.open("a", encoding="utf-8") as file:

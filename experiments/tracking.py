@@ -18,6 +18,7 @@ from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from mlflow.utils.file_utils import local_file_uri_to_path
 from pytorch_lightning.loggers.logger import Logger
 
+from experiments.epochs import StopRun
 from experiments.interrupts import Interrupted, uninterrupted
 from experiments.owner import Owner
 from experiments.store import Store
@@ -35,8 +36,8 @@ STATUS: dict[Outcome, str] = {
 _MAX_METRICS, _MAX_PARAMS, _MAX_TAG = 1000, 100, 5000  # MLflow's limits on one batch and one tag
 
 
-class Pruned(Exception):
-    """Raised within a tracked run to end it as pruned: its trial is not worth more epochs."""
+class Pruned(StopRun):
+    """Ends a run as pruned: its trial is not worth more epochs."""
 
 
 class TrackedRun:

@@ -40,6 +40,7 @@ class ImageClassifier(pl.LightningModule):
     `loss`: `cross_entropy` takes the integer labels as they are; `mse` is the mean squared error between the softmax
     probabilities and one-hot targets (Brier score / K). Loss and accuracy of each split are means over its images,
     logged once an epoch as `{split}/loss` and `{split}/accuracy`; train's are taken while the weights move.
+    `probabilities` holds the class probabilities (N, K) of the latest pass over val and over test, in their order.
     """
 
     def __init__(
@@ -50,7 +51,17 @@ class ImageClassifier(pl.LightningModule):
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in its stub
         self.loss = loss
         self.optimizer_config = optimizer or OptimizerConfig()
-        self._sums: dict[str, Tensor] = {}  # split → (summed loss, correct, images), on the device
+        # split → loss (tensor, on the device), hits (the same) and images of each batch of the epoch so far
+        self._batches: dict[str, list[tuple[Tensor, Tensor, int]]] = {}
+        self._logits: dict[str, list[Tensor]] = {}  # split → logits (N, K) of each batch of a pass over val or test
+        self.probabilities: dict[str, Tensor] = {}
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Lightning notes the running hook some forty times a step, and nn.Module looks at each as if it were a weight.
+        if name == "_current_fx_name":
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
 
     def forward(self, images_NCHW: Tensor) -> Tensor:
         logits_NK: Tensor = self.network(images_NCHW)
@@ -72,31 +83,40 @@ class ImageClassifier(pl.LightningModule):
 
     def _score(self, batch: Batch, split: str) -> Tensor:
         images_NCHW, labels_N = batch
-        logits_NK = self(images_NCHW)
+        logits_NK = self.network(images_NCHW)
         if self.loss == "mse":
             loss = F.mse_loss(logits_NK.softmax(dim=1), F.one_hot(labels_N, logits_NK.shape[1]).to(logits_NK.dtype))
         else:
             loss = F.cross_entropy(logits_NK, labels_N)
-        with torch.no_grad():
-            images = len(labels_N)
-            correct = (logits_NK.argmax(dim=1) == labels_N).sum()
-            sums = torch.stack([loss.detach().double() * images, correct.double(), correct.new_tensor(images).double()])
-            self._sums[split] = self._sums[split] + sums if split in self._sums else sums
+        if split != "train":
+            self._logits.setdefault(split, []).append(logits_NK.detach())
+        hits = (logits_NK.detach().argmax(dim=1) == labels_N).sum()
+        self._batches.setdefault(split, []).append((loss.detach(), hits, len(labels_N)))
         return loss
 
     def _log_epoch(self, split: str) -> None:
-        if split in self._sums:
-            loss, correct, images = self._sums.pop(split)
-            self.log_dict({f"{split}/loss": loss / images, f"{split}/accuracy": correct / images})
+        """Means over the epoch's images, in double precision; nothing where no batch was seen."""
+        if batches := self._batches.pop(split, []):
+            losses, hits, counts = zip(*batches, strict=True)
+            images = torch.tensor(counts, dtype=torch.float64, device=losses[0].device)
+            loss = (torch.stack(losses).double() * images).sum() / images.sum()
+            accuracy = torch.stack(hits).sum().double() / images.sum()
+            self.log_dict({f"{split}/loss": loss, f"{split}/accuracy": accuracy})
+        if logits := self._logits.pop(split, []):
+            self.probabilities[split] = torch.cat(logits).float().softmax(dim=1).cpu()
+
+    def _begin_epoch(self, split: str) -> None:
+        self._batches.pop(split, None)  # of a pass that was broken off
+        self._logits.pop(split, None)
 
     def on_train_epoch_start(self) -> None:
-        self._sums.pop("train", None)
+        self._begin_epoch("train")
 
     def on_validation_epoch_start(self) -> None:
-        self._sums.pop("val", None)
+        self._begin_epoch("val")
 
     def on_test_epoch_start(self) -> None:
-        self._sums.pop("test", None)
+        self._begin_epoch("test")
 
     def on_train_epoch_end(self) -> None:
         self._log_epoch("train")

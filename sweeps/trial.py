@@ -1,11 +1,10 @@
 """One trial = one tracked run, scored on validation data, stopped early where the pruner says so."""
 
 import optuna
-import pytorch_lightning as pl
 from optuna.trial import Trial
-from pytorch_lightning.callbacks import Checkpoint
 
 from experiments import runner
+from experiments.epochs import Epoch, Observer
 from experiments.interrupts import Interrupted
 from experiments.store import Store
 from experiments.tracking import Pruned
@@ -30,7 +29,7 @@ def run_trial(
             parent=parent,
             tags=tags,
             dataset=dataset,
-            callbacks=[_Pruning(trial, sweep.config.objective.metric)],
+            observers=[_report_to(trial, sweep.config.objective.metric)],
             read_test=False,
         )
     except Pruned:
@@ -44,21 +43,12 @@ def run_trial(
         settle(study, trial, result.outcome, value=result.value, error=result.error)
 
 
-class _Pruning(Checkpoint):
-    """Reports the objective after every epoch; a Checkpoint, because those know an epoch's scores at its end."""
+def _report_to(trial: Trial, metric: str) -> Observer:
+    """An observer that reports the objective after every epoch, and ends the run where the pruner says so."""
 
-    def __init__(self, trial: Trial, metric: str) -> None:
-        self._trial = trial
-        self._metric = metric
-        self._pruned_after: int | None = None
+    def report(epoch: Epoch) -> None:
+        trial.report(epoch.scores[metric], step=epoch.number)
+        if not epoch.is_last and trial.should_prune():
+            raise Pruned(f"after epoch {epoch.number}")
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        epoch = trainer.current_epoch + 1
-        self._trial.report(float(trainer.callback_metrics[self._metric]), step=epoch)
-        if epoch != trainer.max_epochs and self._trial.should_prune():
-            self._pruned_after = epoch
-            trainer.should_stop = True
-
-    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self._pruned_after is not None:
-            raise Pruned(f"after epoch {self._pruned_after}")
+    return report

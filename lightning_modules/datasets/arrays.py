@@ -115,7 +115,10 @@ def _labels(labels: _Array) -> NDArray[Any]:
         values = values[:, 0]
     if values.ndim != 1 or values.dtype.kind not in "iubUS":
         raise labels.refused(f"is {labels.shape}", "give integer or string labels of shape (N,)")
-    return np.char.decode(values, "utf-8") if values.dtype.kind == "S" else values
+    try:
+        return np.char.decode(values, "utf-8") if values.dtype.kind == "S" else values
+    except UnicodeDecodeError as error:
+        raise labels.refused("is not UTF-8", "save the labels as str") from error
 
 
 def _pixels(images: _Array) -> NDArray[Any]:

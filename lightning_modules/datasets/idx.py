@@ -91,6 +91,7 @@ def _fetch(release: _Release, location: Location) -> Path:
 def _download(release: _Release, name: str, folder: Path) -> None:
     """Tries the mirrors in turn; a file appears under its own name only once its SHA-256 is right."""
     import pooch
+    import requests
 
     path, arriving = folder / name, folder / f"{name}.{os.getpid()}.part"
     tried = []
@@ -101,7 +102,7 @@ def _download(release: _Release, name: str, folder: Path) -> None:
             print(f"downloading {url}", file=sys.stderr)
             try:
                 pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=30)(url, str(arriving), None)
-            except (OSError, ValueError) as error:  # requests' errors are OSErrors
+            except (requests.RequestException, ValueError) as error:
                 tried.append(f"{mirror} ({type(error).__name__})")
                 continue
             if pooch.file_hash(str(arriving)) == release.sha256[name]:

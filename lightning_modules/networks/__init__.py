@@ -53,6 +53,6 @@ def build_network(name: str, args: Mapping[str, Any], image_shape: tuple[int, in
         raise InputError("model.network_args", dict(args), str(error), f"the signature is {accepted}") from error
     try:
         return network(image_shape, num_classes, **args)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except Exception as error:  # the user's code, which may raise anything
         remedy = f"change model.network_args, or the data (images are {image_shape}, {num_classes} classes)"
         raise InputError("model.network", name, f"cannot be built: {error}", remedy) from error

@@ -20,6 +20,8 @@ class BaselineCNN(nn.Module):
         channels, height, width = image_shape
         if min(height, width) < 4:
             raise ValueError(f"BaselineCNN needs images of 4×4 pixels or more, got {height}×{width}")
+        if min(filters, hidden) < 1:
+            raise ValueError(f"BaselineCNN needs filters and hidden of 1 or more, got {filters} and {hidden}")
         self.conv = nn.Conv2d(channels, filters, kernel_size=3)
         self.hidden = nn.Linear(filters * ((height - 2) // 2) * ((width - 2) // 2), hidden)
         self.output = nn.Linear(hidden, num_classes)

@@ -1,13 +1,23 @@
 """What these tests share: a quiet Trainer, and a data set whose images tell who they are."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
+import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from lightning_modules.datasets import ImageDataset, LabelledImages
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """On images this small a second thread gains nothing, and waits long where the other core is busy."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

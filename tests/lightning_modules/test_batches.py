@@ -64,6 +64,12 @@ def test_another_seed_gives_another_order(make_batches: MakeBatches) -> None:
     assert order(make_batches(shuffle_seed=0)) != order(make_batches(shuffle_seed=1))
 
 
+def test_neighbouring_seeds_never_share_an_epoch(make_batches: MakeBatches) -> None:
+    zero, one = make_batches(shuffle_seed=0), make_batches(shuffle_seed=1)
+    order(zero)
+    assert order(zero) != order(one)  # seed 0's second epoch, seed 1's first
+
+
 def pixels(batches: Batches, epoch: int) -> Tensor:
     batches.sampler.set_epoch(epoch)
     return torch.cat([images for images, _ in batches])

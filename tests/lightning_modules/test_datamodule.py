@@ -61,11 +61,21 @@ def test_a_full_batch_is_the_whole_train_split(numbered: ImageDataset) -> None:
     assert len(images) == 72  # 100, less 20 for test, less 8 for val
 
 
-def test_prediction_reads_the_test_split_in_its_order(numbered: ImageDataset) -> None:
+@pytest.mark.parametrize(("loader", "split"), [("val", "val"), ("test", "test"), ("predict", "test")])
+def test_evaluation_reads_its_split_in_order(loader: str, split: str, numbered: ImageDataset) -> None:
     data = ready(DataConfig(normalization="none"), numbered)
-    ((images, labels),) = data.predict_dataloader()
-    assert images[:, 0, 0, 0].tolist() == data.splits["test"].indices.tolist()
-    assert labels.tolist() == numbered.train.labels[data.splits["test"].indices].tolist()
+    ((images, labels),) = getattr(data, f"{loader}_dataloader")()
+    indices = data.splits[split].indices
+    assert images[:, 0, 0, 0].tolist() == indices.tolist()
+    assert labels.tolist() == numbered.train.labels[indices].tolist()
+
+
+def test_the_seed_moves_the_training_order_and_no_split(numbered: ImageDataset) -> None:
+    first, second = (ImageDataModule(DataConfig(normalization="none"), seed=seed, dataset=numbered) for seed in (0, 1))
+    for data in (first, second):
+        data.setup()
+    assert all(first.splits[name].indices.tolist() == second.splits[name].indices.tolist() for name in first.splits)
+    assert not torch.equal(next(iter(first.train_dataloader()))[0], next(iter(second.train_dataloader()))[0])
 
 
 def test_setting_up_again_changes_nothing(numbered: ImageDataset) -> None:

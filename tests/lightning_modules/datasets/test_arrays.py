@@ -191,6 +191,7 @@ FLOATS = X.astype(np.float64)
         ({"x": X.astype(np.complex128), "y": Y}, "x is complex128"),
         ({"x": X, "y": [0.0, 1.0]}, "y is float64 of shape (2,)"),
         ({"x": X, "y": np.eye(2, dtype=int)}, "y is int64 of shape (2, 2)"),
+        ({"x": X, "y": ["é".encode("latin-1"), b"e"]}, "y "),  # no UTF-8
     ],
 )
 def test_unusable_arrays_are_refused_in_one_line(arrays: dict[str, Any], message: str, load_npz: LoadArrays) -> None:
