@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -96,6 +97,8 @@ def read_test(store: Store, run_id: str, *, dataset: ImageDataset | None = None)
     checkpoint = run_folder / "checkpoints" / f"{config.trainer.weights}.ckpt"
     step = load_weights(classifier, checkpoint)
     with interruptible(), open_run(store, run_id) as tracked:
+        if run_folder != tracked.folder:  # a remote store's artifacts, to be added to
+            shutil.copytree(run_folder, tracked.folder, dirs_exist_ok=True)
         _test(tracked, _trainer(config, RunLogger(tracked, lambda: step)), classifier, data)
 
 

@@ -4,6 +4,7 @@ Status and outcome of a run: finished → FINISHED; pruned, interrupted → KILL
 """
 
 import getpass
+import shutil
 import sys
 import threading
 import time
@@ -89,6 +90,7 @@ class TrackedRun:
                 self._writer.finish()
                 if not self._in_place:
                     self.store.client.log_artifacts(self.run_id, str(self.folder))
+                    shutil.rmtree(self.folder)
             finally:
                 _terminate(self.store, self.run_id, outcome, error)
 
@@ -118,6 +120,8 @@ def open_run(store: Store, run_id: str) -> Iterator[TrackedRun]:
     """
     store.client.set_tag(run_id, "workbench.owner", str(Owner.current()))
     store.client.update_run(run_id, status="RUNNING")
+    for tag in {"workbench.outcome", "workbench.error"} & store.client.get_run(run_id).data.tags.keys():
+        store.client.delete_tag(run_id, tag)  # how it ended before
     run = TrackedRun(store, run_id)
     try:
         yield run
