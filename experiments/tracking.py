@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlparse
 
 from mlflow.entities import DatasetInput, Metric, Param, RunTag
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
@@ -50,7 +51,7 @@ class TrackedRun:
         self.run_id, self.name, self.experiment_id = run_id, info.run_name, info.experiment_id
         self.artifact_uri = info.artifact_uri
         # Files are written straight into a local store; for a remote one they gather here and are sent at the end.
-        in_place = self.artifact_uri.startswith("file:") or "://" not in self.artifact_uri
+        in_place = urlparse(self.artifact_uri).scheme in ("", "file")
         self.folder = Path(local_file_uri_to_path(self.artifact_uri)) if in_place else store.folder / "spool" / run_id
         self.folder.mkdir(parents=True, exist_ok=True)
         self._in_place = in_place

@@ -16,6 +16,8 @@ from lightning_modules.optimizers import OptimizerConfig
 Batch = tuple[Tensor, Tensor]
 Loss = Literal["cross_entropy", "mse"]
 
+_SUMMED_AT_ONCE = 256  # batches whose scores are added up together: a sum a batch would cost more than the scores
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
@@ -51,8 +53,9 @@ class ImageClassifier(pl.LightningModule):
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in its stub
         self.loss = loss
         self.optimizer_config = optimizer or OptimizerConfig()
-        # split → loss (tensor, on the device), hits (the same) and images of each batch of the epoch so far
+        # split → loss and hits (tensors, on the device) and number of images of the latest batches, not yet summed
         self._batches: dict[str, list[tuple[Tensor, Tensor, int]]] = {}
+        self._sums: dict[str, Tensor] = {}  # split → summed loss, hits and images of the epoch's batches before those
         self._logits: dict[str, list[Tensor]] = {}  # split → logits (N, K) of each batch of a pass over val or test
         self.probabilities: dict[str, Tensor] = {}
 
@@ -91,22 +94,32 @@ class ImageClassifier(pl.LightningModule):
         if split != "train":
             self._logits.setdefault(split, []).append(logits_NK.detach())
         hits = (logits_NK.detach().argmax(dim=1) == labels_N).sum()
-        self._batches.setdefault(split, []).append((loss.detach(), hits, len(labels_N)))
+        batches = self._batches.setdefault(split, [])
+        batches.append((loss.detach(), hits, len(labels_N)))
+        if len(batches) == _SUMMED_AT_ONCE:
+            self._sum_up(split)
         return loss
 
+    def _sum_up(self, split: str) -> None:
+        """Adds the latest batches to the epoch's sums, in double precision."""
+        losses, hits, counts = zip(*self._batches.pop(split), strict=True)
+        images = torch.tensor(counts, dtype=torch.float64, device=losses[0].device)
+        sums = torch.stack([torch.stack(losses).double() @ images, torch.stack(hits).sum().double(), images.sum()])
+        self._sums[split] = self._sums[split] + sums if split in self._sums else sums
+
     def _log_epoch(self, split: str) -> None:
-        """Means over the epoch's images, in double precision; nothing where no batch was seen."""
-        if batches := self._batches.pop(split, []):
-            losses, hits, counts = zip(*batches, strict=True)
-            images = torch.tensor(counts, dtype=torch.float64, device=losses[0].device)
-            loss = (torch.stack(losses).double() * images).sum() / images.sum()
-            accuracy = torch.stack(hits).sum().double() / images.sum()
-            self.log_dict({f"{split}/loss": loss, f"{split}/accuracy": accuracy})
+        """Means over the epoch's images; nothing where no batch was seen."""
+        if self._batches.get(split):
+            self._sum_up(split)
+        if split in self._sums:
+            loss, hits, images = self._sums.pop(split)
+            self.log_dict({f"{split}/loss": loss / images, f"{split}/accuracy": hits / images})
         if logits := self._logits.pop(split, []):
             self.probabilities[split] = torch.cat(logits).float().softmax(dim=1).cpu()
 
     def _begin_epoch(self, split: str) -> None:
         self._batches.pop(split, None)  # of a pass that was broken off
+        self._sums.pop(split, None)
         self._logits.pop(split, None)
 
     def on_train_epoch_start(self) -> None:

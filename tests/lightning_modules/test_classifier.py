@@ -73,6 +73,13 @@ def test_evaluation_weighs_a_short_last_batch_by_its_images(split: str, make_tra
     assert metrics == {f"{split}/{name}": value for name, value in EPOCH.items()}
 
 
+def test_scores_of_many_batches_are_means_over_all_their_images(make_trainer: MakeTrainer) -> None:
+    batches = UserList([batch(1)] * 600 + [batch(0, 0)])  # more than are kept before they are summed
+    (metrics,) = make_trainer().validate(ImageClassifier(identity()), batches, verbose=False)
+    expected = {"val/loss": (600 * SURE + 2 * WRONG) / 602, "val/accuracy": 600 / 602}
+    assert metrics == {name: pytest.approx(value) for name, value in expected.items()}
+
+
 def test_training_weighs_a_short_last_batch_by_its_images(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer(max_epochs=2)
     trainer.fit(ImageClassifier(identity(), optimizer=STILL), BATCHES, SHORT)
