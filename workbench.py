@@ -150,9 +150,9 @@ def _train(args: argparse.Namespace) -> Document:
 
     config = load_config(args.recipe, parse_overrides(args.overrides))
     name = args.name or Path(args.recipe).stem
-    progress = EpochProgress()
     store = Store.open(args.store)
-    result = run(config, name=name, store=store, observers=[progress], callbacks=progress.callbacks)
+    with EpochProgress() as progress:
+        result = run(config, name=name, store=store, observers=[progress], callbacks=progress.callbacks)
     document = result.as_dict()
     del document["error"]
     if result.error:
@@ -163,12 +163,10 @@ def _train(args: argparse.Namespace) -> Document:
 
 
 def _show_train(document: Document) -> None:
-    from rich.console import Console
-
     table = _table("metric", "value")
     for name, value in sorted(document["metrics"].items()):
         table.add_row(name, f"{value:.4f}")
-    Console().print(table)
+    _print(table)
     print(f"run        {document['run_id']}  ({document['name']}, {document['outcome']})")
     print(f"artifacts  {document['artifact_uri']}")
     print(f"dashboard  {document['dashboard_url']}  (start it with: workbench ui)")
@@ -188,8 +186,6 @@ def _sweep(args: argparse.Namespace) -> Document:
 
 
 def _show_sweep(document: Document) -> None:
-    from rich.console import Console
-
     from sweeps.report import as_text, ranked
     from sweeps.space import describe
 
@@ -199,7 +195,7 @@ def _show_sweep(document: Document) -> None:
         value = _number(trial["value"])
         words = (place, str(trial["number"]), value, trial["outcome"], describe(trial["params"]))
         table.add_row(*words, (trial["run_id"] or "")[:8])
-    Console().print(table)
+    _print(table)
     for finalist in document["finalists"]:
         seeds = len(finalist["values"])
         print(f"finalist   trial {finalist['number']}: {document['metric']} {as_text(finalist)} over {seeds} seed(s)")
@@ -222,14 +218,12 @@ def _runs(args: argparse.Namespace) -> Document:
 def _show_runs(document: Document) -> None:
     from datetime import datetime
 
-    from rich.console import Console
-
     table = _table("run", "name", "kind", "outcome", "started", "val/accuracy", "test/accuracy")
     for run in document["runs"]:
         started = datetime.fromtimestamp(run["start_time"] / 1000).strftime("%Y-%m-%d %H:%M:%S")
         scores = [_number(run["metrics"].get(name)) for name in ("val/accuracy", "test/accuracy")]
         table.add_row(run["run_id"][:8], run["name"], run["kind"], run["outcome"] or run["status"], started, *scores)
-    Console().print(table)
+    _print(table)
 
 
 def _compare(args: argparse.Namespace) -> Document:
@@ -246,8 +240,6 @@ def _compare(args: argparse.Namespace) -> Document:
 
 
 def _show_compare(document: Document) -> None:
-    from rich.console import Console
-
     ids = [run["run_id"] for run in document["runs"]]
     table = _table("", *(f"{run['run_id'][:8]}\n{run['name']}" for run in document["runs"]))
     for row in document["differences"]:
@@ -255,7 +247,7 @@ def _show_compare(document: Document) -> None:
     table.add_section()
     for row in document["metrics"]:
         table.add_row(row["name"], *(_number(row["values"][run_id]) for run_id in ids))
-    Console().print(table)
+    _print(table)
     if not document["differences"]:
         print("no param differs")
     print(f"dashboard  {document['dashboard_url']}  (start it with: workbench ui)")
@@ -283,15 +275,13 @@ def _data(args: argparse.Namespace) -> Document:
 
 
 def _show_data(document: Document) -> None:
-    from rich.console import Console
-
     if "folder" in document:
         print(f"{document['source']} is complete in {document['folder']}")
         return
     table = _table("data.source", "what it is")
     for name, summary in document["sources"].items():
         table.add_row(name, summary)
-    Console().print(table)
+    _print(table)
 
 
 def _table(*columns: str) -> "Table":
@@ -314,6 +304,12 @@ def _finite(document: Any) -> Any:
     if isinstance(document, list | tuple):
         return [_finite(value) for value in document]
     return None if isinstance(document, float) and not math.isfinite(document) else document
+
+
+def _print(table: "Table") -> None:
+    from rich.console import Console
+
+    Console(markup=False, highlight=False).print(table)  # a name like [/x] is a name, not markup
 
 
 def _number(value: float | None) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from experiments.config import TrainerConfig
+from experiments.config import TrainerConfig, sign_of
 from experiments.epochs import Epoch
 from lightning_modules import ImageClassifier
 
@@ -17,14 +17,14 @@ class Checkpoints:
     def __init__(self, folder: Path, config: TrainerConfig) -> None:
         self._folder = folder
         self._config = config
-        self._best = -math.inf  # the highest score so far; losses count negative
+        self._best = -math.inf  # the highest score so far, of signed scores
 
     def __call__(self, epoch: Epoch) -> None:
         last, new = self._folder / "last.ckpt", self._folder / "new.ckpt"
         epoch.trainer.save_checkpoint(new)
         new.replace(last)
         if self._config.weights == "best":
-            score = epoch.scores[self._config.monitor] * (1 if self._config.monitor == "val/accuracy" else -1)
+            score = sign_of(self._config.monitor) * epoch.scores[self._config.monitor]
             if score > self._best:
                 self._best = score
                 shutil.copyfile(last, new)

@@ -21,6 +21,7 @@ def compare(store: Store, runs: Sequence[RunSummary]) -> dict[str, Any]:
         "runs": [run.as_dict() for run in runs],
         "differences": differences,
         "metrics": [{"name": name, "values": {run.run_id: run.metrics.get(name) for run in runs}} for name in metrics],
+        "tests": [],  # of differences between predictions: none is made yet
         "dashboard_url": dashboard.compare_url(
             store, sorted({run.experiment_id for run in runs}), [run.run_id for run in runs]
         ),

@@ -76,6 +76,11 @@ def load_config(recipe: str, overrides: Mapping[str, Any] | None = None) -> Expe
     return build(ExperimentConfig, with_overrides(read_recipe(find_recipe(recipe, RECIPES)), overrides or {}))
 
 
+def sign_of(metric: Metric) -> int:
+    """1 where the higher value is the better one, -1 where the lower is."""
+    return 1 if metric == "val/accuracy" else -1
+
+
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested fields as dotted paths; an empty mapping stays as it is."""
     flat: dict[str, Any] = {}

@@ -1,6 +1,7 @@
 """The trained network with its normalization as an MLflow model: raw images in, label and probabilities out."""
 
 import copy
+import shutil
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
@@ -34,7 +35,7 @@ def log_model(run: TrackedRun, classifier: ImageClassifier, data: ImageDataModul
     Loads with `mlflow.pyfunc.load_model("runs:/RUN_ID/model")` and `mlflow models serve`, pickles forbidden.
     """
     # A copy in the plain memory format: torch.export does not take every channels_last weight as it is.
-    trained = copy.deepcopy(classifier.network).cpu().to(memory_format=torch.contiguous_format)
+    trained = copy.deepcopy(classifier.network).cpu().float().to(memory_format=torch.contiguous_format)
     network = _RawImages(data.normalization, trained).eval()
     sample = torch.from_numpy(data.dataset.train.images[:2].copy())
     # A batch of two: torch.export would freeze a batch of one into the program.
@@ -50,6 +51,7 @@ def log_model(run: TrackedRun, classifier: ImageClassifier, data: ImageDataModul
             ]
         ),
     )
+    shutil.rmtree(run.folder / "model", ignore_errors=True)  # what a killed process may have left of one
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "network.pt2"
         torch.export.save(program, path)

@@ -30,7 +30,7 @@ def plot_confusion(
 ) -> None:
     """Counts of images by true class (rows) and predicted class (columns)."""
     counts = confusion_matrix(target, label, labels=range(len(class_names)))
-    side = 2.5 + 0.45 * len(class_names)
+    side = 2.5 + min(0.45 * len(class_names), 25)
     figure = Figure(figsize=(side, side), layout="tight")
     axes = figure.subplots()
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -64,6 +64,8 @@ def plot_mistakes(
     for place, index in enumerate(worst):  # one axes for all: axes of their own take ten times as long to draw
         row, column = divmod(place, _COLUMNS)
         image = images[index].squeeze(-1) if images.shape[-1] == 1 else images[index]
+        if image.dtype != np.uint8:  # a colour image of floats is shown only between 0 and 1
+            image = (image - image.min()) / ((image.max() - image.min()) or 1)
         axes.imshow(image, cmap="gray", extent=(column + 0.1, column + 0.9, row + 0.95, row + 0.25))
         text = (
             f"{class_names[label[index]]} {probabilities[index, label[index]]:.2f}\n(is {class_names[target[index]]})"

@@ -14,7 +14,10 @@ _REFRESH = 1.0  # seconds between two redraws
 
 
 class EpochProgress(pl.Callback):
-    """Shows epochs and the latest scores: an observer of epochs, and on a terminal a callback that moves the bar."""
+    """Shows epochs and the latest scores: an observer of epochs, and on a terminal a callback that moves the bar.
+
+    A context manager, so that the bar is always taken down.
+    """
 
     def __init__(self) -> None:
         console = Console(stderr=True)
@@ -24,6 +27,13 @@ class EpochProgress(pl.Callback):
             self._bar = Progress(*columns, console=console, auto_refresh=False)
         self._last_drawn = 0.0
         self._scores = ""
+
+    def __enter__(self) -> "EpochProgress":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
 
     @property
     def callbacks(self) -> list[pl.Callback]:
@@ -47,10 +57,6 @@ class EpochProgress(pl.Callback):
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._draw(trainer)
-
-    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        assert self._bar is not None
-        self._bar.stop()
 
     def _draw(self, trainer: pl.Trainer) -> None:
         assert self._bar is not None

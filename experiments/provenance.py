@@ -22,15 +22,15 @@ from experiments.tracking import TrackedRun
 from lightning_modules import ImageDataModule
 
 PROJECT = Path(__file__).resolve().parent.parent
-_MAX_PATCH = 10_000_000  # bytes
+_MAX_PATCH, _MAX_FILE = 10_000_000, 1_000_000  # bytes
 # Files that look like credentials never enter a patch.
 _SECRETS = (".env", ".env.*", "*.pem", "*.key", "*id_rsa*", "*credentials*", "*secret*", "*token*", ".netrc")
 
 
 def record(run: TrackedRun, config: ExperimentConfig, data: ImageDataModule) -> None:
     """Writes params, data inputs, tags, and the artifacts that describe the run's code, packages and machine."""
-    git = _git_state()
-    digests = {name: sha256(subset.indices.tobytes()).hexdigest() for name, subset in data.splits.items()}
+    git = _git_state(run.store.folder)
+    digests = {name: subset.order_sha256 for name, subset in data.splits.items()}
     provenance = {
         "command": shlex.join(sys.argv),
         "seed": config.seed,
@@ -111,7 +111,7 @@ def _torch_state() -> dict[str, Any]:
 
 
 @cache
-def _git_state() -> dict[str, Any]:
+def _git_state(store: Path) -> dict[str, Any]:
     """Commit, branch, and everything uncommitted (untracked files too) as one patch; empty outside a checkout.
 
     As it was at the process's first run: code edited later is not what this process runs.
@@ -121,12 +121,16 @@ def _git_state() -> dict[str, Any]:
     except (OSError, subprocess.CalledProcessError):
         return {}
     branch = _git("rev-parse", "--abbrev-ref", "HEAD").decode().strip()
-    patch, left_out = _patch()
-    return {"commit": commit, "branch": branch, "dirty": bool(patch), "left_out_of_patch": left_out, "patch": patch}
+    patch, left_out = _patch(store)
+    dirty = bool(patch or left_out)
+    return {"commit": commit, "branch": branch, "dirty": dirty, "left_out_of_patch": left_out, "patch": patch}
 
 
-def _patch() -> tuple[bytes, list[str]]:
-    """The patch, and the files kept out of it. A scratch index and object folder leave the repository untouched."""
+def _patch(store: Path) -> tuple[bytes, list[str]]:
+    """The patch, and the files kept out of it: secrets, and what is too large to be code. The store is no part of it.
+
+    A scratch index and object folder leave the repository untouched.
+    """
     objects = (PROJECT / _git("rev-parse", "--git-path", "objects").decode().strip()).resolve()
     with tempfile.TemporaryDirectory() as scratch:
         env = {
@@ -136,18 +140,29 @@ def _patch() -> tuple[bytes, list[str]]:
         }
         Path(env["GIT_OBJECT_DIRECTORY"]).mkdir()
         _git("read-tree", "HEAD", env=env)
-        _git("add", "--all", env=env)
+        outside = [] if not store.is_relative_to(PROJECT) else [f":(exclude,top,literal){store.relative_to(PROJECT)}"]
+        # Errors are passed over: a file that cannot be read is no reason not to train.
+        _git("add", "--all", "--ignore-errors", "--", ".", *outside, env=env, check=False)
         changed = _git("diff", "--cached", "--name-only", "-z", "HEAD", env=env).decode().split("\0")
-        secrets = [name for name in changed if any(Path(name).match(pattern) for pattern in _SECRETS)]
-        excluded = [f":(exclude,literal,top){name}" for name in secrets]
+        left_out = [name for name in changed if name and (_is_secret(name) or _is_large(name))]
+        excluded = [f":(exclude,literal,top){name}" for name in left_out]
         # Spelled out, since the user's own git settings could make a patch that `git apply` does not take.
         plain = ("--no-ext-diff", "--no-textconv", "--no-color", "--src-prefix=a/", "--dst-prefix=b/")
         patch = _git("diff", "--cached", "--binary", *plain, "HEAD", "--", ".", *excluded, env=env)
     if len(patch) > _MAX_PATCH:
-        return b"", [*secrets, f"all of it: {len(patch)} bytes are more than {_MAX_PATCH}"]
-    return patch, secrets
+        return b"", [*left_out, f"all of it: {len(patch)} bytes are more than {_MAX_PATCH}"]
+    return patch, left_out
 
 
-def _git(*words: str, env: dict[str, str] | None = None) -> bytes:
+def _is_secret(name: str) -> bool:
+    return any(Path(name).match(pattern) for pattern in _SECRETS)
+
+
+def _is_large(name: str) -> bool:
+    path = PROJECT / name
+    return path.is_file() and path.stat().st_size > _MAX_FILE
+
+
+def _git(*words: str, env: dict[str, str] | None = None, check: bool = True) -> bytes:
     command = ["git", "-C", str(PROJECT), *words]
-    return subprocess.run(command, env=os.environ | (env or {}), capture_output=True, check=True).stdout
+    return subprocess.run(command, env=os.environ | (env or {}), capture_output=True, check=check).stdout

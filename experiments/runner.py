@@ -16,7 +16,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from experiments import dashboard, plots, provenance
 from experiments.checkpoints import Checkpoints, load_weights
-from experiments.config import ExperimentConfig, load_config
+from experiments.config import ExperimentConfig, load_config, sign_of
 from experiments.epochs import Epoch, EpochEnd, NonFiniteLossError, Observer, check_finite
 from experiments.interrupts import interruptible
 from experiments.model import log_model
@@ -73,19 +73,20 @@ def run(
     """
     store = store or Store.open()
     close_dead_runs(store)
-    data, classifier = _prepare(config, dataset)
+    data, classifier = prepare(config, dataset)
     name = name or config.experiment
-    run_id = create_run(store, experiment=config.experiment, name=name, kind=kind, parent=parent, tags=tags)
-    error = ""
-    try:
-        with interruptible(), open_run(store, run_id) as tracked:
-            tracked.monitor_system()
-            provenance.record(tracked, config, data)
-            trainer = _fit(tracked, config, data, classifier, observers, callbacks)
-            if read_test:
-                _test(tracked, trainer, classifier, data)
-    except NonFiniteLossError as diverged:
-        error = str(diverged)
+    with interruptible():
+        run_id = create_run(store, experiment=config.experiment, name=name, kind=kind, parent=parent, tags=tags)
+        error = ""
+        try:
+            with open_run(store, run_id) as tracked:
+                tracked.monitor_system()
+                provenance.record(tracked, config, data)
+                trainer = _fit(tracked, config, data, classifier, observers, callbacks)
+                if read_test:
+                    _test(tracked, trainer, classifier, data)
+        except NonFiniteLossError as diverged:
+            error = str(diverged)
     return _result(store, run_id, error)
 
 
@@ -93,7 +94,7 @@ def read_test(store: Store, run_id: str, *, dataset: ImageDataset | None = None)
     """Scores an ended run's kept weights on the test split, in the same run, and logs its model."""
     run_folder = Path(store.client.download_artifacts(run_id, ""))
     config = load_config(str(run_folder / "config.yaml"))
-    data, classifier = _prepare(config, dataset)
+    data, classifier = prepare(config, dataset)
     checkpoint = run_folder / "checkpoints" / f"{config.trainer.weights}.ckpt"
     step = load_weights(classifier, checkpoint)
     with interruptible(), open_run(store, run_id) as tracked:
@@ -119,15 +120,20 @@ def _result(store: Store, run_id: str, error: str) -> RunResult:
     )
 
 
-def _prepare(config: ExperimentConfig, dataset: ImageDataset | None) -> tuple[ImageDataModule, ImageClassifier]:
+def prepare(config: ExperimentConfig, dataset: ImageDataset | None) -> tuple[ImageDataModule, ImageClassifier]:
     """Data and classifier, ready to train; whatever is wrong with the input comes to light here."""
-    torch.set_num_threads(config.trainer.threads or os.cpu_count() or 1)
+    torch.set_num_threads(config.trainer.threads or _cores())
     _trainer(config)
     data = ImageDataModule(config.data, seed=config.seed, dataset=dataset)
     data.setup()
     pl.seed_everything(config.seed, workers=True, verbose=False)
     network = config.model.build(data.image_shape, data.num_classes)
     return data, ImageClassifier(network, loss=config.model.loss, optimizer=config.optimizer)
+
+
+def _cores() -> int:
+    """The CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _trainer(config: ExperimentConfig, logger: Any = False, callbacks: Sequence[pl.Callback] = ()) -> pl.Trainer:
@@ -172,7 +178,7 @@ def _fit(
     monitored = [line[config.trainer.monitor] for line in trace.history]
     value = monitored[-1]
     if config.trainer.weights == "best":
-        value = (max if config.trainer.monitor == "val/accuracy" else min)(monitored)
+        value = max(monitored, key=lambda score: sign_of(config.trainer.monitor) * score)
         load_weights(classifier, checkpoints / "best.ckpt")
         _trainer(config).validate(classifier, data, verbose=False)  # for the predictions of these weights
     (run.folder / "plots").mkdir(exist_ok=True)
@@ -195,9 +201,13 @@ def _record_predictions(run: TrackedRun, classifier: ImageClassifier, data: Imag
     subset = data.splits[split]
     target = subset.labels[subset.indices]
     path = run.folder / "predictions.npz"
-    earlier: dict[str, Any] = dict(np.load(path, allow_pickle=False)) if path.exists() else {}
-    new = {f"{split}_label": label, f"{split}_probabilities": probabilities, f"{split}_target": target}
-    np.savez(path, **(earlier | new))
+    predictions: dict[str, Any] = {}
+    if path.exists():
+        with np.load(path, allow_pickle=False) as earlier:
+            predictions |= earlier
+    predictions |= {f"{split}_label": label, f"{split}_probabilities": probabilities, f"{split}_target": target}
+    np.savez(path.with_stem("new"), **predictions)
+    path.with_stem("new").replace(path)
     names = data.class_names
     folder = run.folder / "plots"
     plots.plot_confusion(target, label, names, f"{run.name}: {split}", folder / f"confusion_matrix_{split}.png")

@@ -1,6 +1,7 @@
 """Reading runs back: which there are, and which one a user means."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,13 +92,19 @@ def resolve(store: Store, selector: str) -> list[RunSummary]:
     named = _search(store, f"attributes.run_name = {_quoted(selector)}", 1)
     if named:
         return [RunSummary.of(named[0])]
-    if len(selector) >= 4 and selector.isalnum():
+    if selector.isalnum():
         with_prefix = _search(store, f"attributes.run_id LIKE '{selector}%'", 2)
         if len(with_prefix) == 1:
             return [RunSummary.of(with_prefix[0])]
         if with_prefix:
             raise InputError("RUN", selector, "is the start of more than one run id", "give more of it")
     raise InputError("RUN", selector, "no such run in this store", "list what there is with: workbench runs")
+
+
+def children(store: Store, parent: str, tags: Mapping[str, str]) -> list[Run]:
+    """The runs of one sweep's run that carry these tags."""
+    clauses = {"mlflow.parentRunId": parent, **tags}
+    return _search(store, " and ".join(f"tags.`{name}` = '{value}'" for name, value in clauses.items()), None)
 
 
 def _quoted(text: str) -> str:

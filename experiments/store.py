@@ -39,7 +39,7 @@ class Store:
                 if not uri:
                     if not (folder / "mlflow.db").exists():
                         _make_mlflow_database(folder)
-                    _check_database(folder / "mlflow.db")
+                    check_database(folder / "mlflow.db")
                     uri = f"sqlite:///{folder / 'mlflow.db'}"
         except (OSError, sqlite3.Error, sqlalchemy.exc.OperationalError) as error:
             reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
@@ -98,11 +98,13 @@ def _make_mlflow_database(folder: Path) -> None:
     new.rename(folder / "mlflow.db")
 
 
-def _check_database(database: Path) -> None:
+def check_database(database: Path) -> None:
     """Raises InputError where the file is damaged; MLflow would try for minutes to connect to it."""
     with closing(sqlite3.connect(database)) as connection:
         try:
             connection.execute("PRAGMA schema_version")
+        except sqlite3.OperationalError:
+            raise  # locked, or not to be opened
         except sqlite3.DatabaseError as error:
             raise InputError("--store", str(database), f"is damaged: {error}", "move it away") from error
 

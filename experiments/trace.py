@@ -20,7 +20,7 @@ class Trace:
     def __init__(self, path: Path, data: ImageDataModule, module: torch.nn.Module) -> None:
         self.path = path
         self.history: list[dict[str, float]] = []
-        order = {name: hashlib.sha256(subset.indices.tobytes()).hexdigest() for name, subset in data.splits.items()}
+        order = {name: subset.order_sha256 for name, subset in data.splits.items()}
         self._write(stage="data", sha256=data.dataset.sha256)
         self._write(stage="split", sha256=order)
         self._write(stage="initial_weights", sha256=weights_sha256(module))

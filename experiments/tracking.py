@@ -92,6 +92,9 @@ class TrackedRun:
                 if not self._in_place:
                     self.store.client.log_artifacts(self.run_id, str(self.folder))
                     shutil.rmtree(self.folder)
+            except Exception as lost:
+                outcome, error = "failed", f"not all could be written: {lost}"
+                raise
             finally:
                 _terminate(self.store, self.run_id, outcome, error)
 
@@ -119,23 +122,31 @@ def open_run(store: Store, run_id: str) -> Iterator[TrackedRun]:
 
     The block's end means finished, Pruned and an interrupt what they say, any other exception failed.
     """
-    store.client.set_tag(run_id, "workbench.owner", str(Owner.current()))
-    store.client.update_run(run_id, status="RUNNING")
-    for tag in {"workbench.outcome", "workbench.error"} & store.client.get_run(run_id).data.tags.keys():
-        store.client.delete_tag(run_id, tag)  # how it ended before
-    run = TrackedRun(store, run_id)
+    run: TrackedRun | None = None
+
+    def close(outcome: Outcome, error: str = "") -> None:
+        if run is None:
+            _terminate(store, run_id, outcome, error)
+        else:
+            run.close(outcome, error)
+
     try:
+        store.client.set_tag(run_id, "workbench.owner", str(Owner.current()))
+        store.client.update_run(run_id, status="RUNNING")
+        for tag in {"workbench.outcome", "workbench.error"} & store.client.get_run(run_id).data.tags.keys():
+            store.client.delete_tag(run_id, tag)  # how it ended before
+        run = TrackedRun(store, run_id)
         yield run
     except Pruned:
-        run.close("pruned")
+        close("pruned")
         raise
     except (Interrupted, KeyboardInterrupt):
-        run.close("interrupted")
+        close("interrupted")
         raise
     except BaseException as error:
-        run.close("failed", f"{type(error).__name__}: {error}")
+        close("failed", f"{type(error).__name__}: {error}")
         raise
-    run.close("finished")
+    close("finished")
 
 
 def close_dead_runs(store: Store) -> list[str]:
@@ -172,7 +183,6 @@ class _MetricWriter:
     def __init__(self, store: Store, run_id: str, interval: float = 2.0) -> None:
         self.store, self.run_id, self.interval = store, run_id, interval
         self._pending: list[Metric] = []
-        self._lock = threading.Lock()  # held while writing
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="metric-writer", daemon=True)
         self._thread.start()
@@ -194,10 +204,9 @@ class _MetricWriter:
                 print(f"metrics not written yet, will try again: {error}", file=sys.stderr)
 
     def _write(self) -> None:
-        with self._lock:
-            while batch := self._pending[:_MAX_METRICS]:
-                self.store.client.log_batch(self.run_id, metrics=batch)
-                del self._pending[: len(batch)]
+        while batch := self._pending[:_MAX_METRICS]:
+            self.store.client.log_batch(self.run_id, metrics=batch)
+            del self._pending[: len(batch)]  # values added since then come after these
 
 
 class RunLogger(Logger):

@@ -13,7 +13,7 @@ from lightning_modules.splits import Subset
 # Shapes: N images, C channels, H x W pixels.
 
 
-class Epoch:
+class EpochCounter:
     """The number of the epoch to come. Lightning sets it through `loader.sampler`; a plain loop lets it count up."""
 
     def __init__(self) -> None:
@@ -48,7 +48,7 @@ class Batches:
         self.batch_size = batch_size
         self.shuffle_seed = shuffle_seed
         self.augmentation = augmentation
-        self.sampler = Epoch()
+        self.sampler = EpochCounter()
 
     def __len__(self) -> int:
         return -(-len(self.indices_N) // self.batch_size)

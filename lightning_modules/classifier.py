@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_modules.errors import check_choice
-from lightning_modules.networks import build_network, find_network
+from lightning_modules.networks import build_network, check_network
 from lightning_modules.optimizers import OptimizerConfig
 
 # Shapes: N images, C channels, H x W pixels, K classes.
@@ -29,7 +29,7 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         check_choice("model.loss", self.loss, Loss)
-        find_network(self.network)
+        check_network(self.network, self.network_args)
 
     def build(self, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
         """The network for images of `image_shape` (C, H, W) in `num_classes` classes, freshly initialised."""
@@ -103,8 +103,10 @@ class ImageClassifier(pl.LightningModule):
     def _sum_up(self, split: str) -> None:
         """Adds the latest batches to the epoch's sums, in double precision."""
         losses, hits, counts = zip(*self._batches.pop(split), strict=True)
-        images = torch.tensor(counts, dtype=torch.float64, device=losses[0].device)
-        sums = torch.stack([torch.stack(losses).double() @ images, torch.stack(hits).sum().double(), images.sum()])
+        device = torch.device("cpu") if losses[0].device.type == "mps" else losses[0].device  # mps has no float64
+        images = torch.tensor(counts, dtype=torch.float64, device=device)
+        losses_B, hits_B = torch.stack(losses).to(device).double(), torch.stack(hits).to(device).double()
+        sums = torch.stack([losses_B @ images, hits_B.sum(), images.sum()])
         self._sums[split] = self._sums[split] + sums if split in self._sums else sums
 
     def _log_epoch(self, split: str) -> None:

@@ -33,7 +33,11 @@ class DataConfig:
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
 
     def __post_init__(self) -> None:
-        find_source(self.source)
+        source = find_source(self.source)
+        for name in ("path", "labels_path"):
+            if getattr(self, name) is not None and not source.takes_path:
+                remedy = "leave it out, or set data.source to arrays"
+                raise InputError(f"data.{name}", getattr(self, name), f"is not for source {self.source}", remedy)
         for name in ("root", "path", "labels_path"):  # absolute, so that the config means the same from anywhere
             value = getattr(self, name)
             if value is not None:

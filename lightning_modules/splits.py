@@ -1,5 +1,6 @@
 """Who trains, who validates, who tests: index sets over a data set, the same for the same `split_seed`."""
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,11 @@ class Subset:
 
     def __len__(self) -> int:
         return len(self.indices)
+
+    @property
+    def order_sha256(self) -> str:
+        """SHA-256 of which images these are, in which order."""
+        return hashlib.sha256(self.indices.tobytes()).hexdigest()
 
 
 def make_splits(

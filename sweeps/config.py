@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -152,6 +152,7 @@ def load_sweep(recipe: str, overrides: Mapping[str, Any] | None = None, *, name:
             remedy = "see sweeps/recipes for examples; an experiment recipe is run by: workbench train"
             raise InputError(required, None, f"is missing in the sweep recipe {path}", remedy)
     config = build(SweepConfig, with_overrides(tree, for_sweep))
-    beside = path.parent / config.recipe
-    base = load_config(str(beside) if beside.is_file() else config.recipe, config.overrides | for_recipe)
+    if (beside := path.parent / config.recipe).is_file():
+        config = replace(config, recipe=str(beside.resolve()))
+    base = load_config(config.recipe, config.overrides | for_recipe)
     return Sweep(name=name or path.stem, config=config, base=base, space=SearchSpace.parse(config.space, base))

@@ -8,6 +8,8 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from experiments import runner
+from experiments.config import sign_of
+from experiments.runs import children
 from experiments.statistics import Estimate, estimate
 from experiments.store import Store
 from lightning_modules.datasets import ImageDataset
@@ -42,26 +44,27 @@ def run_finalists(
         _run_seeds(store, sweep, trial, parent=parent, dataset=dataset)
         for trial in best_trials(study)[: sweep.config.finalists.top]
     ]
-    sign = -1 if sweep.config.objective.direction == "maximize" else 1
-    finalists.sort(key=lambda finalist: (not finalist.is_sound, sign * finalist.score.mean))
+    sign = sign_of(sweep.config.objective.metric)
+    finalists.sort(key=lambda finalist: (not finalist.is_sound, -sign * finalist.score.mean))
     for run_id in finalists[0].run_ids if finalists and finalists[0].is_sound else []:
-        if "test/accuracy" not in store.client.get_run(run_id).data.metrics:
+        data = store.client.get_run(run_id).data
+        if "test/accuracy" not in data.metrics or data.tags.get("workbench.outcome") != "finished":
             runner.read_test(store, run_id, dataset=dataset)
     return finalists
 
 
 def best_trials(study: optuna.Study) -> list[FrozenTrial]:
     """Completed trials, best value first; of equal ones the earlier."""
-    sign = -1 if study.direction == optuna.study.StudyDirection.MAXIMIZE else 1
+    sign = 1 if study.direction == optuna.study.StudyDirection.MAXIMIZE else -1
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    return sorted(complete, key=lambda trial: (sign * (trial.value or 0.0), trial.number))
+    return sorted(complete, key=lambda trial: (-sign * (trial.value or 0.0), trial.number))
 
 
 def _run_seeds(store: Store, sweep: Sweep, trial: FrozenTrial, *, parent: str, dataset: ImageDataset) -> Finalist:
     values, run_ids = [], []
     for index in range(sweep.config.finalists.seeds):
         seed = sweep.seed("finalist", index)  # the same seeds for all finalists, none of them a trial's
-        run_id, value = _finished(store, sweep, parent, trial.number, seed)
+        run_id, value = _finished(store, parent, trial.number, seed)
         if run_id is None:
             result = runner.run(
                 sweep.trial_config(trial.params, seed),
@@ -83,17 +86,12 @@ def _run_seeds(store: Store, sweep: Sweep, trial: FrozenTrial, *, parent: str, d
     return Finalist(number=trial.number, params=dict(trial.params), values=values, run_ids=run_ids)
 
 
-def _finished(store: Store, sweep: Sweep, parent: str, number: int, seed: int) -> tuple[str | None, float | None]:
-    """The run of this finalist and seed that an earlier start of the sweep trained: one that has its value."""
-    clauses = {
-        "mlflow.parentRunId": parent,
-        "workbench.kind": "finalist",
-        "workbench.trial": str(number),
-        "workbench.seed": str(seed),
-    }
-    filter_string = " and ".join(f"tags.`{name}` = '{value}'" for name, value in clauses.items())
-    found = store.client.search_runs([store.experiment_id(sweep.base.experiment)], filter_string)
-    for run in found:
+def _finished(store: Store, parent: str, number: int, seed: int) -> tuple[str | None, float | None]:
+    """The run of this finalist and seed that an earlier start of the sweep trained, and its value; None: it failed."""
+    tags = {"workbench.kind": "finalist", "workbench.trial": str(number), "workbench.seed": str(seed)}
+    for run in children(store, parent, tags):
         if "value" in run.data.metrics:
             return run.info.run_id, run.data.metrics["value"]
+        if run.data.tags.get("workbench.outcome") == "failed":
+            return run.info.run_id, None
     return None, None

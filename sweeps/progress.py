@@ -20,7 +20,12 @@ class SweepProgress:
         self._console = Console(stderr=True)
         self._bar: Progress | None = None
         if self._console.is_terminal:
-            columns = (MofNCompleteColumn(), BarColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+            columns = (
+                MofNCompleteColumn(),
+                BarColumn(),
+                TimeElapsedColumn(),
+                TextColumn("{task.description}", markup=False),
+            )
             self._bar = Progress(*columns, console=self._console, refresh_per_second=1)
             self._task = self._bar.add_task("starting", total=sweep.config.budget.trials)
 
@@ -43,7 +48,7 @@ class SweepProgress:
         value = f"{self._sweep.config.objective.metric} {trial.value:.4f}" if outcome == "finished" else outcome
         line = f"trial {trial.number}: {value}  {describe(claim.params)}  {trial.user_attrs.get('error', '')}".rstrip()
         if self._bar is not None:
-            self._bar.console.print(line, highlight=False)
+            self._bar.console.print(line, highlight=False, markup=False)
         else:
             done = f"{len(counted(study))}/{self._sweep.config.budget.trials}"
             print(f"{done}  {line}  ({self._best(study)})", file=sys.stderr)

@@ -4,6 +4,7 @@ import optuna
 from optuna.trial import Trial, TrialState
 
 from experiments.owner import Owner
+from experiments.runs import children
 from experiments.store import Store
 from experiments.tracking import close_dead_runs
 from sweeps.config import Sweep
@@ -23,7 +24,7 @@ def reconcile(store: Store, study: optuna.Study, sweep: Sweep, sweep_run_id: str
             if owner is not None and not owner.is_gone():
                 continue  # without an owner it was killed while it held the lock that we hold now
             trial = Trial(study, frozen._trial_id)
-            outcome, value = _recorded(store, sweep, sweep_run_id, frozen.number)
+            outcome, value = _recorded(store, sweep_run_id, frozen.number)
             if outcome == "finished" and value is not None:
                 settle(study, trial, "finished", value=value)
             elif outcome == "pruned":
@@ -34,10 +35,8 @@ def reconcile(store: Store, study: optuna.Study, sweep: Sweep, sweep_run_id: str
                 settle(study, trial, "died")
 
 
-def _recorded(store: Store, sweep: Sweep, sweep_run_id: str, number: int) -> tuple[str, float | None]:
-    parent = f"tags.`mlflow.parentRunId` = '{sweep_run_id}'"
-    trial = f"tags.`workbench.trial` = '{number}' and tags.`workbench.kind` = 'trial'"
-    found = store.client.search_runs([store.experiment_id(sweep.base.experiment)], f"{parent} and {trial}")
+def _recorded(store: Store, sweep_run_id: str, number: int) -> tuple[str, float | None]:
+    found = children(store, sweep_run_id, {"workbench.kind": "trial", "workbench.trial": str(number)})
     if not found:
         return "died", None
     return found[0].data.tags.get("workbench.outcome", "died"), found[0].data.metrics.get("value")

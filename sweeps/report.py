@@ -1,12 +1,15 @@
 """What a sweep found: the leaderboard, the finalists, the champion."""
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import optuna
 
 from experiments import dashboard
+from experiments.config import sign_of
+from experiments.runs import children
 from experiments.statistics import estimate
 from experiments.store import Store
 from experiments.tracking import TrackedRun
@@ -38,7 +41,8 @@ def report(
     store: Store, study: optuna.Study, sweep: Sweep, tracked: TrackedRun, finalists: list[Finalist]
 ) -> SweepResult:
     """Gathers the result, and leaves it on the sweep's run: tags, description, `leaderboard.json`."""
-    run_ids = _run_ids(store, sweep, tracked.run_id)
+    trial_runs = children(store, tracked.run_id, {"workbench.kind": "trial"})
+    run_ids = {int(run.data.tags["workbench.trial"]): run.info.run_id for run in trial_runs}
     trials = [
         {
             "number": trial.number,
@@ -60,22 +64,32 @@ def report(
         metric=sweep.config.objective.metric,
         trials=trials,
         best={name: trials[best.number][name] for name in ("number", "value", "params", "run_id")} if best else None,
-        finalists=[
-            {**asdict(finalist), "mean": finalist.score.mean, "ci95": finalist.score.ci95} for finalist in finalists
-        ],
+        finalists=[_as_row(finalist) for finalist in finalists],
         champion=_champion(store, finalists[0]) if finalists and finalists[0].is_sound else None,
         dashboard_url=dashboard.run_url(store, tracked.experiment_id, tracked.run_id),
     )
-    if result.best and result.champion:
-        tracked.set_tags(
-            {
-                "workbench.best_run_ids": json.dumps([result.best["run_id"]]),
-                "workbench.champion_run_ids": json.dumps(result.champion["run_ids"]),
-                "mlflow.note.content": _note(result),
-            }
-        )
+    tracked.set_tags(
+        {
+            "workbench.best_run_ids": json.dumps([result.best["run_id"]] if result.best else []),
+            "workbench.champion_run_ids": json.dumps(result.champion["run_ids"] if result.champion else []),
+            "mlflow.note.content": _note(result),
+        }
+    )
     (tracked.folder / "leaderboard.json").write_text(json.dumps(result.as_dict(), indent=2), encoding="utf-8")
     return result
+
+
+def _as_row(finalist: Finalist) -> dict[str, Any]:
+    """JSON has no NaN: a seed that diverged has no value, and its finalist no mean."""
+    score = asdict(finalist.score) if finalist.is_sound else {"mean": None, "ci95": None}
+    values = [value if math.isfinite(value) else None for value in finalist.values]
+    return {
+        "number": finalist.number,
+        "params": finalist.params,
+        **score,
+        "values": values,
+        "run_ids": finalist.run_ids,
+    }
 
 
 def _champion(store: Store, finalist: Finalist) -> dict[str, Any]:
@@ -83,23 +97,9 @@ def _champion(store: Store, finalist: Finalist) -> dict[str, Any]:
     return {"number": finalist.number, "run_ids": finalist.run_ids, "test_accuracy": asdict(estimate(scores))}
 
 
-def _run_ids(store: Store, sweep: Sweep, parent: str) -> dict[int, str]:
-    """Trial number → run id."""
-    experiments = [store.experiment_id(sweep.base.experiment)]
-    clauses = f"tags.`mlflow.parentRunId` = '{parent}' and tags.`workbench.kind` = 'trial'"
-    ids: dict[int, str] = {}
-    token = None
-    while True:
-        page = store.client.search_runs(experiments, clauses, max_results=1000, page_token=token)
-        ids |= {int(run.data.tags["workbench.trial"]): run.info.run_id for run in page}
-        token = page.token
-        if not token:
-            return ids
-
-
 def ranked(document: dict[str, Any]) -> list[dict[str, Any]]:
     """The trials of the leaderboard: completed ones by value, then the rest in order."""
-    sign = 1 if document["metric"] == "val/loss" else -1
+    sign = -sign_of(document["metric"])
     complete = [trial for trial in document["trials"] if trial["state"] == "COMPLETE"]
     others = [trial for trial in document["trials"] if trial["state"] != "COMPLETE"]
     return sorted(complete, key=lambda trial: (sign * trial["value"], trial["number"])) + others
@@ -107,23 +107,29 @@ def ranked(document: dict[str, Any]) -> list[dict[str, Any]]:
 
 def as_text(score: dict[str, Any]) -> str:
     """`0.9812`, or `0.9812 [0.9790, 0.9834]` where there is an interval."""
+    if score["mean"] is None:
+        return "diverged"
     interval = score["ci95"]
     return f"{score['mean']:.4f}" + (f" [{interval[0]:.4f}, {interval[1]:.4f}]" if interval else "")
 
 
 def _note(result: SweepResult) -> str:
     """The sweep's description in MLflow's UI, in Markdown."""
-    assert result.champion is not None
     rows = [
         f"| {trial['number']} | {describe(trial['params'])} | "
-        f"{trial['outcome'] if trial['value'] is None else format(trial['value'], '.4f')} |"
+        f"{format(trial['value'], '.4f') if trial['outcome'] == 'finished' else trial['outcome']} |"
         for trial in ranked(result.as_dict())[:10]
     ]
-    champion = result.finalists[0]
+    champion = "No trial completed: there is no champion."
+    if result.champion:
+        first = result.finalists[0]
+        champion = (
+            f"**Champion**: {describe(first['params'])}, {result.metric} {as_text(first)} over "
+            f"{len(first['values'])} fresh seed(s), test accuracy {as_text(result.champion['test_accuracy'])}"
+        )
     return "\n".join(
         [
-            f"**Champion**: {describe(champion['params'])}, {result.metric} {as_text(champion)} over "
-            f"{len(champion['values'])} fresh seed(s), test accuracy {as_text(result.champion['test_accuracy'])}",
+            champion,
             "",
             f"| trial | params | {result.metric} |",
             "|---|---|---|",

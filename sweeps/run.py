@@ -3,9 +3,11 @@
 import optuna
 import yaml
 
+from experiments import runner
 from experiments.interrupts import interruptible
 from experiments.store import Store
 from experiments.tracking import TrackedRun, create_run, open_run
+from lightning_modules import InputError
 from lightning_modules.datamodule import load_dataset
 from lightning_modules.datasets import ImageDataset
 from sweeps.config import Sweep
@@ -24,6 +26,8 @@ def run(sweep: Sweep, *, store: Store | None = None, progress: SweepProgress | N
     """
     store = store or Store.open()
     dataset = load_dataset(sweep.base.data)
+    corner = next(sweep.space.corners())
+    runner.prepare(sweep.trial_config(corner, 0), dataset)  # raises here, and not in every trial
     study = open_study(store, sweep, dataset.sha256)
     with interruptible(), open_run(store, _sweep_run_id(store, study, sweep)) as tracked:
         tree = sweep.config_tree()
@@ -63,4 +67,7 @@ def _sweep_run_id(store: Store, study: optuna.Study, sweep: Sweep) -> str:
             tags = {"workbench.sweep": sweep.name}
             run_id = create_run(store, experiment=sweep.base.experiment, name=sweep.name, kind="sweep", tags=tags)
             study.set_user_attr("sweep_run_id", run_id)
+    if store.client.get_run(run_id).info.lifecycle_stage == "deleted":
+        remedy = "restore it in the dashboard, or start a sweep of its own with --name"
+        raise InputError("--name", sweep.name, f"this sweep's run {run_id} was deleted in MLflow", remedy)
     return str(run_id)

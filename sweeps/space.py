@@ -8,7 +8,9 @@ model.network_args.hidden: {low: 64, high: 512, step: 64}                 whole 
 """
 
 import itertools
-from collections.abc import Mapping
+import math
+import random
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,8 +22,9 @@ from lightning_modules import InputError
 from lightning_modules.errors import choose_from
 
 # Trials are compared on the same validation images, so these are fixed for a whole sweep.
-_FIXED = ("experiment", "seed", "data.split_seed", "data.val_fraction", "data.test_fraction", "trainer.monitor")
-_FIXED_SOURCE = ("data.source", "data.root", "data.path", "data.labels_path")
+_FIXED = {"experiment", "seed", "trainer.monitor", "trainer.threads"}
+_FIXED |= {f"data.{name}" for name in ("source", "root", "path", "labels_path")}
+_FIXED |= {f"data.{name}" for name in ("split_seed", "val_fraction", "test_fraction")}
 _CORNERS = 256  # combinations of choices tried before the first trial
 
 Scalar = str | int | float | bool | None
@@ -79,10 +82,15 @@ class SearchSpace:
             for parameter in ready:
                 ordered[parameter.path] = waiting.pop(parameter.path)
         for parameter in parameters.values():
-            for parent in parameter.when:
+            for parent, wanted in parameter.when.items():
+                field = f"space.{parameter.path}.when"
                 if parent not in parameters and parent not in values:
-                    field = f"space.{parameter.path}.when"
                     raise InputError(field, parent, "no such field", choose_from(parent, [*parameters, *values]))
+                choices = parameters[parent].choices if parent in parameters else ()
+                for value in wanted:
+                    if choices and value not in choices:
+                        message = f"is no choice of {parent}"
+                        raise InputError(field, value, message, choose_from(value, map(str, choices)))
         space = cls(tuple(ordered.values()), values)
         space._check_corners(base)
         return space
@@ -102,13 +110,23 @@ class SearchSpace:
             for parent, values in parameter.when.items()
         )
 
-    def _check_corners(self, base: ExperimentConfig) -> None:
-        """Builds the configuration at the corners of the space, so that a bad field fails before any trial."""
-        for corner in itertools.islice(itertools.product(*(p.corners() for p in self.parameters)), _CORNERS):
+    def corners(self) -> Iterator[dict[str, Scalar]]:
+        """Points at the edges: every combination of choices and ends, or a fixed sample where they are many."""
+        edges = [parameter.corners() for parameter in self.parameters]
+        combinations: Iterable[tuple[Scalar, ...]] = itertools.product(*edges)
+        if math.prod(len(edge) for edge in edges) > _CORNERS:
+            draw = random.Random(0)
+            combinations = (tuple(draw.choice(edge) for edge in edges) for _ in range(_CORNERS))
+        for combination in combinations:
             point: dict[str, Scalar] = {}
-            for parameter, value in zip(self.parameters, corner, strict=True):
+            for parameter, value in zip(self.parameters, combination, strict=True):
                 if self._holds(parameter, point):
                     point[parameter.path] = value
+            yield point
+
+    def _check_corners(self, base: ExperimentConfig) -> None:
+        """Builds the configuration at the corners of the space, so that a bad field fails before any trial."""
+        for point in self.corners():
             try:
                 base.with_overrides(point)
             except InputError as error:
@@ -121,7 +139,7 @@ def _parameter(path: str, given: Any, types: Mapping[str, Any]) -> Parameter:
     free = path.startswith("model.network_args.")
     if path not in types and not free:
         raise InputError(field, given, "the recipe has no such field", choose_from(path, types))
-    if path in (*_FIXED, *_FIXED_SOURCE):
+    if path in _FIXED:
         raise InputError(field, given, "is the same for all trials of a sweep", "set it under overrides")
     if isinstance(given, list):
         given = {"choices": given}

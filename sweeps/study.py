@@ -16,7 +16,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from experiments.owner import Owner
-from experiments.store import Store, enable_wal
+from experiments.store import Store, check_database, enable_wal
 from experiments.tracking import Outcome
 from lightning_modules import InputError
 from sweeps.config import Sweep
@@ -37,9 +37,12 @@ class Claim:
 
 def open_study(store: Store, sweep: Sweep, data_sha256: str) -> optuna.Study:
     """The sweep's study, made when it is missing. Raises InputError where it was started with other settings."""
+    database = store.folder / "optuna.db"
     with store.lock("optuna"):
+        if database.exists():
+            check_database(database)
         storage = RDBStorage(store.optuna_url)
-        enable_wal(store.folder / "optuna.db")
+        enable_wal(database)
         study = optuna.create_study(
             study_name=sweep.name,
             storage=storage,

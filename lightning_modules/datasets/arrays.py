@@ -47,6 +47,8 @@ def _load(location: Location) -> ImageDataset:
         if set(labels) != {"x"}:
             raise InputError("data.labels_path", location.labels_path, "holds several arrays", "give a .npy of labels")
         arrays["y"] = replace(labels["x"], name="y")
+    elif location.labels_path is not None:
+        raise InputError("data.labels_path", location.labels_path, "data.path holds labels already", "leave it out")
     return _dataset(_pairs(arrays, location.path))
 
 
@@ -143,5 +145,7 @@ def _pixels(images: _Array) -> NDArray[Any]:
 
 
 SOURCES = {
-    "arrays": Source(summary="your .npz (x, y or x_train, y_train, …), or .npy images with .npy labels", load=_load)
+    "arrays": Source(
+        summary="your .npz (x, y or x_train, y_train, …), or .npy images with .npy labels", load=_load, takes_path=True
+    )
 }

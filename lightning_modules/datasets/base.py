@@ -59,3 +59,4 @@ class Source:
     summary: str
     load: Callable[[Location], ImageDataset]
     fetch: Callable[[Location], Path] | None = None
+    takes_path: bool = False  # whether it reads the user's own files

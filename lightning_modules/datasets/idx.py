@@ -82,8 +82,6 @@ def _fetch(release: _Release, location: Location) -> Path:
         path = folder / name
         if path.is_file() and pooch.file_hash(str(path)) == sha256:
             continue
-        if path.is_file():
-            _set_aside(path, path)
         _download(release, name, folder)
     return folder
 
@@ -97,6 +95,8 @@ def _download(release: _Release, name: str, folder: Path) -> None:
     tried = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        if path.is_file():
+            _set_aside(path, path)
         for mirror in [*os.environ.get("WORKBENCH_MIRRORS", "").split(), *release.mirrors]:
             url = mirror.rstrip("/") + "/" + name
             print(f"downloading {url}", file=sys.stderr)
@@ -111,7 +111,7 @@ def _download(release: _Release, name: str, folder: Path) -> None:
             _set_aside(arriving, path)
             tried.append(f"{mirror} (wrong SHA-256)")
     except OSError as error:
-        message = f"{name} is missing, and {folder} cannot be written: {error.strerror}"
+        message = f"{name} is missing or damaged, and {folder} cannot be written: {error.strerror}"
         raise InputError("data.root", str(folder.parent), message, "choose a folder that can be written") from error
     finally:
         with suppress(OSError):

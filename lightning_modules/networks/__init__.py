@@ -16,7 +16,7 @@ from torch import nn
 from lightning_modules.errors import InputError, choose_from
 from lightning_modules.networks.baseline_cnn import BaselineCNN
 
-__all__ = ["BaselineCNN", "build_network", "find_network"]
+__all__ = ["BaselineCNN", "build_network", "check_network", "find_network"]
 
 
 def find_network(name: str) -> type[nn.Module]:
@@ -43,16 +43,27 @@ def find_network(name: str) -> type[nn.Module]:
     return found
 
 
+def check_network(name: str, args: Mapping[str, Any]) -> None:
+    """Raises InputError where there is no such network, or it takes no such arguments."""
+    _bind(find_network(name), name, args, partial=True)
+
+
+def _bind(network: type[nn.Module], name: str, args: Mapping[str, Any], *, partial: bool) -> None:
+    signature = inspect.signature(network)
+    try:
+        (signature.bind_partial if partial else signature.bind)((1, 1, 1), 1, **args)
+    except TypeError as error:
+        remedy = f"the signature is {name}{signature}"
+        raise InputError("model.network_args", dict(args), str(error), remedy) from error
+
+
 def build_network(name: str, args: Mapping[str, Any], image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
     """Builds a network for images of `image_shape` (C, H, W), after checking `args` against its signature."""
     network = find_network(name)
-    try:
-        inspect.signature(network).bind(image_shape, num_classes, **args)
-    except TypeError as error:
-        accepted = f"{name}{inspect.signature(network)}"
-        raise InputError("model.network_args", dict(args), str(error), f"the signature is {accepted}") from error
+    _bind(network, name, args, partial=False)
     try:
         return network(image_shape, num_classes, **args)
     except Exception as error:  # the user's code, which may raise anything
         remedy = f"change model.network_args, or the data (images are {image_shape}, {num_classes} classes)"
-        raise InputError("model.network", name, f"cannot be built: {error}", remedy) from error
+        reason = " ".join(str(error).split())
+        raise InputError("model.network", name, f"cannot be built: {reason}", remedy) from error

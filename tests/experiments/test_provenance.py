@@ -9,6 +9,8 @@ import pytest
 
 from experiments import provenance
 
+ELSEWHERE = Path("/a/store/elsewhere")
+
 
 def git(folder: Path, *words: str) -> str:
     command = ["git", "-C", str(folder), "-c", "user.name=A Tester", "-c", "user.email=tester@example.com", *words]
@@ -58,12 +60,12 @@ def applied(repository: Path, patch: bytes, folder: Path) -> dict[str, bytes]:
 
 
 def test_a_clean_checkout_has_no_patch(repository: Path) -> None:
-    assert provenance._patch() == (b"", [])
+    assert provenance._patch(ELSEWHERE) == (b"", [])
 
 
 def test_the_patch_on_a_clean_clone_gives_the_same_tree(repository: Path, tmp_path: Path) -> None:
     change(repository)
-    patch, _ = provenance._patch()
+    patch, _ = provenance._patch(ELSEWHERE)
     left_out = {"noise.log", ".env"}
     expected = {name: content for name, content in tree(repository).items() if name not in left_out}
     assert applied(repository, patch, tmp_path / "clone") == expected
@@ -71,14 +73,28 @@ def test_the_patch_on_a_clean_clone_gives_the_same_tree(repository: Path, tmp_pa
 
 def test_the_patch_obeys_gitignore(repository: Path) -> None:
     change(repository)
-    patch, left_out = provenance._patch()
+    patch, left_out = provenance._patch(ELSEWHERE)
     assert b"noise.log" not in patch
     assert "noise.log" not in left_out
 
 
+def test_a_large_file_is_left_out_and_named_and_the_code_stays(repository: Path) -> None:
+    (repository / "images.npz").write_bytes(bytes(1_000_001))
+    (repository / "kept.py").write_text("new\n")
+    patch, left_out = provenance._patch(ELSEWHERE)
+    assert left_out == ["images.npz"]
+    assert b"+new" in patch
+
+
+def test_a_store_within_the_checkout_is_no_part_of_the_patch(repository: Path) -> None:
+    (repository / "results").mkdir()
+    (repository / "results" / "mlflow.db").write_text("rows")
+    assert provenance._patch(repository / "results") == (b"", [])
+
+
 def test_what_looks_like_a_secret_is_left_out_and_named(repository: Path) -> None:
     change(repository)
-    patch, left_out = provenance._patch()
+    patch, left_out = provenance._patch(ELSEWHERE)
     assert b"hunter2" not in patch
     assert left_out == [".env"]
 
@@ -90,13 +106,13 @@ def test_what_looks_like_a_secret_is_left_out_and_named(repository: Path) -> Non
 def test_a_secret_is_known_by_its_name(repository: Path, name: str) -> None:
     (repository / name).parent.mkdir(parents=True, exist_ok=True)
     (repository / name).write_text("hunter2\n")
-    assert provenance._patch() == (b"", [name])
+    assert provenance._patch(ELSEWHERE) == (b"", [name])
 
 
 def test_the_repository_is_left_as_it_was(repository: Path) -> None:
     change(repository)
     before = {path: hashlib.sha256(path.read_bytes()).digest() for path in repository.rglob("*") if path.is_file()}
-    provenance._patch()
+    provenance._patch(ELSEWHERE)
     after = {path: hashlib.sha256(path.read_bytes()).digest() for path in repository.rglob("*") if path.is_file()}
     assert after == before
 
@@ -109,14 +125,14 @@ def test_the_user_s_own_git_settings_do_not_spoil_the_patch(
 ) -> None:
     git(repository, "config", *setting)
     (repository / "kept.py").write_text("new\n")
-    patch, _ = provenance._patch()
+    patch, _ = provenance._patch(ELSEWHERE)
     assert applied(repository, patch, tmp_path / "clone") == tree(repository)
 
 
 def test_a_patch_too_large_is_left_out_and_named(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(provenance, "_MAX_PATCH", 100)
     (repository / "large.txt").write_text("much\n" * 100)
-    patch, left_out = provenance._patch()
+    patch, left_out = provenance._patch(ELSEWHERE)
     assert patch == b""
     assert "more than 100" in left_out[0]
 

@@ -129,5 +129,5 @@ def test_an_impossible_setting_is_refused_by_its_name(name: str, value: Any) -> 
 def test_paths_are_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", "/home/someone")
-    config = DataConfig(root="~/data", path="x.npy", labels_path="/y.npy")
+    config = DataConfig(source="arrays", root="~/data", path="x.npy", labels_path="/y.npy")
     assert (config.root, config.path, config.labels_path) == ("/home/someone/data", f"{tmp_path}/x.npy", "/y.npy")

@@ -17,6 +17,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from experiments import Store
+from lightning_modules import InputError
 from sweeps import load_sweep
 from sweeps import run as run_sweep
 
@@ -233,3 +234,13 @@ def test_trials_that_break_are_results_and_the_sweep_goes_on(tmp_path: Path) -> 
 def test_optuna_dashboards_storage_url_opens_the_study_as_is(swept: tuple[Stores, dict[str, Any]]) -> None:
     (summary,) = optuna.get_all_study_summaries(f"sqlite:///{swept[0].folder}/optuna.db")
     assert (summary.study_name, summary.n_trials) == ("digits", 20)
+
+
+def test_what_no_trial_could_run_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    recipe = tmp_path / "impossible.yaml"
+    recipe.write_text("recipe: digits\noverrides: {model.network_args: {filter: 3}}\nspace: {optimizer.lr: [0.1]}\n")
+    store = Store.open(tmp_path / "store")
+    with pytest.raises(InputError, match=r"^model\.network_args"):
+        run_sweep(load_sweep(str(recipe)), store=store)
+    assert not (tmp_path / "store" / "optuna.db").exists()
+    assert not store.client.search_runs([e.experiment_id for e in store.client.search_experiments()])

@@ -111,3 +111,25 @@ def test_what_cannot_work_is_refused_before_any_trial(tree: dict[str, Any], fiel
 def test_a_point_is_described_in_few_words() -> None:
     point = {"optimizer.kind": "sgd", "optimizer.lr": 0.031234, "optimizer.momentum": 0.9}
     assert describe(point) == "sgd lr=0.0312 momentum=0.9"
+
+
+def test_a_condition_on_a_value_that_is_no_choice_is_refused() -> None:
+    tree = {
+        "optimizer.kind": ["sgd", "adam"],
+        "optimizer.momentum": {"choices": [0.9], "when": {"optimizer.kind": "sdg"}},
+    }
+    with pytest.raises(InputError, match=r"^space\.optimizer\.momentum\.when: .*did you mean 'sgd'"):
+        SearchSpace.parse(tree, BASE)
+
+
+def test_a_misspelt_network_argument_is_refused() -> None:
+    with pytest.raises(InputError, match=r"^space\.model\.network_args: .*hiden"):
+        SearchSpace.parse({"model.network_args.hiden": [64, 128]}, BASE)
+
+
+def test_a_bad_choice_is_found_in_a_space_too_large_to_try_every_corner() -> None:
+    tree: dict[str, Any] = {"optimizer.kind": ["adam", "sgd"], "optimizer.beta1": {"low": 0.8, "high": 0.9}}
+    tree |= {"optimizer.lr": {"low": 0.1, "high": 0.2}, "data.batch_size": [8, 16, 32, 64, 128]}
+    tree |= {"trainer.max_epochs": [1, 2, 3, 4, 5], "model.network_args.hidden": [16, 32, 64, 128, 256]}
+    with pytest.raises(InputError, match=r"beta1.*sgd"):
+        SearchSpace.parse(tree, BASE)

@@ -175,7 +175,7 @@ def test_a_missing_folder_is_refused_by_the_name_it_came_under(tmp_path: Path, m
 
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path, serve: Serve) -> None:
     (tmp_path / "tiny").write_text("a file where the folder should be")
-    with pytest.raises(InputError, match=r"^data\.root: train-x\.gz is missing, and .* cannot be written"):
+    with pytest.raises(InputError, match=r"^data\.root: train-x\.gz is missing or damaged, and .* cannot be written"):
         idx._fetch(release_of(serve(FILES).url), Location(root=str(tmp_path)))
 
 
