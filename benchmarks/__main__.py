@@ -50,8 +50,14 @@ def main() -> None:
 
 
 def write_results(heading: str, rows: list[dict[str, Any]]) -> None:
-    (HERE / "results.json").write_text(json.dumps({"what": heading, "rows": rows}, indent=2) + "\n", encoding="utf-8")
-    (HERE / "results.md").write_text(table(heading, rows), encoding="utf-8")
+    """Writes the rows; those of other comparisons, measured earlier in the same way, stay."""
+    path = HERE / "results.json"
+    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"what": ""}
+    kept = before["rows"] if before["what"] == heading else []
+    by_name = {row["name"]: row for row in [*kept, *rows]}
+    all_rows = list(by_name.values())
+    path.write_text(json.dumps({"what": heading, "rows": all_rows}, indent=2) + "\n", encoding="utf-8")
+    (HERE / "results.md").write_text(table(heading, all_rows), encoding="utf-8")
 
 
 def write_data(path: Path, images: int) -> int:

@@ -244,3 +244,18 @@ def test_what_no_trial_could_run_is_refused_before_anything_is_written(tmp_path:
         run_sweep(load_sweep(str(recipe)), store=store)
     assert not (tmp_path / "store" / "optuna.db").exists()
     assert not store.client.search_runs([e.experiment_id for e in store.client.search_experiments()])
+
+
+def test_a_champion_whose_test_was_broken_off_is_tested_again(tmp_path: Path) -> None:
+    sweep = load_sweep("digits", {"budget.trials": 1, "trainer.max_epochs": 1})
+    store = Store.open(tmp_path)
+    (run_id,) = run_sweep(sweep, store=store).finalists[0]["run_ids"]
+    stores = Stores(tmp_path, "digits")
+    model = stores.artifact(store.client.get_run(run_id), "model")
+    store.client.set_tag(run_id, "workbench.outcome", "interrupted")  # as a signal between metric and model leaves it
+    (model / "MLmodel").unlink()
+    result = run_sweep(sweep, store=store)
+    assert result.champion is not None
+    assert result.champion["run_ids"] == [run_id]
+    assert store.client.get_run(run_id).data.tags["workbench.outcome"] == "finished"
+    assert (model / "MLmodel").exists()
