@@ -191,7 +191,7 @@ def _show_sweep(document: Document) -> None:
 
     table = _table("rank", "trial", document["metric"], "outcome", "params", "run")
     for rank, trial in enumerate(ranked(document), start=1):
-        place = str(rank) if trial["value"] is not None and trial["outcome"] == "finished" else ""
+        place = str(rank) if trial["outcome"] == "finished" else ""
         value = _number(trial["value"])
         words = (place, str(trial["number"]), value, trial["outcome"], describe(trial["params"]))
         table.add_row(*words, (trial["run_id"] or "")[:8])

@@ -123,7 +123,7 @@ def _result(store: Store, run_id: str, error: str) -> RunResult:
 def prepare(config: ExperimentConfig, dataset: ImageDataset | None) -> tuple[ImageDataModule, ImageClassifier]:
     """Data and classifier, ready to train; whatever is wrong with the input comes to light here."""
     torch.set_num_threads(config.trainer.threads or _cores())
-    _trainer(config)
+    _trainer(config)  # raises where the accelerator is not to be had
     data = ImageDataModule(config.data, seed=config.seed, dataset=dataset)
     data.setup()
     pl.seed_everything(config.seed, workers=True, verbose=False)

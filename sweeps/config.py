@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from experiments.config import ExperimentConfig, Metric, flatten, load_config
+from experiments.config import ExperimentConfig, Metric, flatten, load_config, sign_of
 from experiments.recipe import build, field_paths, find_recipe, read_recipe, with_overrides
 from lightning_modules import InputError
 from lightning_modules.errors import choose_from
@@ -23,7 +23,7 @@ class ObjectiveConfig:
     direction: Literal["maximize", "minimize"] = "maximize"
 
     def __post_init__(self) -> None:
-        right = "maximize" if self.metric == "val/accuracy" else "minimize"
+        right = "maximize" if sign_of(self.metric) > 0 else "minimize"
         if self.direction != right:
             raise InputError("objective.direction", self.direction, f"does not fit {self.metric}", f"write {right}")
 
