@@ -1,14 +1,15 @@
-"""One run: configured, tracked in MLflow, listed, compared. Knows lightning_modules and MLflow; nothing of Optuna."""
+"""One run: configured, tracked in MLflow, listed, compared. Knows lightning_modules and MLflow; nothing of Optuna.
+
+The public names stand in `__init__.pyi`; each is imported only once it is used: listing runs needs no torch.
+"""
 
 import os
+
+import lazy_loader
 
 # Read when mlflow is imported: no telemetry, no notices, no bars of its own.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
-from experiments.config import ExperimentConfig, TrainerConfig, load_config
-from experiments.runner import RunResult, run
-from experiments.store import Store
-
-__all__ = ["ExperimentConfig", "RunResult", "Store", "TrainerConfig", "load_config", "run"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -34,6 +34,7 @@ def serve(store: Store, port: int = DEFAULT_PORT) -> None:
     """Runs MLflow's server on loopback until it is interrupted: one worker, no jobs, no foreign Host header."""
     if store.tracking_uri.startswith("http"):
         raise InputError("MLFLOW_TRACKING_URI", store.tracking_uri, "is a server already", "open that address")
+    store.ensure_database()
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

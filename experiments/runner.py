@@ -5,6 +5,7 @@ import os
 import shutil
 import warnings
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -72,8 +73,10 @@ def run(
     raises passes on once the run is closed.
     """
     store = store or Store.open()
-    close_dead_runs(store)
-    data, classifier = prepare(config, dataset)
+    with ThreadPoolExecutor(1) as thread:  # the store opens while the data are read
+        opening = thread.submit(close_dead_runs, store)
+        data, classifier = prepare(config, dataset)
+        opening.result()
     name = name or config.experiment
     with interruptible():
         run_id = create_run(store, experiment=config.experiment, name=name, kind=kind, parent=parent, tags=tags)

@@ -2,7 +2,8 @@
 
 import os
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -27,29 +28,21 @@ class Store:
 
     @classmethod
     def open(cls, folder: str | Path = DEFAULT_FOLDER) -> "Store":
-        """Opens the store, making what is missing. Where MLFLOW_TRACKING_URI is set, runs go there.
+        """Opens the store in `folder`, made when it is missing. Where MLFLOW_TRACKING_URI is set, runs go there.
 
-        Any number of processes may open one fresh folder at once. Raises InputError where it cannot be written.
+        Raises InputError where the folder cannot be written or its database is damaged.
         """
         folder = Path(folder).expanduser().absolute()
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(folder / ".lock"):
-                uri = os.environ.get("MLFLOW_TRACKING_URI")
-                if not uri:
-                    if not (folder / "mlflow.db").exists():
-                        _make_mlflow_database(folder)
-                    check_database(folder / "mlflow.db")
-                    uri = f"sqlite:///{folder / 'mlflow.db'}"
-        except (OSError, sqlite3.Error, sqlalchemy.exc.OperationalError) as error:
-            reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-            remedy = "choose a folder that can be written"
-            raise InputError("--store", str(folder), f"cannot be written: {reason}", remedy) from error
-        return cls(folder, uri)
+        store = cls(folder, os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder / 'mlflow.db'}")
+        with store._writing():
+            if store.is_local and (folder / "mlflow.db").exists():
+                check_database(folder / "mlflow.db")
+        return store
 
     @cached_property
     def client(self) -> MlflowClient:
         """MLflow's own client on this store."""
+        self.ensure_database()
         try:
             client = MlflowClient(self.tracking_uri)
             client.search_experiments(max_results=1)
@@ -58,6 +51,25 @@ class Store:
             remedy = "start that server, upgrade that database (mlflow db upgrade), or name another store"
             raise InputError("--store", self.tracking_uri, f"MLflow cannot open it: {reason}", remedy) from error
         return client
+
+    def ensure_database(self) -> None:
+        """Makes this folder's MLflow database where it is missing; any number of processes may do so at once."""
+        if self.is_local and not (self.folder / "mlflow.db").exists():
+            with self._writing():
+                if not (self.folder / "mlflow.db").exists():
+                    _make_mlflow_database(self.folder)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """One process at a time; InputError where the folder cannot be written."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with FileLock(self.folder / ".lock"):
+                yield
+        except (OSError, sqlite3.Error, sqlalchemy.exc.OperationalError) as error:
+            reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+            remedy = "choose a folder that can be written"
+            raise InputError("--store", str(self.folder), f"cannot be written: {reason}", remedy) from error
 
     @property
     def is_local(self) -> bool:

@@ -1,20 +1,8 @@
-"""The science: networks, optimizers, data. Knows torch, Lightning and scikit-learn; nothing of MLflow or Optuna."""
+"""The science: networks, optimizers, data. Knows torch, Lightning and scikit-learn; nothing of MLflow or Optuna.
 
-from lightning_modules.augmentation import AugmentationConfig
-from lightning_modules.classifier import ImageClassifier, ModelConfig
-from lightning_modules.datamodule import DataConfig, ImageDataModule
-from lightning_modules.errors import InputError
-from lightning_modules.networks import BaselineCNN
-from lightning_modules.optimizers import OptimizerConfig, ScheduleConfig
+The public names stand in `__init__.pyi`; each is imported only once it is used.
+"""
 
-__all__ = [
-    "AugmentationConfig",
-    "BaselineCNN",
-    "DataConfig",
-    "ImageClassifier",
-    "ImageDataModule",
-    "InputError",
-    "ModelConfig",
-    "OptimizerConfig",
-    "ScheduleConfig",
-]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -161,4 +161,6 @@ def scratch_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def scratch_store(scratch_folder: Path) -> Store:
     """That store, opened anew."""
-    return Store.open(scratch_folder)
+    store = Store.open(scratch_folder)
+    store.ensure_database()
+    return store

@@ -54,7 +54,7 @@ def test_the_database_writes_ahead(digits_store: Path) -> None:
 
 def test_opening_again_changes_nothing(scratch_store: Store) -> None:
     before = (scratch_store.folder / "mlflow.db").read_bytes()
-    Store.open(scratch_store.folder)
+    Store.open(scratch_store.folder).ensure_database()
     assert (scratch_store.folder / "mlflow.db").read_bytes() == before
 
 

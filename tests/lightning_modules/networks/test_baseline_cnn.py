@@ -23,8 +23,8 @@ def test_28x28_gray_images_of_ten_classes_take_693_962_parameters() -> None:
     assert sum(sizes.values()) == 693_962
 
 
-def test_it_is_the_textbook_network() -> None:
-    network = BaselineCNN((1, 28, 28), 10).double()
+def test_it_is_the_textbook_network_in_outputs_and_gradients() -> None:
+    network = BaselineCNN((1, 28, 28), 10).double().to(memory_format=torch.channels_last)
     textbook = nn.Sequential(
         nn.Conv2d(1, 32, 3),
         nn.ReLU(),
@@ -34,9 +34,22 @@ def test_it_is_the_textbook_network() -> None:
         nn.ReLU(),
         nn.Linear(128, 10),
     ).double()
-    textbook.load_state_dict(dict(zip(textbook.state_dict(), network.state_dict().values(), strict=True)))
-    images = torch.randn(16, 1, 28, 28, dtype=torch.float64)
-    torch.testing.assert_close(network(images), textbook(images), rtol=0, atol=1e-12)
+
+    def channels_first(weights: torch.Tensor) -> torch.Tensor:
+        """The hidden layer's weights in the order of torch's Flatten; ours is Keras's."""
+        return weights.view(128, 13, 13, 32).permute(0, 3, 1, 2).reshape(128, -1)
+
+    weights = dict(zip(textbook.state_dict(), network.state_dict().values(), strict=True))
+    weights["4.weight"] = channels_first(weights["4.weight"])
+    textbook.load_state_dict(weights)
+    images, labels = torch.randn(16, 1, 28, 28, dtype=torch.float64), torch.arange(16) % 10
+    logits = [net(images) for net in (network, textbook)]
+    torch.testing.assert_close(*logits, rtol=0, atol=1e-12)
+    for each in logits:
+        nn.functional.cross_entropy(each, labels).backward()
+    ours, theirs = ([parameter.grad for parameter in net.parameters()] for net in (network, textbook))
+    ours[2] = channels_first(ours[2])
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
 
 
 def test_weights_start_uniform_after_glorot_and_biases_at_zero() -> None:

@@ -1,0 +1,6 @@
+from .config import ExperimentConfig as ExperimentConfig
+from .config import TrainerConfig as TrainerConfig
+from .config import load_config as load_config
+from .runner import RunResult as RunResult
+from .runner import run as run
+from .store import Store as Store

@@ -1,0 +1,9 @@
+from .augmentation import AugmentationConfig as AugmentationConfig
+from .classifier import ImageClassifier as ImageClassifier
+from .classifier import ModelConfig as ModelConfig
+from .datamodule import DataConfig as DataConfig
+from .datamodule import ImageDataModule as ImageDataModule
+from .errors import InputError as InputError
+from .networks import BaselineCNN as BaselineCNN
+from .optimizers import OptimizerConfig as OptimizerConfig
+from .optimizers import ScheduleConfig as ScheduleConfig
