@@ -17,6 +17,8 @@ Metric = Literal["val/accuracy", "val/loss"]
 Weights = Literal["last", "best"]
 Accelerator = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["32-true", "64-true", "bf16-mixed", "16-mixed"]
+MatmulPrecision = Literal["highest", "high", "medium"]
+Compile = Literal["none", "default", "cuda_graphs"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,13 +30,17 @@ class TrainerConfig:
     monitor: Metric = "val/accuracy"  # the run's value, and what `best` means: highest accuracy, lowest loss
     accelerator: Accelerator = "auto"
     threads: int | None = None  # CPU threads; null: all cores for one run, one for a sweep's trial
-    precision: Precision = "32-true"
+    precision: Precision = "32-true"  # 32-true, 64-true, or autocast: bf16-mixed, 16-mixed
+    matmul_precision: MatmulPrecision = "highest"  # of float32 products: high allows TF32, medium bfloat16
+    compile: Compile = "none"  # torch.compile of the network; cuda_graphs: each step's kernels launched as one graph
 
     def __post_init__(self) -> None:
         check_choice("trainer.weights", self.weights, Weights)
         check_choice("trainer.monitor", self.monitor, Metric)
         check_choice("trainer.accelerator", self.accelerator, Accelerator)
         check_choice("trainer.precision", self.precision, Precision)
+        check_choice("trainer.matmul_precision", self.matmul_precision, MatmulPrecision)
+        check_choice("trainer.compile", self.compile, Compile)
         if self.max_epochs < 1:
             raise InputError("trainer.max_epochs", self.max_epochs, "must be 1 or more", "try 10")
         if self.threads is not None and self.threads < 1:

@@ -126,11 +126,15 @@ def _result(store: Store, run_id: str, error: str) -> RunResult:
 def prepare(config: ExperimentConfig, dataset: ImageDataset | None) -> tuple[ImageDataModule, ImageClassifier]:
     """Data and classifier, ready to train; whatever is wrong with the input comes to light here."""
     torch.set_num_threads(config.trainer.threads or _cores())
+    torch.set_float32_matmul_precision(config.trainer.matmul_precision)
+    torch.backends.cudnn.allow_tf32 = config.trainer.matmul_precision != "highest"  # of convolutions
     _trainer(config)  # raises where the accelerator is not to be had
     data = ImageDataModule(config.data, seed=config.seed, dataset=dataset)
     data.setup()
     pl.seed_everything(config.seed, workers=True, verbose=False)
     network = config.model.build(data.image_shape, data.num_classes)
+    if config.trainer.compile != "none":
+        network.compile(mode={"default": "default", "cuda_graphs": "reduce-overhead"}[config.trainer.compile])
     return data, ImageClassifier(network, loss=config.model.loss, optimizer=config.optimizer)
 
 

@@ -27,16 +27,18 @@ class AugmentationConfig:
         return self.shift > 0 or self.horizontal_flip
 
     def apply(self, images_NHWC: Tensor, generator: Generator) -> Tensor:
-        """Shifts and mirrors each image by its own draw; dtype and shape stay."""
+        """Shifts and mirrors each image by its own draw of `generator` (on the CPU); device, dtype and shape stay."""
         count, height, width, _ = images_NHWC.shape
-        rows_NH = torch.arange(height).expand(count, height)
-        columns_NW = torch.arange(width).expand(count, width)
+        device = images_NHWC.device
+        rows_NH = torch.arange(height, device=device).expand(count, height)
+        columns_NW = torch.arange(width, device=device).expand(count, width)
         if self.horizontal_flip:
-            flipped_N1 = torch.rand(count, 1, generator=generator) < 0.5
+            flipped_N1 = (torch.rand(count, 1, generator=generator) < 0.5).to(device, non_blocking=True)
             columns_NW = torch.where(flipped_N1, columns_NW.flip(1), columns_NW)
         if self.shift:
             moves_2N1 = torch.randint(0, 2 * self.shift + 1, (2, count, 1), generator=generator)
+            moves_2N1 = moves_2N1.to(device, non_blocking=True)
             rows_NH, columns_NW = rows_NH + moves_2N1[0], columns_NW + moves_2N1[1]
             images_NHWC = F.pad(images_NHWC, (0, 0, self.shift, self.shift, self.shift, self.shift))
-        samples_N11 = torch.arange(count)[:, None, None]
+        samples_N11 = torch.arange(count, device=device)[:, None, None]
         return images_NHWC[samples_N11, rows_NH[:, :, None], columns_NW[:, None, :]]

@@ -1,5 +1,6 @@
-"""From indices to a batch: gather, augment, normalize, all on whole batches."""
+"""From indices to a batch on the device: gather, augment, normalize, all on whole batches."""
 
+import copy
 from collections.abc import Iterator
 
 import numpy as np
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from lightning_modules.augmentation import AugmentationConfig
 from lightning_modules.normalization import Normalization
+from lightning_modules.placement import Placement
 from lightning_modules.splits import Subset
 
 # Shapes: N images, C channels, H x W pixels.
@@ -24,10 +26,11 @@ class EpochCounter:
 
 
 class Batches:
-    """Iterates over (images float32 (N, C, H, W), labels int64 (N,)); the last batch may be short.
+    """Iterates over (images float32 (N, C, H, W), labels int64 (N,)) on the placement's device; the last may be short.
 
     With `shuffle_seed` the order, and every draw of `augmentation`, depend on that seed and the epoch's number alone:
-    not on global random state, nor on what ran before. Without, images come in the subset's own order.
+    not on global random state, nor on the device, nor on what ran before. Without, images come in the subset's order.
+    From a data set that lies on the device nothing but the order and the draws travels, and the host never waits.
     """
 
     batch_sampler = None  # Lightning asks for it wherever there is a sampler
@@ -38,13 +41,15 @@ class Batches:
         normalization: Normalization,
         batch_size: int,
         *,
+        placement: Placement | None = None,
         shuffle_seed: int | None = None,
         augmentation: AugmentationConfig | None = None,
     ) -> None:
-        self.images_NHWC = torch.from_numpy(subset.images)
-        self.labels_N = torch.from_numpy(subset.labels)
+        placement = placement or Placement(torch.device("cpu"))
+        self.device = placement.device
+        self.images_NHWC, self.labels_N = placement.place(subset.images), placement.place(subset.labels)
         self.indices_N = torch.from_numpy(subset.indices)
-        self.normalization = normalization
+        self.normalization = copy.deepcopy(normalization).to(self.device)
         self.batch_size = batch_size
         self.shuffle_seed = shuffle_seed
         self.augmentation = augmentation
@@ -59,11 +64,12 @@ class Batches:
         if self.shuffle_seed is not None:
             generator.manual_seed(_mix(self.shuffle_seed, self.sampler.number))
             indices_N = indices_N[torch.randperm(len(indices_N), generator=generator)]
-        for chosen_N in torch.split(indices_N, self.batch_size):
-            images_NHWC = self.images_NHWC[chosen_N]
+        for chosen_N in torch.split(indices_N.to(self.images_NHWC.device), self.batch_size):
+            images_NHWC = self.images_NHWC[chosen_N].to(self.device, non_blocking=True)
+            labels_N = self.labels_N[chosen_N.to(self.labels_N.device)].to(self.device, non_blocking=True)
             if self.augmentation:
                 images_NHWC = self.augmentation.apply(images_NHWC, generator)
-            yield self.normalization(images_NHWC.permute(0, 3, 1, 2)), self.labels_N[chosen_N]
+            yield self.normalization(images_NHWC.permute(0, 3, 1, 2)), labels_N
         self.sampler.number += 1
 
 

@@ -92,7 +92,7 @@ class ImageClassifier(pl.LightningModule):
         else:
             loss = F.cross_entropy(logits_NK, labels_N)
         if split != "train":
-            self._logits.setdefault(split, []).append(logits_NK.detach())
+            self._logits.setdefault(split, []).append(logits_NK.detach().clone())  # CUDA graphs write into theirs again
         hits = (logits_NK.detach().argmax(dim=1) == labels_N).sum()
         batches = self._batches.setdefault(split, [])
         batches.append((loss.detach(), hits, len(labels_N)))
@@ -104,7 +104,7 @@ class ImageClassifier(pl.LightningModule):
         """Adds the latest batches to the epoch's sums, in double precision."""
         losses, hits, counts = zip(*self._batches.pop(split), strict=True)
         device = torch.device("cpu") if losses[0].device.type == "mps" else losses[0].device  # mps has no float64
-        images = torch.tensor(counts, dtype=torch.float64, device=device)
+        images = torch.tensor(counts, dtype=torch.float64).to(device, non_blocking=True)
         losses_B, hits_B = torch.stack(losses).to(device).double(), torch.stack(hits).to(device).double()
         sums = torch.stack([losses_B @ images, hits_B.sum(), images.sum()])
         self._sums[split] = self._sums[split] + sums if split in self._sums else sums

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytorch_lightning as pl
+import torch
 from numpy import unique
 
 from lightning_modules.augmentation import AugmentationConfig
@@ -12,9 +13,11 @@ from lightning_modules.batches import Batches
 from lightning_modules.datasets import ImageDataset, Location, find_source
 from lightning_modules.errors import InputError, check_choice
 from lightning_modules.normalization import Normalization, NormalizationKind, fit_normalization
+from lightning_modules.placement import Placement
 from lightning_modules.splits import Subset, make_splits
 
-_EVALUATION_BATCH = 1000  # images a batch where no gradient is kept
+# Images a batch where no gradient is kept: what a CPU's cache holds is three times as fast there as 1,000.
+_EVALUATION_BATCH = {"cpu": 128, "cuda": 4096}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +75,7 @@ class ImageDataModule(pl.LightningDataModule):
         self.config = config
         self.seed = seed
         self._dataset = dataset
+        self._placement = Placement(torch.device("cpu"))
         self.splits: dict[str, Subset] = {}
 
     def setup(self, stage: str | None = None) -> None:
@@ -114,13 +118,7 @@ class ImageDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> Batches:
         size = len(self.splits["train"]) if self.config.batch_size == "full" else self.config.batch_size
-        return Batches(
-            self.splits["train"],
-            self.normalization,
-            size,
-            shuffle_seed=self.seed,
-            augmentation=self.config.augmentation,
-        )
+        return self._batches("train", size, shuffle_seed=self.seed, augmentation=self.config.augmentation)
 
     def val_dataloader(self) -> Batches:
         return self._evaluation("val")
@@ -132,7 +130,17 @@ class ImageDataModule(pl.LightningDataModule):
         return self._evaluation("test")
 
     def _evaluation(self, split: str) -> Batches:
-        return Batches(self.splits[split], self.normalization, _EVALUATION_BATCH)
+        return self._batches(split, _EVALUATION_BATCH.get(self._device.type, 1024))
+
+    def _batches(self, split: str, size: int, **options: Any) -> Batches:
+        if self._placement.device != self._device:
+            self._placement = Placement(self._device)
+        return Batches(self.splits[split], self.normalization, size, placement=self._placement, **options)
+
+    @property
+    def _device(self) -> torch.device:
+        """Where the Trainer trains; the CPU without one."""
+        return torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
 
     def state_dict(self) -> dict[str, Any]:
         """The fitted normalization, kept in every checkpoint."""
