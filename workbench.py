@@ -91,7 +91,7 @@ def _parse(words: list[str]) -> argparse.Namespace:
 
 def _split_overrides(words: list[str]) -> tuple[list[str], list[str]]:
     """The words that argparse knows, and the pairs --FIELD.PATH VALUE that it does not."""
-    own = {"--json", "--store", "--name", "--help"}
+    own = {"--json", "--store", "--name", "--resume", "--help"}
     known: list[str] = []
     overrides: list[str] = []
     rest = list(words)
@@ -123,6 +123,7 @@ def _parser() -> argparse.ArgumentParser:
     train = add("train", _train, _show_train, "train, validate and test one recipe as a tracked run", fields)
     train.add_argument("recipe", metavar="RECIPE", help="the name of a recipe, or the path of a YAML file")
     train.add_argument("--name", metavar="TEXT", help="the run's name (default: the recipe's)")
+    train.add_argument("--resume", metavar="RUN", help="go on with this run, which was interrupted, failed or died")
 
     sweep = add("sweep", _sweep, _show_sweep, "search a recipe's space, up to its total target; again: go on", fields)
     sweep.add_argument("recipe", metavar="RECIPE", help="the name of a sweep recipe, or the path of a YAML file")
@@ -153,12 +154,14 @@ def _train(args: argparse.Namespace) -> Document:
     from experiments import Store, load_config, run
     from experiments.progress import EpochProgress
     from experiments.recipe import parse_overrides
+    from experiments.runs import resolve_one
 
     config = load_config(args.recipe, parse_overrides(args.overrides))
     name = args.name or Path(args.recipe).stem
     store = Store.open(args.store)
+    resume = resolve_one(store, args.resume).run_id if args.resume else None
     with EpochProgress() as progress:
-        result = run(config, name=name, store=store, observers=[progress], callbacks=progress.callbacks)
+        result = run(config, name=name, store=store, observers=[progress], callbacks=progress.callbacks, resume=resume)
     document = result.as_dict()
     del document["error"]
     if result.error:

@@ -12,6 +12,8 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
 
+from experiments.random_state import get_random_state, set_random_state
+
 
 @dataclass(frozen=True)
 class Epoch:
@@ -41,11 +43,26 @@ Observer = Callable[[Epoch], None]
 
 
 class EpochEnd(Checkpoint):
-    """Calls observers in order. A Checkpoint, as Lightning calls those last: after the module logged its scores."""
+    """Calls observers in order. A Checkpoint, as Lightning calls those last: after the module logged its scores.
+
+    Keeps the random state in every checkpoint, which Lightning does not, so that training goes on from one as if it
+    had never stopped.
+    """
 
     def __init__(self, observers: Sequence[Observer]) -> None:
         self._observers = observers
         self._stop: StopRun | None = None
+        self._random_state: dict[str, Any] | None = None  # of the checkpoint that training goes on from
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"random_state": get_random_state()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._random_state = state_dict["random_state"]
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._random_state is not None:
+            set_random_state(self._random_state)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._start = time.perf_counter()

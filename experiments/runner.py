@@ -2,11 +2,10 @@
 
 import logging
 import os
-import shutil
 import warnings
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +15,24 @@ import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from experiments import dashboard, plots, provenance
-from experiments.checkpoints import Checkpoints, load_weights
+from experiments.checkpoints import Checkpoints, epochs_done, load_weights
 from experiments.config import ExperimentConfig, load_config, sign_of
 from experiments.epochs import Epoch, EpochEnd, NonFiniteLossError, Observer, check_finite
 from experiments.interrupts import interruptible
 from experiments.model import log_model
+from experiments.resume import check_resumable
 from experiments.store import Store
 from experiments.trace import Trace
-from experiments.tracking import Kind, Outcome, RunLogger, TrackedRun, close_dead_runs, create_run, open_run
+from experiments.tracking import (
+    Kind,
+    Outcome,
+    RunLogger,
+    TrackedRun,
+    close_dead_runs,
+    create_run,
+    open_run,
+    reopen_run,
+)
 from lightning_modules import ImageClassifier, ImageDataModule, InputError
 from lightning_modules.datasets import ImageDataset
 
@@ -63,28 +72,36 @@ def run(
     observers: Sequence[Observer] = (),
     callbacks: Sequence[pl.Callback] = (),
     read_test: bool = True,
+    resume: str | None = None,
 ) -> RunResult:
     """Trains `config` and leaves everything that design and README name in `store` (default: ./mlruns).
 
     `parent`: the run id of the sweep it belongs to. `dataset`: what the config's data source holds, already read.
     `observers` are called after every epoch, `callbacks` are Lightning's own.
-    Without `read_test` the test split stays untouched, and no model is logged. A run whose loss becomes NaN or
-    infinite is a result too, of outcome `failed`. InputError is raised before a run exists; whatever else training
-    raises passes on once the run is closed.
+    Without `read_test` the test split stays untouched, and no model is logged. `resume`: the id of a run of this
+    configuration that did not finish; it goes on after its last whole epoch, in the same MLflow run, and ends as it
+    would have ended at once. A run whose loss becomes NaN or infinite is a result too, of outcome `failed`. InputError
+    is raised before a run exists; whatever else training raises passes on once the run is closed.
     """
     store = store or Store.open()
+    config = replace(config, trainer=replace(config.trainer, threads=config.trainer.threads or _cores()))
     with ThreadPoolExecutor(1) as thread:  # the store opens while the data are read
         opening = thread.submit(close_dead_runs, store)
         data, classifier = prepare(config, dataset)
         opening.result()
     name = name or config.experiment
+    if resume is not None:
+        check_resumable(store, resume, config)
     with interruptible():
-        run_id = create_run(store, experiment=config.experiment, name=name, kind=kind, parent=parent, tags=tags)
+        run_id = resume or create_run(
+            store, experiment=config.experiment, name=name, kind=kind, parent=parent, tags=tags
+        )
         error = ""
         try:
-            with open_run(store, run_id) as tracked:
+            with reopen_run(store, run_id) if resume else open_run(store, run_id) as tracked:
                 tracked.monitor_system()
-                provenance.record(tracked, config, data)
+                if not epochs_done(tracked.folder):
+                    provenance.record(tracked, config, data)
                 trainer = _fit(tracked, config, data, classifier, observers, callbacks)
                 if read_test:
                     _test(tracked, trainer, classifier, data)
@@ -100,9 +117,7 @@ def read_test(store: Store, run_id: str, *, dataset: ImageDataset | None = None)
     data, classifier = prepare(config, dataset)
     checkpoint = run_folder / "checkpoints" / f"{config.trainer.weights}.ckpt"
     step = load_weights(classifier, checkpoint)
-    with interruptible(), open_run(store, run_id) as tracked:
-        if run_folder != tracked.folder:  # a remote store's artifacts, to be added to
-            shutil.copytree(run_folder, tracked.folder, dirs_exist_ok=True)
+    with interruptible(), reopen_run(store, run_id) as tracked:
         _test(tracked, _trainer(config, RunLogger(tracked, lambda: step)), classifier, data)
 
 
@@ -175,18 +190,23 @@ def _fit(
     def log_throughput(epoch: Epoch) -> None:
         images = len(data.splits["train"])
         run.log_metrics({"throughput/images_per_second": images / epoch.train_seconds}, epoch.step)
+        run.flush_metrics()  # what a checkpoint's epoch measured is in the store before the checkpoint is
 
-    checkpoints = run.folder / "checkpoints"
-    checkpoints.mkdir()
-    trace = Trace(run.folder / "trace.jsonl", data, classifier)
-    epoch_end = EpochEnd([trace, log_throughput, Checkpoints(checkpoints, config.trainer), check_finite, *observers])
+    done, folder = epochs_done(run.folder), run.folder / "checkpoints"
+    folder.mkdir(exist_ok=True)
+    trace = Trace(run.folder / "trace.jsonl", data, classifier, epochs=done)
+    for line in trace.history:  # an earlier process may have been killed before these were written
+        run.log_metrics({name: line[name] for name in line.keys() - {"epoch", "step"}}, int(line["step"]))
+    checkpoints = Checkpoints(folder, config.trainer, trace.history)
+    epoch_end = EpochEnd([trace, log_throughput, checkpoints, check_finite, *observers])
     trainer = _trainer(config, RunLogger(run, lambda: trainer.global_step), [epoch_end, *callbacks])
-    trainer.fit(classifier, data)
+    trainer.fit(classifier, data, ckpt_path=folder / "last.ckpt" if done else None, weights_only=True)
     monitored = [line[config.trainer.monitor] for line in trace.history]
     value = monitored[-1]
     if config.trainer.weights == "best":
         value = max(monitored, key=lambda score: sign_of(config.trainer.monitor) * score)
-        load_weights(classifier, checkpoints / "best.ckpt")
+        load_weights(classifier, folder / "best.ckpt")
+    if config.trainer.weights == "best" or done == config.trainer.max_epochs:
         _trainer(config).validate(classifier, data, verbose=False)  # for the predictions of these weights
     (run.folder / "plots").mkdir(exist_ok=True)
     plots.plot_curves(trace.history, run.folder / "plots" / "curves.png")

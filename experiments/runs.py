@@ -101,6 +101,14 @@ def resolve(store: Store, selector: str) -> list[RunSummary]:
     raise InputError("RUN", selector, "no such run in this store", "list what there is with: workbench runs")
 
 
+def resolve_one(store: Store, selector: str) -> RunSummary:
+    """The run that a RUN argument means, where it means one alone."""
+    found = resolve(store, selector)
+    if len(found) > 1:
+        raise InputError("RUN", selector, f"means {len(found)} runs", "name one of them by its id")
+    return found[0]
+
+
 def children(store: Store, parent: str, tags: Mapping[str, str]) -> list[Run]:
     """The runs of one sweep's run that carry these tags."""
     clauses = {"mlflow.parentRunId": parent, **tags}

@@ -1,46 +1,95 @@
-"""`trace.jsonl`: exact losses and SHA-256 of data, split order and weights, stage by stage, to tell runs apart."""
+"""`trace.jsonl`: exact scores and SHA-256 of all that a run's result comes from, stage by stage, to tell runs apart.
+
+One line a stage: `data`, `split`, `initial_weights`, then `epoch` by epoch. Floats are hexadecimal, which is exact.
+"""
 
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from experiments.epochs import Epoch
-from lightning_modules import ImageDataModule
+from experiments.random_state import get_random_state
+from lightning_modules import ImageDataModule, InputError
+from lightning_modules.batches import Batches
+
+Line = dict[str, Any]
 
 
 class Trace:
-    """An observer that writes one line an epoch, after one a stage before training; floats as hexadecimal, exact.
+    """An observer that writes the trace, and keeps the scores as `history`: one dict an epoch, with `epoch` and `step`.
 
-    Keeps the scores as `history` too: one dict an epoch, with `epoch`.
+    Of a trace that is there already the first `epochs` epochs are gone on from; InputError where what it says of data
+    or initial weights no longer holds.
     """
 
-    def __init__(self, path: Path, data: ImageDataModule, module: torch.nn.Module) -> None:
-        self.path = path
+    def __init__(self, path: Path, data: ImageDataModule, module: torch.nn.Module, *, epochs: int = 0) -> None:
+        self._path = path
         self.history: list[dict[str, float]] = []
-        order = {name: subset.order_sha256 for name, subset in data.splits.items()}
-        self._write(stage="data", sha256=data.dataset.sha256)
-        self._write(stage="split", sha256=order)
-        self._write(stage="initial_weights", sha256=weights_sha256(module))
+        stages: list[Line] = [
+            {"stage": "data", "sha256": data.dataset.sha256},
+            {"stage": "split", "sha256": {name: subset.order_sha256 for name, subset in data.splits.items()}},
+            {"stage": "initial_weights", "sha256": tensors_sha256(module.state_dict())},
+        ]
+        lines = read_trace(path)[: len(stages) + epochs] if epochs else stages
+        for now, before in zip(stages, lines, strict=False):
+            if now != before:
+                message = f"{now['stage'].replace('_', ' ')} are no longer those that the run began with"
+                raise InputError("--resume", str(path), message, "start a new run")
+        for line in lines[len(stages) :]:
+            self._remember(line)
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
 
     def __call__(self, epoch: Epoch) -> None:
-        self.history.append({"epoch": epoch.number} | epoch.scores)
-        exact = {name: value.hex() for name, value in epoch.scores.items()}
-        weights = weights_sha256(epoch.module)
-        self._write(stage="epoch", epoch=epoch.number, step=epoch.step, metrics=exact, weights=weights)
-
-    def _write(self, **line: Any) -> None:
-        with self.path.open("a", encoding="utf-8") as file:
+        loader = epoch.trainer.train_dataloader
+        assert isinstance(loader, Batches)
+        line: Line = {
+            "stage": "epoch",
+            "epoch": epoch.number,
+            "step": epoch.step,
+            "metrics": {name: value.hex() for name, value in epoch.scores.items()},
+            "order": loader.order_sha256,
+            "weights": tensors_sha256(epoch.module.state_dict()),
+            "optimizer": tensors_sha256(epoch.trainer.optimizers[0].state_dict()),
+            "random": tensors_sha256(get_random_state()),
+        }
+        self._remember(line)
+        with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
+    def _remember(self, line: Line) -> None:
+        scores = {name: float.fromhex(value) for name, value in line["metrics"].items()}
+        self.history.append({"epoch": line["epoch"], "step": line["step"]} | scores)
 
-def weights_sha256(module: torch.nn.Module) -> str:
-    """SHA-256 over name, type, shape and bytes of every parameter and buffer, in row-major order."""
+
+def read_trace(path: Path) -> list[Line]:
+    """The lines of a trace; a last one that a killed process did not finish is left out."""
+    whole = path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
+    return [json.loads(line) for line in whole]
+
+
+def tensors_sha256(state: Any) -> str:
+    """SHA-256 over every name, and type, shape and bytes of every tensor (in row-major order), of a nested state."""
     digest = hashlib.sha256()
-    for name, tensor in module.state_dict().items():
-        array = tensor.detach().cpu().contiguous()
-        digest.update(f"{name} {array.dtype} {tuple(array.shape)}".encode())
-        digest.update(array.view(torch.uint8).numpy().data if array.dim() else array.numpy().tobytes())
+    for name, value in _leaves(state, ""):
+        if isinstance(value, torch.Tensor):
+            array = value.detach().cpu().contiguous()
+            digest.update(f"{name} {array.dtype} {tuple(array.shape)}".encode())
+            digest.update(array.view(torch.uint8).numpy().data if array.dim() else array.numpy().tobytes())
+        else:
+            digest.update(f"{name} {value!r}".encode())
     return digest.hexdigest()
+
+
+def _leaves(state: Any, path: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(state, dict):
+        for key, value in state.items():
+            yield from _leaves(value, f"{path}.{key}" if path else str(key))
+    elif isinstance(state, list | tuple) and any(isinstance(value, dict | torch.Tensor) for value in state):
+        for index, value in enumerate(state):
+            yield from _leaves(value, f"{path}.{index}")
+    else:
+        yield path, state

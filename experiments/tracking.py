@@ -55,17 +55,32 @@ class TrackedRun:
         self.folder = Path(local_file_uri_to_path(self.artifact_uri)) if in_place else store.folder / "spool" / run_id
         self.folder.mkdir(parents=True, exist_ok=True)
         self._in_place = in_place
+        self._known: set[tuple[str, int]] = set()  # points (metric, step) that the run has from an earlier process
         self._writer = _MetricWriter(store, run_id)
         self._monitor: SystemMetricsMonitor | None = None
 
     def monitor_system(self) -> None:
         """Logs CPU, memory, disk, network and GPU use as `system/…` metrics until the run is closed."""
-        self._monitor = SystemMetricsMonitor(self.run_id, tracking_uri=self.store.tracking_uri)
+        uri = self.store.tracking_uri
+        self._monitor = SystemMetricsMonitor(self.run_id, resume_logging=True, tracking_uri=uri)
         self._monitor.start()
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         """Takes the values and returns at once. `step` counts optimizer steps."""
-        self._writer.add(metrics, step)
+        self._writer.add({k: v for k, v in metrics.items() if (k, step) not in self._known}, step)
+
+    def flush_metrics(self) -> None:
+        """Tries to write what has gathered, now; what cannot be written is tried again later."""
+        self._writer.try_to_write()
+
+    def take_up(self) -> None:
+        """Goes on from what an earlier process left: fetches files from a remote store, writes no known point again."""
+        client = self.store.client
+        if not self._in_place and not any(self.folder.iterdir()):
+            client.download_artifacts(self.run_id, "", str(self.folder))
+        for name in client.get_run(self.run_id).data.metrics:
+            if not name.startswith("system/"):
+                self._known |= {(name, point.step) for point in client.get_metric_history(self.run_id, name)}
 
     def log_params(self, params: Mapping[str, Any]) -> None:
         """Params as MLflow's text: null, true and false as in YAML."""
@@ -102,7 +117,7 @@ class TrackedRun:
 def create_run(
     store: Store, *, experiment: str, name: str, kind: Kind, parent: str | None = None, tags: Mapping[str, str] = {}
 ) -> str:
-    """Makes a run of this process, RUNNING from now on; its id. To be opened next."""
+    """Makes a run of this process, RUNNING from now on; its id, for `open_run`."""
     all_tags = {
         "workbench.kind": kind,
         "workbench.owner": str(Owner.current()),
@@ -117,8 +132,21 @@ def create_run(
 
 
 @contextmanager
+def reopen_run(store: Store, run_id: str) -> Iterator[TrackedRun]:
+    """Opens a run that ended, or whose process died: it is this process's from now on. How it ended is forgotten."""
+    client = store.client
+    client.set_tag(run_id, "workbench.owner", str(Owner.current()))
+    client.update_run(run_id, status="RUNNING")
+    for tag in {"workbench.outcome", "workbench.error"} & client.get_run(run_id).data.tags.keys():
+        client.delete_tag(run_id, tag)
+    with open_run(store, run_id) as run:
+        run.take_up()
+        yield run
+
+
+@contextmanager
 def open_run(store: Store, run_id: str) -> Iterator[TrackedRun]:
-    """Opens a run for writing, a new one or one that ended before; closes it with the outcome of the block.
+    """Opens a run just made for writing, and closes it with the outcome of the block.
 
     The block's end means finished, Pruned and an interrupt what they say, any other exception failed.
     """
@@ -131,10 +159,6 @@ def open_run(store: Store, run_id: str) -> Iterator[TrackedRun]:
             run.close(outcome, error)
 
     try:
-        store.client.set_tag(run_id, "workbench.owner", str(Owner.current()))
-        store.client.update_run(run_id, status="RUNNING")
-        for tag in {"workbench.outcome", "workbench.error"} & store.client.get_run(run_id).data.tags.keys():
-            store.client.delete_tag(run_id, tag)  # how it ended before
         run = TrackedRun(store, run_id)
         yield run
     except Pruned:
@@ -183,6 +207,7 @@ class _MetricWriter:
     def __init__(self, store: Store, run_id: str, interval: float = 2.0) -> None:
         self.store, self.run_id, self.interval = store, run_id, interval
         self._pending: list[Metric] = []
+        self._writing = threading.Lock()
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="metric-writer", daemon=True)
         self._thread.start()
@@ -196,17 +221,21 @@ class _MetricWriter:
         self._thread.join()
         self._write()
 
-    def _run(self) -> None:
-        while not self._ending.wait(self.interval):
-            try:
-                self._write()
-            except Exception as error:
-                print(f"metrics not written yet, will try again: {error}", file=sys.stderr)
+    def try_to_write(self) -> None:
+        try:
+            self._write()
+        except Exception as error:
+            print(f"metrics not written yet, will try again: {error}", file=sys.stderr)
 
     def _write(self) -> None:
-        while batch := self._pending[:_MAX_METRICS]:
-            self.store.client.log_batch(self.run_id, metrics=batch)
-            del self._pending[: len(batch)]  # values added since then come after these
+        with self._writing:
+            while batch := self._pending[:_MAX_METRICS]:
+                self.store.client.log_batch(self.run_id, metrics=batch)
+                del self._pending[: len(batch)]  # values added since then come after these
+
+    def _run(self) -> None:
+        while not self._ending.wait(self.interval):
+            self.try_to_write()
 
 
 class RunLogger(Logger):

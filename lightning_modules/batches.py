@@ -10,7 +10,7 @@ from torch import Tensor
 from lightning_modules.augmentation import AugmentationConfig
 from lightning_modules.normalization import Normalization
 from lightning_modules.placement import Placement
-from lightning_modules.splits import Subset
+from lightning_modules.splits import Subset, indices_sha256
 
 # Shapes: N images, C channels, H x W pixels.
 
@@ -54,6 +54,12 @@ class Batches:
         self.shuffle_seed = shuffle_seed
         self.augmentation = augmentation
         self.sampler = EpochCounter()
+        self._order_N = self.indices_N
+
+    @property
+    def order_sha256(self) -> str:
+        """SHA-256 of which images the latest epoch showed, in which order."""
+        return indices_sha256(self._order_N.numpy())
 
     def __len__(self) -> int:
         return -(-len(self.indices_N) // self.batch_size)
@@ -64,6 +70,7 @@ class Batches:
         if self.shuffle_seed is not None:
             generator.manual_seed(_mix(self.shuffle_seed, self.sampler.number))
             indices_N = indices_N[torch.randperm(len(indices_N), generator=generator)]
+        self._order_N = indices_N
         for chosen_N in torch.split(indices_N.to(self.images_NHWC.device), self.batch_size):
             images_NHWC = self.images_NHWC[chosen_N].to(self.device, non_blocking=True)
             labels_N = self.labels_N[chosen_N.to(self.labels_N.device)].to(self.device, non_blocking=True)

@@ -28,7 +28,11 @@ class Subset:
     @property
     def order_sha256(self) -> str:
         """SHA-256 of which images these are, in which order."""
-        return hashlib.sha256(self.indices.tobytes()).hexdigest()
+        return indices_sha256(self.indices)
+
+
+def indices_sha256(indices_N: NDArray[np.int64]) -> str:
+    return hashlib.sha256(indices_N.tobytes()).hexdigest()
 
 
 def make_splits(

@@ -1,12 +1,14 @@
 """A sweep, from its start or from where it was left, to its report."""
 
+from contextlib import AbstractContextManager
+
 import optuna
 import yaml
 
 from experiments import runner
 from experiments.interrupts import interruptible
 from experiments.store import Store
-from experiments.tracking import TrackedRun, create_run, open_run
+from experiments.tracking import TrackedRun, create_run, open_run, reopen_run
 from lightning_modules import InputError
 from lightning_modules.datamodule import load_dataset
 from lightning_modules.datasets import ImageDataset
@@ -29,7 +31,7 @@ def run(sweep: Sweep, *, store: Store | None = None, progress: SweepProgress | N
     corner = next(sweep.space.corners())
     runner.prepare(sweep.trial_config(corner, 0), dataset)  # raises here, and not in every trial
     study = open_study(store, sweep, dataset.sha256)
-    with interruptible(), open_run(store, _sweep_run_id(store, study, sweep)) as tracked:
+    with interruptible(), _sweep_run(store, study, sweep) as tracked:
         tree = sweep.config_tree()
         (tracked.folder / "config.yaml").write_text(yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")
         finalists = _search(store, study, sweep, tracked, dataset, progress)
@@ -59,15 +61,16 @@ def _search(
     return run_finalists(store, study, sweep, parent=tracked.run_id, dataset=dataset)
 
 
-def _sweep_run_id(store: Store, study: optuna.Study, sweep: Sweep) -> str:
-    """The sweep's own MLflow run, made at its first start."""
+def _sweep_run(store: Store, study: optuna.Study, sweep: Sweep) -> AbstractContextManager[TrackedRun]:
+    """The sweep's own MLflow run, made at its first start, opened again at every later one."""
     with slot_lock(store, sweep):
         run_id = study.user_attrs.get("sweep_run_id")
         if run_id is None:
             tags = {"workbench.sweep": sweep.name}
             run_id = create_run(store, experiment=sweep.base.experiment, name=sweep.name, kind="sweep", tags=tags)
             study.set_user_attr("sweep_run_id", run_id)
+            return open_run(store, run_id)
     if store.client.get_run(run_id).info.lifecycle_stage == "deleted":
         remedy = "restore it in the dashboard, or start a sweep of its own with --name"
         raise InputError("--name", sweep.name, f"this sweep's run {run_id} was deleted in MLflow", remedy)
-    return str(run_id)
+    return reopen_run(store, run_id)

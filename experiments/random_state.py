@@ -1,0 +1,28 @@
+"""The random state of a process: of everything that draws from a global generator, such as dropout."""
+
+import random
+from typing import Any, cast
+
+import numpy as np
+import torch
+
+
+def get_random_state() -> dict[str, Any]:
+    """The states of Python's, NumPy's and torch's global generators, in types that load with `weights_only=True`."""
+    name, keys, *rest = cast(tuple[Any, ...], np.random.get_state(legacy=True))
+    return {
+        "python": random.getstate(),
+        "numpy": [name, keys.tolist(), *rest],
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+
+
+def set_random_state(state: dict[str, Any]) -> None:
+    """Puts the generators back to where `get_random_state` found them."""
+    version, internal, gauss = state["python"]
+    random.setstate((version, tuple(internal), gauss))
+    np.random.set_state(tuple(state["numpy"]))
+    torch.set_rng_state(state["torch"])
+    if state["cuda"]:
+        torch.cuda.set_rng_state_all(state["cuda"])
