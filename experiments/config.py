@@ -32,6 +32,7 @@ class TrainerConfig:
     threads: int | None = None  # CPU threads; null: all cores for one run, one for a sweep's trial
     precision: Precision = "32-true"  # 32-true, 64-true, or autocast: bf16-mixed, 16-mixed
     matmul_precision: MatmulPrecision = "highest"  # of float32 products: high allows TF32, medium bfloat16
+    exact: bool = False  # the same numbers for every number of threads, on one CPU model; slower (README, How fast)
     compile: Compile = "none"  # torch.compile of the network; cuda_graphs: each step's kernels launched as one graph
 
     def __post_init__(self) -> None:

@@ -18,6 +18,7 @@ from experiments import dashboard, plots, provenance
 from experiments.checkpoints import Checkpoints, epochs_done, load_weights
 from experiments.config import ExperimentConfig, load_config, sign_of
 from experiments.epochs import Epoch, EpochEnd, NonFiniteLossError, Observer, check_finite
+from experiments.exact import set_exact
 from experiments.interrupts import interruptible
 from experiments.model import log_model
 from experiments.resume import check_resumable
@@ -140,6 +141,7 @@ def _result(store: Store, run_id: str, error: str) -> RunResult:
 
 def prepare(config: ExperimentConfig, dataset: ImageDataset | None) -> tuple[ImageDataModule, ImageClassifier]:
     """Data and classifier, ready to train; whatever is wrong with the input comes to light here."""
+    set_exact(config.trainer.exact)
     torch.set_num_threads(config.trainer.threads or _cores())
     torch.set_float32_matmul_precision(config.trainer.matmul_precision)
     torch.backends.cudnn.allow_tf32 = config.trainer.matmul_precision != "highest"  # of convolutions

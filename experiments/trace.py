@@ -5,7 +5,8 @@ One line a stage: `data`, `split`, `initial_weights`, then `epoch` by epoch. Flo
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,33 @@ def read_trace(path: Path) -> list[Line]:
     """The lines of a trace; a last one that a killed process did not finish is left out."""
     whole = path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
     return [json.loads(line) for line in whole]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Where one trace first leaves another."""
+
+    stage: str
+    epoch: int | None
+    what: tuple[str, ...]  # what of the stage differs: scores, hashes
+
+
+def first_difference(recorded: Sequence[Line], now: Sequence[Line]) -> Difference | None:
+    """Compares what is recorded, stage by stage; None where all of it is the same now."""
+    for index, line in enumerate(recorded):
+        again = now[index] if index < len(now) else {}
+        flat, flat_again = (_flat(each) for each in (line, again))
+        what = tuple(name for name, value in flat.items() if flat_again.get(name) != value)
+        if what:
+            return Difference(line["stage"], line.get("epoch"), what if again else ("missing",))
+    return None
+
+
+def _flat(line: Line) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in line.items():
+        flat |= {f"{name} {key}": each for key, each in value.items()} if isinstance(value, dict) else {name: value}
+    return flat
 
 
 def tensors_sha256(state: Any) -> str:

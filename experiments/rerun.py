@@ -1,0 +1,91 @@
+"""What `workbench reproduce` starts in the scratch checkout: one run of a recorded configuration.
+
+The job is one line of JSON on standard input, the result one line on standard output. This module stands in the code as
+it was recorded, and its caller in today's: `Job` and the result are what the two agree on, and only ever grow.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import sys
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+
+from experiments.config import ExperimentConfig
+from experiments.epochs import Epoch
+from experiments.interrupts import Interrupted
+from experiments.progress import EpochProgress
+from experiments.recipe import build
+from experiments.runner import run
+from experiments.store import Store
+from lightning_modules import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What to run again, and how far."""
+
+    config: dict[str, Any]  # the fields of an ExperimentConfig
+    store: str  # the folder of the store that the run goes to
+    name: str
+    reproduces: str  # the id of the run that was recorded
+    epochs: int  # it stops after so many, however many the configuration asks for
+    read_test: bool
+    deterministic: bool = False  # with torch's deterministic algorithms, where the configuration does not ask for them
+
+
+class _Deterministic(pl.Callback):
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+def rerun(job: Job) -> dict[str, Any]:
+    """Runs the job; `run_id`, `outcome` and `error` of the run it made."""
+
+    def stop_early(epoch: Epoch) -> None:
+        epoch.trainer.should_stop = epoch.number >= job.epochs
+
+    with EpochProgress() as progress:
+        result = run(
+            build(ExperimentConfig, job.config),
+            name=job.name,
+            kind="reproduction",
+            store=Store.open(job.store),
+            tags={"workbench.reproduces": job.reproduces},
+            observers=[progress, stop_early],
+            callbacks=[*progress.callbacks, *([_Deterministic()] if job.deterministic else [])],
+            read_test=job.read_test,
+        )
+    return {"run_id": result.run_id, "outcome": result.outcome, "error": result.error}
+
+
+def _end_with_parent() -> None:
+    """Waits for the end of standard input, which comes when the parent ends, however that happens."""
+    sys.stdin.read()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def main() -> int:
+    job = Job(**json.loads(sys.stdin.readline()))
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    result: dict[str, Any]
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            result = rerun(job)
+    except InputError as error:
+        result = {"error": error.message, "field": error.field, "value": error.value, "remedy": error.remedy}
+    except (Interrupted, KeyboardInterrupt):
+        return 130
+    except Exception as error:  # the recorded code, which may raise anything
+        result = {"error": f"{type(error).__name__}: {error}"}
+    print(json.dumps(result, default=str), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
