@@ -1,148 +1,42 @@
-"""What a run needs to be run again: above all, the patch of everything that is not committed."""
+"""What a run's provenance says, and that it is complete where git does not help."""
 
-import hashlib
 import json
+import os
+import shutil
 import subprocess
+import sys
+import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from experiments import provenance
 
-ELSEWHERE = Path("/a/store/elsewhere")
+NETWORK = """
+from my_parts import head
+from torch import nn
+
+class Net(nn.Sequential):
+    def __init__(self, image_shape, num_classes):
+        super().__init__(nn.Flatten(), head(64, num_classes))
+"""
 
 
-def git(folder: Path, *words: str) -> str:
-    command = ["git", "-C", str(folder), "-c", "user.name=A Tester", "-c", "user.email=tester@example.com", *words]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
-
-
-@pytest.fixture
-def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A checkout of one commit that provenance takes for the project, and nothing uncommitted in it."""
-    folder = tmp_path / "repository"
-    folder.mkdir()
-    git(folder, "init", "--quiet")
-    (folder / "kept.py").write_text("old\n")
-    (folder / "removed.py").write_text("soon gone\n")
-    (folder / ".gitignore").write_text("*.log\n")
-    git(folder, "add", "--all")
-    git(folder, "commit", "--quiet", "--message", "first")
-    monkeypatch.setattr(provenance, "PROJECT", folder)
-    return folder
-
-
-def change(repository: Path) -> None:
-    """One of each: staged, unstaged, removed, untracked (text, binary, of a strange name), ignored, secret."""
-    (repository / "staged.py").write_text("staged\n")
-    git(repository, "add", "staged.py")
-    (repository / "kept.py").write_text("new\n")
-    (repository / "removed.py").unlink()
-    (repository / "untracked.py").write_text("untracked\n")
-    (repository / "picture.bin").write_bytes(bytes(range(256)))
-    (repository / "naïve name.py").write_text("strange\n")
-    (repository / "noise.log").write_text("ignored\n")
-    (repository / ".env").write_text("PASSWORD=hunter2\n")
-
-
-def tree(folder: Path) -> dict[str, bytes]:
-    """Every file of a checkout, without git's own."""
-    files = (path for path in folder.rglob("*") if path.is_file() and ".git" not in path.parts)
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
-
-
-def applied(repository: Path, patch: bytes, folder: Path) -> dict[str, bytes]:
-    """The files of a fresh clone after `git apply` of the patch."""
-    git(repository, "clone", "--quiet", str(repository), str(folder))
-    (folder / ".git" / "own.patch").write_bytes(patch)
-    git(folder, "apply", ".git/own.patch")
-    return tree(folder)
-
-
-def test_a_clean_checkout_has_no_patch(repository: Path) -> None:
-    assert provenance._patch(ELSEWHERE) == (b"", [])
-
-
-def test_the_patch_on_a_clean_clone_gives_the_same_tree(repository: Path, tmp_path: Path) -> None:
-    change(repository)
-    patch, _ = provenance._patch(ELSEWHERE)
-    left_out = {"noise.log", ".env"}
-    expected = {name: content for name, content in tree(repository).items() if name not in left_out}
-    assert applied(repository, patch, tmp_path / "clone") == expected
-
-
-def test_the_patch_obeys_gitignore(repository: Path) -> None:
-    change(repository)
-    patch, left_out = provenance._patch(ELSEWHERE)
-    assert b"noise.log" not in patch
-    assert "noise.log" not in left_out
-
-
-def test_a_large_file_is_left_out_and_named_and_the_code_stays(repository: Path) -> None:
-    (repository / "images.npz").write_bytes(bytes(1_000_001))
-    (repository / "kept.py").write_text("new\n")
-    patch, left_out = provenance._patch(ELSEWHERE)
-    assert left_out == ["images.npz"]
-    assert b"+new" in patch
-
-
-def test_a_store_within_the_checkout_is_no_part_of_the_patch(repository: Path) -> None:
-    (repository / "results").mkdir()
-    (repository / "results" / "mlflow.db").write_text("rows")
-    assert provenance._patch(repository / "results") == (b"", [])
-
-
-def test_what_looks_like_a_secret_is_left_out_and_named(repository: Path) -> None:
-    change(repository)
-    patch, left_out = provenance._patch(ELSEWHERE)
-    assert b"hunter2" not in patch
-    assert left_out == [".env"]
-
-
-@pytest.mark.parametrize(
-    "name",
-    [".env.local", "conf/server.pem", "deep/er/id_rsa", "my credentials.json", ".netrc", "schlüssel.key", 'a"b.key'],
-)
-def test_a_secret_is_known_by_its_name(repository: Path, name: str) -> None:
-    (repository / name).parent.mkdir(parents=True, exist_ok=True)
-    (repository / name).write_text("hunter2\n")
-    assert provenance._patch(ELSEWHERE) == (b"", [name])
-
-
-def test_the_repository_is_left_as_it_was(repository: Path) -> None:
-    change(repository)
-    before = {path: hashlib.sha256(path.read_bytes()).digest() for path in repository.rglob("*") if path.is_file()}
-    provenance._patch(ELSEWHERE)
-    after = {path: hashlib.sha256(path.read_bytes()).digest() for path in repository.rglob("*") if path.is_file()}
-    assert after == before
-
-
-@pytest.mark.parametrize(
-    "setting", [("diff.noprefix", "true"), ("diff.mnemonicPrefix", "true"), ("color.ui", "always")], ids=lambda s: s[0]
-)
-def test_the_user_s_own_git_settings_do_not_spoil_the_patch(
-    repository: Path, tmp_path: Path, setting: tuple[str, str]
-) -> None:
-    git(repository, "config", *setting)
-    (repository / "kept.py").write_text("new\n")
-    patch, _ = provenance._patch(ELSEWHERE)
-    assert applied(repository, patch, tmp_path / "clone") == tree(repository)
-
-
-def test_a_patch_too_large_is_left_out_and_named(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(provenance, "_MAX_PATCH", 100)
-    (repository / "large.txt").write_text("much\n" * 100)
-    patch, left_out = provenance._patch(ELSEWHERE)
-    assert patch == b""
-    assert "more than 100" in left_out[0]
-
-
-def test_provenance_tells_command_seed_threads_and_versions(first_folder: Path) -> None:
+def test_provenance_tells_command_folders_seeds_threads_and_versions(first_folder: Path) -> None:
     told = json.loads((first_folder / "provenance.json").read_text())
     assert "train digits" in told["command"]
-    assert told["seed"] == 0
+    assert told["project"] == str(provenance.PROJECT)
+    assert (told["seed"], told["split_seed"]) == (0, 0)
     assert told["torch"]["threads"] == 1
-    assert {"cpu", "cores", "host", "os", "python"} <= set(told["machine"])
+    assert {"cpu", "cpu_flags", "cores", "host", "os", "python"} <= set(told["machine"])
+    assert "MKL_CBWR" in told["variables"]
+
+
+def test_in_a_checkout_git_keeps_the_sources(first_folder: Path) -> None:
+    told = json.loads((first_folder / "provenance.json").read_text())
+    assert (told["sources"], told["network_folder"]) == (None, None)
+    assert not (first_folder / "sources.zip").exists()
 
 
 def test_provenance_s_split_hashes_are_the_trace_s(first_folder: Path) -> None:
@@ -152,7 +46,79 @@ def test_provenance_s_split_hashes_are_the_trace_s(first_folder: Path) -> None:
     assert told["split_sha256"] == lines[1]["sha256"]
 
 
-def test_requirements_pin_every_package(first_folder: Path) -> None:
+def test_requirements_pin_the_packages_that_provenance_lists(first_folder: Path) -> None:
+    told = json.loads((first_folder / "provenance.json").read_text())
     lines = (first_folder / "requirements.txt").read_text().splitlines()
-    assert all("==" in line for line in lines)
     assert {"mlflow", "pytorch-lightning", "torch"} <= {line.split("==")[0] for line in lines}
+    pins = [f"{name}=={package['version'].partition('+')[0]}" for name, package in told["packages"].items()]
+    assert [line.removeprefix("# ").split()[0] for line in lines] == pins
+
+
+# A run of a project that is no checkout, from another folder, with a network of the user's there.
+
+
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
+    """The project's folder, the working directory, and the run's artifacts."""
+    folder = tmp_path_factory.mktemp("elsewhere")
+    project, work = folder / "project", folder / "work"
+    for name in ("lightning_modules", "experiments", "sweeps"):
+        shutil.copytree(provenance.PROJECT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("workbench.py", "pyproject.toml", "constraints.txt"):
+        shutil.copy(provenance.PROJECT / name, project)
+    (project / "experiments" / "recipes" / "secret.yaml").write_text("seed: 1\n")
+    work.mkdir()
+    (work / "my_net.py").write_text(NETWORK)
+    (work / "my_parts.py").write_text("from torch.nn import Linear as head\n")
+    (work / "unused.py").write_text("never imported\n")
+    words = ["train", "digits", "--model.network=my_net.Net", "--trainer.max_epochs=1", "--trainer.threads=1"]
+    env = os.environ | {"PYTHONPATH": str(project), "ONEDNN_VERBOSE": "0", "TORCH_API_TOKEN": "hunter2"}
+    command = [
+        sys.executable,
+        "-m",
+        "workbench",
+        *words,
+        "--name=https://user:secret@host/data",
+        "--store",
+        str(folder / "store"),
+        "--json",
+    ]
+    done = subprocess.run(command, cwd=work, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return project, work, Path(json.loads(done.stdout)["artifact_uri"].removeprefix("file://"))
+
+
+def told_by(folder: Path) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads((folder / "provenance.json").read_text())
+    return told
+
+
+def test_outside_of_a_checkout_the_archive_holds_the_project_and_the_user_s_modules(
+    elsewhere: tuple[Path, Path, Path],
+) -> None:
+    project, work, folder = elsewhere
+    with zipfile.ZipFile(folder / "sources.zip") as archive:
+        kept = {name: archive.read(name) for name in archive.namelist()}
+    expected = {str(path.relative_to(project)): path.read_bytes() for path in project.rglob("*") if path.is_file()}
+    expected = {name: content for name, content in expected.items() if not name.endswith(("secret.yaml", ".pyc"))}
+    expected |= {f"user/{name}": (work / name).read_bytes() for name in ("my_net.py", "my_parts.py")}
+    assert kept == expected
+
+
+def test_outside_of_a_checkout_provenance_says_so(elsewhere: tuple[Path, Path, Path]) -> None:
+    project, work, folder = elsewhere
+    told = told_by(folder)
+    assert told["git"] is None
+    assert (folder / "uncommitted.patch").read_bytes() == b""
+    assert told["sources"]["left_out"] == ["experiments/recipes/secret.yaml"]
+    folders = [told[name] for name in ("project", "working_directory", "network_folder")]
+    assert folders == [str(project), str(work), str(work)]
+
+
+def test_provenance_holds_no_credentials(elsewhere: tuple[Path, Path, Path]) -> None:
+    told = told_by(elsewhere[2])
+    assert "https://host/data" in told["command"]
+    assert told["variables"]["ONEDNN_VERBOSE"] == "0"
+    text = (elsewhere[2] / "provenance.json").read_text()
+    assert "hunter2" not in text
+    assert "user:secret" not in text
