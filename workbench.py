@@ -82,7 +82,7 @@ def _parse(words: list[str]) -> argparse.Namespace:
     parser = _parser()
     command = next((word for word in words if not word.startswith("-")), "")
     overrides: list[str] = []
-    if command in {"train", "sweep"}:
+    if command in {"train", "sweep", "reproduce"}:
         words, overrides = _split_overrides(words)
     args = parser.parse_args(words)
     args.overrides = overrides
@@ -91,15 +91,16 @@ def _parse(words: list[str]) -> argparse.Namespace:
 
 def _split_overrides(words: list[str]) -> tuple[list[str], list[str]]:
     """The words that argparse knows, and the pairs --FIELD.PATH VALUE that it does not."""
-    own = {"--json", "--store", "--name", "--resume", "--help"}
+    alone = {"--json", "--help", "--explain", "--trust"}
+    with_value = {"--store", "--name", "--resume", "--code", "--env", "--epochs", "--rtol", "--atol", "--seeds"}
     known: list[str] = []
     overrides: list[str] = []
     rest = list(words)
     while rest:
         word = rest.pop(0)
-        if not word.startswith("--") or word.partition("=")[0] in own:
+        if not word.startswith("--") or word.partition("=")[0] in alone | with_value:
             known.append(word)
-            if word in own - {"--json", "--help"} and rest and not rest[0].startswith("--"):
+            if word in with_value and rest and not rest[0].startswith("--"):
                 known.append(rest.pop(0))
         else:
             overrides.append(word)
@@ -137,6 +138,23 @@ def _parser() -> argparse.ArgumentParser:
     compare = add("compare", _compare, _show_compare, "what differs between runs, and how their metrics differ")
     compare.add_argument("runs", nargs="*", metavar="RUN", help=RUN_HELP)
     compare.add_argument("--sweep", metavar="NAME", help="all trials and finalists of this sweep")
+
+    reproduce = add(
+        "reproduce",
+        _reproduce,
+        _show_reproduce,
+        "run past runs again, and tell whether the results are the same",
+        fields,
+    )
+    reproduce.add_argument("runs", nargs="+", metavar="RUN", help=RUN_HELP)
+    reproduce.add_argument("--code", choices=["recorded", "today"], default="recorded", help="default: recorded")
+    reproduce.add_argument("--env", choices=["recorded", "today"], default="today", help="packages (default: today's)")
+    reproduce.add_argument("--epochs", type=_count, metavar="K", help="only the first K epochs")
+    reproduce.add_argument("--rtol", type=float, default=0.05, metavar="X", help="of losses, relative (default: 0.05)")
+    reproduce.add_argument("--atol", type=float, default=0.005, metavar="X", help="of accuracies (default: 0.005)")
+    reproduce.add_argument("--seeds", type=_count, default=0, metavar="N", help="hold it against N fresh seeds' spread")
+    reproduce.add_argument("--explain", action="store_true", help="test suspects one at a time")
+    reproduce.add_argument("--trust", action="store_true", help="run code that comes from a store elsewhere")
 
     ui = add("ui", _ui, None, "open MLflow's dashboard on this store, for this machine alone")
     ui.add_argument("--port", type=int, default=5000, metavar="N", help="default: 5000")
@@ -260,6 +278,54 @@ def _show_compare(document: Document) -> None:
     if not document["differences"]:
         print("no param differs")
     print(f"dashboard  {document['dashboard_url']}  (start it with: workbench ui)")
+
+
+def _reproduce(args: argparse.Namespace) -> Document:
+    from experiments import Store
+    from experiments.recipe import parse_overrides
+    from experiments.reproduce import Settings, reproduce
+    from experiments.runs import resolve
+
+    store = Store.open(args.store)
+    names = ("code", "env", "epochs", "rtol", "atol", "seeds", "explain")
+    settings = Settings(overrides=parse_overrides(args.overrides), **{name: getattr(args, name) for name in names})
+    run_ids = dict.fromkeys(run.run_id for word in args.runs for run in resolve(store, word))
+    if not (store.is_local or args.trust):
+        _ask_for_trust(store.tracking_uri)
+    results = [reproduce(store, run_id, settings).as_dict() for run_id in run_ids]
+    args.exit_code = int(any(result["verdict"] in {"different", "cannot_run"} for result in results))
+    return {"results": results}
+
+
+def _ask_for_trust(tracking_uri: str) -> None:
+    """A recorded patch and network are code: from a store elsewhere they run only if the user says so."""
+    from experiments.redaction import without_credentials
+    from lightning_modules import InputError
+
+    where = without_credentials(tracking_uri)
+    if sys.stdin.isatty():
+        print(f"Runs from {where} hold code. Run it? [y/N] ", end="", file=sys.stderr, flush=True)
+        if sys.stdin.readline().strip().lower() in {"y", "yes"}:
+            return
+    raise InputError("--trust", where, "runs from a store elsewhere hold code of its users", "add --trust to run it")
+
+
+def _show_reproduce(document: Document) -> None:
+    for result in document["results"]:
+        print(f"{result['run_id']}  {result['verdict']}")
+        if result["verdict"] == "cannot_run":
+            print(f"  {result['reason']}; {result['remedy']}")
+            continue
+        if difference := result["first_difference"]:
+            where = difference["stage"] + (f" {difference['epoch']}" if difference["epoch"] else "")
+            print(f"  first difference: {where} ({', '.join(difference['what'])})")
+        for cause in result["causes"]:
+            print(f"  {cause['kind']}: {cause['detail']}")
+        for tested in result["explanations"]:
+            print(f"  {tested['suspect']}: {'makes it equal' if tested['restores'] else 'does not'}")
+        for line in result["metrics"]:
+            print(f"  {line['name']}: {_number(line['recorded'])}, now {_number(line['reproduced'])}")
+        print(f"  re-run {result['reproduction_run_id']}")
 
 
 def _ui(args: argparse.Namespace) -> None:

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-Kind = Literal["data", "code", "config", "seed", "package", "threads", "hardware", "environment", "nondeterminism"]
+Kind = Literal[
+    "data", "code", "config", "seed", "package", "threads", "hardware", "environment", "nondeterminism", "unrecorded"
+]
 
 # The same data may lie elsewhere; their digest tells whether they are the same.
 LOCATIONS = {"data.root", "data.path", "data.labels_path"}
@@ -35,7 +37,7 @@ class Origins:
 
 
 def causes(recorded: Origins, now: Origins) -> list[Cause]:
-    """What differs, ranked: data, code, config, seed, packages, threads, hardware, environment."""
+    """What differs, in the order of `Kind`."""
     order = get_args(Kind)
     return sorted(_all(recorded, now), key=lambda cause: order.index(cause.kind))
 
@@ -82,12 +84,12 @@ def _packages(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[C
 
 
 def _code(recorded: Origins, now: Origins) -> Iterator[Cause]:
-    """Files and hunks that differ; and what the record itself could not keep."""
+    """Files and hunks that differ; and, as the last thing to suspect, what the record could not keep."""
     if recorded.code != now.code:
         yield from (Cause("code", text) for text in _hunks(recorded.code, now.code))
     git, sources = recorded.provenance["git"] or {}, recorded.provenance["sources"] or {}
     for name in [*git.get("left_out_of_patch", ()), *sources.get("left_out", ())]:
-        yield Cause("code", f"{name}: changed or new when the run was made, and not kept (a secret, or too large)")
+        yield Cause("unrecorded", f"{name}: changed or new when the run was made, and not kept")
 
 
 def _hunks(before: Path, after: Path) -> Iterator[str]:

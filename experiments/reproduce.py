@@ -7,12 +7,11 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import yaml
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from scipy import stats
@@ -243,7 +242,7 @@ class _Again:
             "read_test": whole and any(name.startswith("test/") for name in self.record.run.data.metrics),
             **({"deterministic": True} if deterministic else {}),
         }
-        answer = _call(python, code, self._environment(code) | variable, job)
+        answer = _call(python, code, {**self._environment(code), **variable}, job)
         if "run_id" not in answer:
             raise CannotRun(answer["error"], answer.get("remedy") or "see what the re-run printed")
         return _read(self.store, answer["run_id"], Path(tempfile.mkdtemp(dir=self.scratch)) / "again")

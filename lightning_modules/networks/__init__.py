@@ -28,6 +28,8 @@ def find_network(name: str) -> type[nn.Module]:
         if name not in built_in:
             remedy = f"{choose_from(name, built_in)}, or give a dotted path such as my_file.MyNetwork"
             raise InputError("model.network", name, "no such network", remedy)
+    elif module_name.partition(".")[0] in sys.stdlib_module_names:
+        raise InputError("model.network", name, "is of Python's own library, not a network", "name a network's class")
     else:
         here = str(Path.cwd())
         if here not in sys.path:
