@@ -250,13 +250,14 @@ class _Again:
     def _environment(self, code: Path) -> dict[str, str]:
         """Today's variables, those that change numbers as they were recorded."""
         recorded = {name: value for name, value in self.record.provenance["variables"].items() if value is not None}
-        kept = {name: value for name, value in os.environ.items() if name not in variables()}
+        kept = {k: v for k, v in os.environ.items() if k not in variables() and not k.startswith("GIT_")}
         if self.settings.code == "today" and (folder := self.record.provenance["network_folder"]):
             user = folder
         else:
             user = str(code / "user")
+        above = {"GIT_CEILING_DIRECTORIES": str(self.store.folder)}  # a copy of sources is no part of a repository
         path = os.pathsep.join(filter(None, [kept.get("PYTHONPATH"), user]))
-        return kept | recorded | {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
+        return kept | recorded | {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", **above}
 
     def _causes(self, recorded_code: Path, code: Path, again: _Record) -> list[Cause]:
         before = Origins(config=flatten(self.record.tree), provenance=self.record.provenance, code=recorded_code)
