@@ -5,11 +5,11 @@ The public names stand in `__init__.pyi`; each is imported only once it is used:
 
 import os
 
-import lazy_loader
+from lightning_modules.lazy import attach_stub
 
 # Read when mlflow is imported: no telemetry, no notices, no bars of its own.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __all__ = attach_stub(__name__, __file__)

@@ -98,8 +98,8 @@ def _patch(root: Path, store: Path) -> tuple[bytes, list[str]]:
         _git(root, "update-index", "--add", "--remove", "--replace", "-z", "--stdin", env=env, stdin=_list(kept))
         # Spelled out, since the user's own git settings could make a patch that `git apply` does not take.
         plain = ("--no-ext-diff", "--no-textconv", "--no-color", "--no-relative", "--unified=3")
-        plain += ("--src-prefix=a/", "--dst-prefix=b/")
-        patch = _git(root, "diff", "--cached", "--binary", *plain, "HEAD", env=env)
+        names = ("--src-prefix=a/", "--dst-prefix=b/")
+        patch = _git(root, "diff", "--cached", "--binary", *plain, *names, "HEAD", env=env)
     if len(patch) > MAX_TOTAL:
         return b"", [*left_out, f"all of it: {len(patch)} bytes are more than {MAX_TOTAL}"]
     return patch, left_out

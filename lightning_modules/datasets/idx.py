@@ -1,6 +1,7 @@
 """Data sets published as gzipped IDX files (LeCun et al. 1998), downloaded once and checked by SHA-256."""
 
 import gzip
+import hashlib
 import math
 import os
 import struct
@@ -71,19 +72,28 @@ def _load(release: _Release, location: Location) -> ImageDataset:
 
 def _fetch(release: _Release, location: Location) -> Path:
     """The folder that holds every file, intact. What is there already needs no network."""
-    import pooch
-
     root = location.root or os.environ.get("WORKBENCH_DATA")
     if root is not None and not Path(root).is_dir():
         field = "data.root" if location.root else "WORKBENCH_DATA"
         raise InputError(field, root, "no such folder", "create it, or name the folder that downloads should live in")
-    folder = Path(root or pooch.os_cache("lightning-workbench")) / release.name
+    folder = Path(root or _cache()) / release.name
     for name, sha256 in release.sha256.items():
         path = folder / name
-        if path.is_file() and pooch.file_hash(str(path)) == sha256:
+        if path.is_file() and _sha256(path) == sha256:
             continue
         _download(release, name, folder)
     return folder
+
+
+def _cache() -> Path:
+    import pooch
+
+    return Path(pooch.os_cache("lightning-workbench"))
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _download(release: _Release, name: str, folder: Path) -> None:
@@ -105,7 +115,7 @@ def _download(release: _Release, name: str, folder: Path) -> None:
             except (requests.RequestException, ValueError) as error:
                 tried.append(f"{mirror} ({type(error).__name__})")
                 continue
-            if pooch.file_hash(str(arriving)) == release.sha256[name]:
+            if _sha256(arriving) == release.sha256[name]:
                 arriving.replace(path)
                 return
             _set_aside(arriving, path)

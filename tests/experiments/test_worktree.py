@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from experiments import provenance, worktree
+from experiments import worktree
 from experiments.interrupts import Interrupted
+from experiments.provenance import PROJECT
+from experiments.source import find_checkout
 from experiments.worktree import CannotCheckOut, checkout, remove_leftovers, unpack
 
 LINK, SUBMODULE = "120000", "160000"
@@ -74,9 +76,11 @@ def everything(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def patch_of(project: Path, monkeypatch: pytest.MonkeyPatch) -> bytes:
-    monkeypatch.setattr(provenance, "PROJECT", project)
-    return provenance._patch(Path("/a/store/elsewhere"))[0]
+def patch_of(project: Path) -> bytes:
+    find_checkout.cache_clear()
+    found = find_checkout(project, Path("/a/store/elsewhere"))
+    assert found is not None
+    return found.patch
 
 
 def patch_that_adds(name: str, mode: str = "100644", text: str = "x") -> bytes:
@@ -84,14 +88,12 @@ def patch_that_adds(name: str, mode: str = "100644", text: str = "x") -> bytes:
     return f"{head}+{text}\n\\ No newline at end of file\n".encode()
 
 
-def test_yesterdays_dirty_tree_comes_back_bitwise_and_todays_is_not_touched(
-    repository: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_yesterdays_dirty_tree_comes_back_bitwise_and_todays_is_not_touched(repository: Path, scratch: Path) -> None:
     change(repository)
     yesterday, recorded, patch = (
         tree(repository),
         git(repository, "rev-parse", "HEAD"),
-        patch_of(repository, monkeypatch),
+        patch_of(repository),
     )
     git(repository, "stash", "--include-untracked")
     (repository / "kept.py").write_text("today\n")
@@ -105,7 +107,7 @@ def test_yesterdays_dirty_tree_comes_back_bitwise_and_todays_is_not_touched(
         assert tree(folder) == yesterday
         assert (folder / "link").readlink() == Path("package")
         assert git(folder, "rev-parse", "HEAD") == recorded
-        assert patch_of(folder, monkeypatch) == patch  # what a run in there records of itself
+        assert patch_of(folder) == patch  # what a run in there records of itself
     assert list(scratch.iterdir()) == []
     assert everything(repository) == today
 
@@ -116,7 +118,7 @@ def test_settings_attributes_and_hooks_of_the_user_take_no_part(
     (repository / ".gitattributes").write_text("*.py filter=shout\n")
     recorded = commit(repository)
     change(repository)
-    dirty, patch = tree(repository), patch_of(repository, monkeypatch)
+    dirty, patch = tree(repository), patch_of(repository)
     hook = repository / ".git" / "hooks" / "post-checkout"
     hook.parent.mkdir(exist_ok=True)
     hook.write_text(f"#!/bin/sh\ntouch {tmp_path}/hooked\n")
@@ -142,14 +144,12 @@ def test_settings_attributes_and_hooks_of_the_user_take_no_part(
     assert not (tmp_path / "hooked").exists()
 
 
-def test_a_project_below_the_top_of_a_linked_worktree(
-    repository: Path, scratch: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_project_below_the_top_of_a_linked_worktree(repository: Path, scratch: Path, tmp_path: Path) -> None:
     git(repository, "worktree", "add", "--quiet", str(tmp_path / "linked"))
     project = tmp_path / "linked" / "package"
     (project / "picture.bin").write_text("changed\n")
     (project / "untracked.py").write_text("untracked\n")
-    patch = patch_of(project, monkeypatch)
+    patch = patch_of(project)
     with checkout(scratch, project, git(project, "rev-parse", "HEAD"), patch) as folder:
         assert folder.name == "package"
         assert tree(folder) == tree(project)
@@ -198,9 +198,7 @@ def test_an_unsafe_patch_is_refused_by_name_before_anything_is_written(
 
 
 @pytest.mark.parametrize("to", ["another link", "a file", "a folder", "nothing"])
-def test_a_patch_that_changes_a_link_of_the_commit_is_refused(
-    repository: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch, to: str
-) -> None:
+def test_a_patch_that_changes_a_link_of_the_commit_is_refused(repository: Path, scratch: Path, to: str) -> None:
     link = repository / "link"
     link.unlink()
     if to == "another link":
@@ -210,7 +208,7 @@ def test_a_patch_that_changes_a_link_of_the_commit_is_refused(
     elif to == "a folder":
         link.mkdir()
         (link / "planted").write_text("x")
-    patch = patch_of(repository, monkeypatch)
+    patch = patch_of(repository)
     with pytest.raises(CannotCheckOut, match="'link' is a symbolic link"):
         checkout(scratch, repository, git(repository, "rev-parse", "HEAD"), patch).__enter__()
 
@@ -238,7 +236,7 @@ def test_what_a_killed_process_left_is_removed_and_a_live_ones_stays(repository:
         "with checkout(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], b''): os.kill(os.getpid(), signal.SIGKILL)"
     )
     before = everything(repository)
-    killed = subprocess.run([sys.executable, "-c", code, scratch, repository, recorded], cwd=provenance.PROJECT)
+    killed = subprocess.run([sys.executable, "-c", code, scratch, repository, recorded], cwd=PROJECT)
     assert killed.returncode == -signal.SIGKILL
     (left,) = scratch.iterdir()
     with checkout(scratch, repository, recorded, b"") as folder:

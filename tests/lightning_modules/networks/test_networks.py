@@ -66,10 +66,17 @@ def test_a_file_that_breaks_on_import_is_refused(code: str, write_module: WriteM
         find_network("broken_network.Net")
 
 
-@pytest.mark.parametrize("name", ["collections.OrderedDict", "torch.nn.functional.relu"])
+@pytest.mark.parametrize("name", ["numpy.ndarray", "torch.nn.functional.relu"])
 def test_what_is_no_module_class_is_refused(name: str) -> None:
     with pytest.raises(InputError, match=r"^model\.network: is not a torch\.nn\.Module class"):
         find_network(name)
+
+
+@pytest.mark.parametrize("name", ["os.system", "subprocess.Popen", "antigravity.Net"])
+def test_pythons_own_library_is_refused_and_not_imported(name: str) -> None:
+    with pytest.raises(InputError, match=r"^model\.network: is of Python's own library"):
+        find_network(name)
+    assert "antigravity" not in sys.modules
 
 
 @pytest.mark.parametrize("args", [{"filter": 3}, {"num_classes": 3}])
