@@ -46,8 +46,6 @@ def prepare(args: argparse.Namespace) -> Job:
     torch.manual_seed(args.seed)
     if args.version == "pytorch":
         return _pytorch(args)
-    import mlflow.store.tracking.sqlalchemy_store  # noqa: F401  # MLflow imports it only once a store is opened
-
     if args.version in WITH_LIGHTNING:
         return _lightning(args)
     if args.version in IN_A_STORE:
@@ -77,6 +75,7 @@ def _lightning(args: argparse.Namespace) -> Job:
 
     if args.version == "optuna":
         from benchmarks.textbook_optuna import search as train
+    _import_mlflow_store()
     return lambda: train(data.tensors(args.folder), args.epochs, args.folder)
 
 
@@ -87,6 +86,7 @@ def _workbench(args: argparse.Namespace) -> Job:
     version = getattr(workbench_versions, args.version, None)
     if version is None:
         from benchmarks.workbench_sweep import sweep as version
+    _import_mlflow_store()
     config = load_config(
         "fashion_mnist",
         {
@@ -104,8 +104,14 @@ def _workbench(args: argparse.Namespace) -> Job:
 def _in_a_store(args: argparse.Namespace) -> Job:
     from benchmarks import store_scale
 
+    _import_mlflow_store()
     version = getattr(store_scale, args.version)
     return lambda: version(args.folder)
+
+
+def _import_mlflow_store() -> None:
+    """What MLflow imports only once a store is opened. After `experiments`, which sets how MLflow starts up."""
+    import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
 
 
 def peak_mb() -> float:

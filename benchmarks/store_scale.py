@@ -3,8 +3,6 @@
 import sys
 from pathlib import Path
 
-from mlflow.entities import Metric, Param
-
 from benchmarks import workbench_versions
 from experiments import Store, load_config
 from experiments.compare import compare
@@ -20,6 +18,8 @@ def store_of(runs: int, scratch: Path) -> Path:
     folder = scratch / f"store of {runs} runs"
     if folder.exists():
         return folder
+    from mlflow.entities import Metric, Param  # after `experiments`, which sets how MLflow logs
+
     store = Store.open(folder)
     experiment = store.experiment_id("digits")
     params = [Param(name, str(value)) for name, value in flatten(load_config("digits").tree()).items()]
