@@ -1,6 +1,7 @@
 # Every target sets up .venv itself; nothing is installed again until pyproject.toml or constraints.txt change.
 PYTHON ?= python3
 STORE ?= mlruns
+ARGS ?=
 BIN := .venv/bin
 READY := .venv/.ready
 
@@ -29,8 +30,8 @@ lint: $(READY)  ## ruff (check and format) and mypy in strict mode
 	@echo '== mypy --strict'
 	@$(BIN)/mypy
 
-bench: $(READY)  ## how the workbench compares, as ratios of interleaved runs
-	@$(BIN)/python -m benchmarks
+bench: $(READY)  ## how the workbench compares, as ratios of interleaved runs; ARGS=--full: everything
+	@$(BIN)/python -m benchmarks $(ARGS)
 
 ui: $(READY)  ## MLflow's dashboard on the store, on 127.0.0.1
 	@$(BIN)/workbench ui --store $(STORE)

@@ -7,87 +7,121 @@ import os
 import resource
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-VERSIONS = ("short", "tracked", "tracked_many_metrics", "untracked", "bare_loop", "pytorch", "lightning", "keras")
+WITH_LIGHTNING = ("lightning", "optuna")
+WORKBENCH = ("tracked", "tracked_many_metrics", "untracked", "bare_loop", "sweep")
+IN_A_STORE = ("short_run", "list_runs", "compare_runs")  # `folder` is the store
+
+Job = Callable[[], float]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("version", choices=VERSIONS)
+    parser.add_argument("version", choices=("pytorch", "keras", *WITH_LIGHTNING, *WORKBENCH, *IN_A_STORE))
+    parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--epochs", type=int, required=True)
     parser.add_argument("--threads", type=int, required=True)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--seed", type=int, required=True)
     args = parser.parse_args()
     with contextlib.redirect_stdout(sys.stderr):
-        result = run(args)
-    result["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps(result))
+        job = prepare(args)
+        start = time.perf_counter()
+        answer = job()
+        seconds = time.perf_counter() - start
+    print(json.dumps({"seconds": seconds, "answer": answer, "peak_mb": peak_mb()}))
 
 
-def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Imports first; the time counts from the first byte of data read to the last artifact written."""
-    data = args.folder / "data.npz"
+def prepare(args: argparse.Namespace) -> Job:
+    """Imports what the version needs; its job goes from the first byte of data read to the last artifact written.
+
+    A job's answer is the accuracy on test, or how many runs it read.
+    """
     if args.version == "keras":
-        os.environ["TF_NUM_INTRAOP_THREADS"] = os.environ["TF_NUM_INTEROP_THREADS"] = str(args.threads)
-        import tensorflow
+        return _keras(args)
+    import torch
 
-        from benchmarks import textbook_keras
-
-        tensorflow.keras.utils.set_random_seed(args.seed)
-        start = time.perf_counter()
-        splits = standardized(data)
-        accuracy = textbook_keras.train(splits, args.epochs)
-    elif args.version in {"pytorch", "lightning"}:
-        import torch
-
-        from benchmarks import textbook_lightning, textbook_pytorch
-
-        torch.set_num_threads(args.threads)
-        torch.manual_seed(args.seed)
-        start = time.perf_counter()
-        tensors = {
-            name: (torch.from_numpy(x).permute(0, 3, 1, 2).contiguous(), torch.from_numpy(y))
-            for name, (x, y) in standardized(data).items()
-        }
-        if args.version == "pytorch":
-            accuracy = textbook_pytorch.train(tensors, args.epochs)
-        else:
-            accuracy = textbook_lightning.train(tensors, args.epochs, args.folder)[1]
-    else:
-        import torch
-
-        from benchmarks import workbench_versions
-        from experiments import load_config
-
-        torch.set_num_threads(args.threads)
-        overrides = {"seed": args.seed, "trainer.max_epochs": args.epochs, "trainer.threads": args.threads}
-        if args.version == "short":
-            config, store, version = load_config("digits", overrides), args.folder, workbench_versions.tracked
-        else:
-            overrides |= {"data.source": "arrays", "data.path": str(data)}
-            config, store = load_config("fashion_mnist", overrides), args.folder / "store"
-            version = getattr(workbench_versions, args.version)
-        start = time.perf_counter()
-        accuracy = version(config, store)
-    return {"seconds": time.perf_counter() - start, "test_accuracy": accuracy}
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(args.seed)
+    if args.version == "pytorch":
+        return _pytorch(args)
+    if args.version in WITH_LIGHTNING:
+        return _lightning(args)
+    if args.version in IN_A_STORE:
+        return _in_a_store(args)
+    return _workbench(args)
 
 
-def standardized(path: Path) -> dict[str, tuple[Any, Any]]:
-    """The splits, scaled pixel by pixel by scikit-learn's StandardScaler fitted on train, as the textbook does."""
-    import numpy as np
-    from sklearn.preprocessing import StandardScaler
+def _keras(args: argparse.Namespace) -> Job:
+    os.environ["TF_NUM_INTRAOP_THREADS"] = os.environ["TF_NUM_INTEROP_THREADS"] = str(args.threads)
+    import tensorflow
 
-    arrays = np.load(path)
-    scaler = StandardScaler().fit(arrays["x_train"].reshape(len(arrays["x_train"]), -1))
-    splits = {}
-    for name in ("train", "val", "test"):
-        images = arrays[f"x_{name}"]
-        scaled = scaler.transform(images.reshape(len(images), -1)).astype(np.float32)
-        splits[name] = (scaled.reshape(*images.shape, 1), arrays[f"y_{name}"])
-    return splits
+    from benchmarks import data, textbook_keras
+
+    tensorflow.keras.utils.set_random_seed(args.seed)
+    return lambda: textbook_keras.train(data.standardized(args.folder), args.epochs)
+
+
+def _pytorch(args: argparse.Namespace) -> Job:
+    from benchmarks import data, textbook_pytorch
+
+    return lambda: textbook_pytorch.train(data.tensors(args.folder), args.epochs)
+
+
+def _lightning(args: argparse.Namespace) -> Job:
+    from benchmarks import data
+    from benchmarks.textbook_lightning import train
+
+    if args.version == "optuna":
+        from benchmarks.textbook_optuna import search as train
+    _import_mlflow_store()
+    return lambda: train(data.tensors(args.folder), args.epochs, args.folder)
+
+
+def _workbench(args: argparse.Namespace) -> Job:
+    from benchmarks import data, workbench_versions
+    from experiments import load_config
+
+    version = getattr(workbench_versions, args.version, None)
+    if version is None:
+        from benchmarks.workbench_sweep import sweep as version
+    _import_mlflow_store()
+    config = load_config(
+        "fashion_mnist",
+        {
+            "seed": args.seed,
+            "trainer.max_epochs": args.epochs,
+            "trainer.threads": args.threads,
+            "trainer.accelerator": "cpu",
+            "data.source": "arrays",
+            "data.path": str(args.folder / data.FILE),
+        },
+    )
+    return lambda: version(config, args.folder / "store")
+
+
+def _in_a_store(args: argparse.Namespace) -> Job:
+    from benchmarks import store_scale
+
+    _import_mlflow_store()
+    version = getattr(store_scale, args.version)
+    return lambda: version(args.folder)
+
+
+def _import_mlflow_store() -> None:
+    """What MLflow imports only once a store is opened. After `experiments`, which sets how MLflow starts up."""
+    import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
+
+
+def peak_mb() -> float:
+    """The most memory that this process held, in MB."""
+    status = Path("/proc/self/status")
+    if status.exists():  # Linux counts what the parent held before into ru_maxrss
+        (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) / 1024
+    unit = 2**20 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
 if __name__ == "__main__":

@@ -1,53 +1,48 @@
-"""Two commands timed in turn, A B A B, and what their times say of each other."""
+"""Two measurements taken in turn, A B A B, and what their times say of each other."""
 
-import json
 import statistics
-import subprocess
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-Measure = Callable[[], dict[str, Any]]  # runs one version once; its result has `seconds`
+from benchmarks.processes import Result
+
+Measure = Callable[[], Result]  # runs one version once
 
 
-@dataclass(frozen=True)
-class Ratio:
-    """How many times longer `theirs` took than `ours`, pair by pair."""
+def measure_pairs(ours: Measure, theirs: Measure, pairs: int) -> dict[str, Any]:
+    """`ratio`: the median over the pairs of their seconds over ours; `spread`: the middle half of the pairs.
 
-    values: list[float]
+    `seconds` (medians), `fastest` and `peak_mb` (the largest) are of ours and of theirs. A pair before the first is not
+    counted: it makes the stores and brings the files into memory.
+    """
+    results = interleave(ours, theirs, pairs + 1)[1:]
+    ratios = [b["seconds"] / a["seconds"] for a, b in results]
+    seconds = [[result["seconds"] for result in side] for side in zip(*results, strict=True)]
+    return {
+        "ratio": statistics.median(ratios),
+        "spread": middle_half(ratios),
+        "pairs": pairs,
+        "seconds": [statistics.median(side) for side in seconds],
+        "fastest": [min(side) for side in seconds],
+        "peak_mb": [max(result.get("peak_mb", 0.0) for result in side) for side in zip(*results, strict=True)],
+    }
 
-    @property
-    def median(self) -> float:
-        return statistics.median(self.values)
 
-    @property
-    def spread(self) -> tuple[float, float]:
-        """The middle half of the pairs."""
-        if len(self.values) < 2:
-            return self.values[0], self.values[0]
-        low, _, high = statistics.quantiles(self.values, n=4, method="inclusive")
-        return low, high
-
-
-def interleave(ours: Measure, theirs: Measure, pairs: int) -> tuple[Ratio, list[dict[str, Any]], list[dict[str, Any]]]:
-    """Runs the two in turn, the first of each pair alternating; the ratio of their seconds, and all results."""
-    results: tuple[list[dict[str, Any]], list[dict[str, Any]]] = ([], [])
+def interleave(ours: Measure, theirs: Measure, pairs: int) -> list[tuple[Result, Result]]:
+    """Runs the two in turn; who goes first alternates from pair to pair, so that a drift favours neither."""
+    results = []
     for pair in range(pairs):
-        for which in (0, 1) if pair % 2 == 0 else (1, 0):
-            results[which].append((ours, theirs)[which]())
-    ratios = [b["seconds"] / a["seconds"] for a, b in zip(*results, strict=True)]
-    return Ratio(ratios), *results
+        if pair % 2 == 0:
+            results.append((ours(), theirs()))
+        else:
+            later = theirs()
+            results.append((ours(), later))
+    return results
 
 
-def child(version: str, *, epochs: int, threads: int, folder: Path, seed: int = 0) -> dict[str, Any]:
-    """Runs one version in a process of its own (benchmarks/child.py)."""
-    command = [sys.executable, "-m", "benchmarks.child", version]
-    options = {"epochs": epochs, "threads": threads, "folder": folder, "seed": seed}
-    words = [str(word) for name, value in options.items() for word in (f"--{name}", value)]
-    done = subprocess.run([*command, *words], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"{version} failed:\n{done.stderr[-3000:]}")
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return result
+def middle_half(values: list[float]) -> tuple[float, float]:
+    """The quartiles between which half of the values lie."""
+    if len(values) < 2:
+        return values[0], values[0]
+    low, _, high = statistics.quantiles(values, n=4, method="inclusive")
+    return low, high

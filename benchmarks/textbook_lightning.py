@@ -43,14 +43,10 @@ class LitClassifier(pl.LightningModule):
         return torch.optim.Adam(self.parameters(), lr=self.hparams["learning_rate"])
 
 
-def train(
+def fit(
     splits: dict[str, tuple[Tensor, Tensor]], epochs: int, folder: Path, learning_rate: float = 1e-3
-) -> tuple[float, float]:
-    """Trains for `epochs` with its runs in `folder`; the accuracy on val and on test."""
-    loaders = {
-        name: DataLoader(TensorDataset(images, labels), batch_size=32, shuffle=name == "train")
-        for name, (images, labels) in splits.items()
-    }
+) -> tuple[pl.Trainer, LitClassifier]:
+    """Trains for `epochs`, validating after each, with its runs in `folder`."""
     logger = MLFlowLogger(
         experiment_name="textbook",
         tracking_uri=f"sqlite:///{folder / 'mlflow.db'}",
@@ -58,6 +54,16 @@ def train(
     )
     checkpoint = ModelCheckpoint(dirpath=folder / "checkpoints", monitor="val_acc", mode="max")
     trainer = pl.Trainer(max_epochs=epochs, accelerator="cpu", logger=logger, callbacks=[checkpoint])
-    trainer.fit(model := LitClassifier(learning_rate), loaders["train"], loaders["val"])
-    val = float(trainer.callback_metrics["val_acc"])
-    return val, float(trainer.test(model, loaders["test"])[0]["test_acc"])
+    model = LitClassifier(learning_rate)
+    trainer.fit(model, loader(splits["train"], shuffle=True), loader(splits["val"]))
+    return trainer, model
+
+
+def train(splits: dict[str, tuple[Tensor, Tensor]], epochs: int, folder: Path, learning_rate: float = 1e-3) -> float:
+    """The same, then the accuracy on test. Splits: float images (N, 1, 28, 28), labels."""
+    trainer, model = fit(splits, epochs, folder, learning_rate)
+    return float(trainer.test(model, loader(splits["test"]))[0]["test_acc"])
+
+
+def loader(split: tuple[Tensor, Tensor], shuffle: bool = False) -> DataLoader[tuple[Tensor, ...]]:
+    return DataLoader(TensorDataset(*split), batch_size=32, shuffle=shuffle)

@@ -18,30 +18,40 @@ def network() -> nn.Module:
     )
 
 
-def train(splits: dict[str, tuple[Tensor, Tensor]], epochs: int) -> float:
+def train(
+    splits: dict[str, tuple[Tensor, Tensor]],
+    epochs: int,
+    *,
+    batch_size: int = 32,
+    device: str = "cpu",
+    bf16: bool = False,
+) -> float:
     """Trains for `epochs`, validating after each; the accuracy on test. Splits: float images (N, 1, 28, 28), labels."""
     loaders = {
-        name: DataLoader(TensorDataset(images, labels), batch_size=32, shuffle=name == "train")
+        name: DataLoader(TensorDataset(images, labels), batch_size=batch_size, shuffle=name == "train")
         for name, (images, labels) in splits.items()
     }
-    model = network()
+    model = network().to(device)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     for _ in range(epochs):
         model.train()
         for images, labels in loaders["train"]:
+            images, labels = images.to(device), labels.to(device)
             optimizer.zero_grad()
-            loss = F.cross_entropy(model(images), labels)
+            with torch.autocast(device, torch.bfloat16, enabled=bf16):
+                loss = F.cross_entropy(model(images), labels)
             loss.backward()
             optimizer.step()
-        accuracy(model, loaders["val"])
-    return accuracy(model, loaders["test"])
+        accuracy(model, loaders["val"], device)
+    return accuracy(model, loaders["test"], device)
 
 
-def accuracy(model: nn.Module, loader: DataLoader[tuple[Tensor, ...]]) -> float:
+def accuracy(model: nn.Module, loader: DataLoader[tuple[Tensor, ...]], device: str) -> float:
     model.eval()
     correct = images_seen = 0
     with torch.no_grad():
         for images, labels in loader:
+            images, labels = images.to(device), labels.to(device)
             correct += int((model(images).argmax(dim=1) == labels).sum())
             images_seen += len(labels)
     return correct / images_seen

@@ -6,6 +6,7 @@ import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 
+from benchmarks.plain_trainer import fit_and_test
 from experiments import ExperimentConfig, Store, runner
 from experiments.epochs import Epoch
 from lightning_modules import ImageClassifier, ImageDataModule
@@ -29,17 +30,7 @@ def tracked_many_metrics(config: ExperimentConfig, folder: Path) -> float:
 def untracked(config: ExperimentConfig, _: Path) -> float:
     """The same module and data in a plain Trainer that logs and keeps nothing."""
     data, classifier = _build(config)
-    trainer = pl.Trainer(
-        max_epochs=config.trainer.max_epochs,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-    )
-    trainer.fit(classifier, data)
-    return float(trainer.test(classifier, data, verbose=False)[0]["test/accuracy"])
+    return fit_and_test(classifier, data, config.trainer.max_epochs)
 
 
 def bare_loop(config: ExperimentConfig, _: Path) -> float:

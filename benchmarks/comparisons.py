@@ -1,0 +1,133 @@
+"""What is compared: the rows of the tables, in their order. Imports nothing heavy."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.pairs import measure_pairs
+from benchmarks.processes import Result, child, python
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What both sides of a comparison train on: `folder`/data.npz, with so many images, for so many epochs."""
+
+    folder: Path
+    images: int
+    epochs: int
+
+
+Version = Callable[[Setting], Result]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Their seconds over ours: above 1, ours is the faster."""
+
+    name: str
+    goal: float
+    ours: Version
+    theirs: Version
+    quick: bool = False  # part of the quick mode too
+    threads: int | None = None  # of the training; None: it is not about training
+    trainings: int = 1  # in one measurement
+    needs: str = ""  # a module beyond the project's own dependencies
+
+    def measure(self, setting: Setting, pairs: int) -> dict[str, Any]:
+        """One row of the table."""
+        row = {"name": self.name, "goal": self.goal}
+        row |= measure_pairs(lambda: self.ours(setting), lambda: self.theirs(setting), pairs)
+        row["met"] = row["ratio"] >= self.goal
+        if self.threads is not None:
+            from benchmarks.compute_limit import OPERATIONS_PER_IMAGE, matrix_rate
+
+            rate = matrix_rate(self.threads)
+            operations = OPERATIONS_PER_IMAGE * setting.images * setting.epochs * self.trainings
+            row |= {"images": setting.images, "epochs": setting.epochs, "threads": self.threads}
+            row |= {"matrix_gflops": rate / 1e9, "share_of_compute_limit": operations / row["fastest"][0] / rate}
+        return row
+
+
+def _training(version: str, threads: int) -> Version:
+    return lambda setting: child(version, folder=setting.folder, epochs=setting.epochs, threads=threads)
+
+
+def _in_store(version: str, runs: int) -> Version:
+    def measure(setting: Setting) -> Result:
+        from benchmarks.store_scale import store_of
+
+        return child(version, folder=store_of(runs, setting.folder))
+
+    return measure
+
+
+def _trained(text: str, threads: int, goal: float, *, theirs: str, ours: str = "tracked", **rest: Any) -> Comparison:
+    return Comparison(
+        name=f"{text}, {threads} thread{'s' if threads > 1 else ''}",
+        goal=goal,
+        ours=_training(ours, threads),
+        theirs=_training(theirs, threads),
+        threads=threads,
+        **rest,
+    )
+
+
+_PYTORCH = "textbook PyTorch, no tracking"
+_KERAS = "the seed's Keras code"
+_OPTUNA = "textbook Optuna + Lightning, one trial after another"
+_SWEEPS = {"theirs": "optuna", "ours": "sweep", "trainings": 5}
+
+COMPARISONS = [
+    _trained(_PYTORCH, 1, 1.8, theirs="pytorch"),
+    _trained(_PYTORCH, 2, 1.5, theirs="pytorch", quick=True),
+    _trained("textbook Lightning + MLFlowLogger", 2, 2.2, theirs="lightning"),
+    _trained(_KERAS, 1, 1.4, theirs="keras", needs="tensorflow"),
+    _trained(_KERAS, 2, 1.5, theirs="keras", needs="tensorflow"),
+    _trained(_OPTUNA, 1, 3.0, **_SWEEPS),
+    _trained(_OPTUNA, 2, 2.0, **_SWEEPS),
+    _trained("tracking off", 2, 1 / 1.03, theirs="untracked"),
+    _trained("bare loop over the same step", 2, 1 / 1.10, theirs="bare_loop", ours="untracked"),
+    _trained("without 1,000 more metrics an epoch", 2, 1 / 1.02, theirs="tracked", ours="tracked_many_metrics"),
+    Comparison(
+        name="workbench --help, against python -c pass",
+        goal=1 / 4,
+        ours=lambda _: python("-m", "workbench", "--help"),
+        theirs=lambda _: python("-c", "pass"),
+        quick=True,
+    ),
+    # Reading before starting: what is started stays in the store.
+    Comparison(
+        name="workbench runs --limit 100 in a store of 10,000 runs, against 100 runs",
+        goal=1 / 1.3,
+        ours=_in_store("list_runs", 10_000),
+        theirs=_in_store("list_runs", 100),
+    ),
+    Comparison(
+        name="workbench compare of 50 runs in a store of 10,000 runs, against 100 runs",
+        goal=1 / 1.3,
+        ours=_in_store("compare_runs", 10_000),
+        theirs=_in_store("compare_runs", 100),
+    ),
+    Comparison(
+        name="a short run in a store of 10,000 runs, against an empty one",
+        goal=1 / 1.3,
+        ours=_in_store("short_run", 10_000),
+        theirs=_in_store("short_run", 0),
+    ),
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GpuCase:
+    """Textbook PyTorch against ImageClassifier in a plain Trainer, on one GPU, in one precision."""
+
+    batch_size: int
+    precision: str  # as Lightning names it: 32-true, or bf16-mixed (autocast)
+
+    @property
+    def name(self) -> str:
+        return f"textbook PyTorch, batch {self.batch_size}, {self.precision}"
+
+
+GPU_CASES = [GpuCase(batch_size=size, precision=p) for size in (32, 512) for p in ("32-true", "bf16-mixed")]

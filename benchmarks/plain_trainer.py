@@ -1,0 +1,29 @@
+"""ImageClassifier and ImageDataModule in a plain Trainer. Needs torch, Lightning, NumPy and scikit-learn alone."""
+
+import pytorch_lightning as pl
+
+from lightning_modules import ImageClassifier, ImageDataModule
+
+
+def fit_and_test(
+    classifier: ImageClassifier,
+    data: ImageDataModule,
+    epochs: int,
+    *,
+    accelerator: str = "cpu",
+    precision: str = "32-true",
+) -> float:
+    """Trains, validating after each epoch, in a Trainer that logs and keeps nothing; the accuracy on test."""
+    trainer = pl.Trainer(
+        max_epochs=epochs,
+        accelerator=accelerator,
+        devices=1,
+        precision=precision,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )
+    trainer.fit(classifier, data)
+    return float(trainer.test(classifier, data, verbose=False)[0]["test/accuracy"])

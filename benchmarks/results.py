@@ -1,0 +1,148 @@
+"""What was measured: results.json, row by row with all that a row was measured with, and results.md, its tables."""
+
+import itertools
+import json
+import os
+import platform
+from collections.abc import Iterable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from benchmarks.comparisons import COMPARISONS, GPU_CASES
+
+Row = dict[str, Any]
+NOT_MEASURED = "not measured"
+
+
+def keep(folder: Path, section: str, row: Row) -> None:
+    """Writes a row of `comparisons`, `gpu` or `accuracy` in place of the earlier one of its name; all others stay."""
+    path = folder / "results.json"
+    results: dict[str, list[Row]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    by_name = {earlier["name"]: earlier for earlier in results.get(section, [])}
+    by_name[row["name"]] = row | {"machine": machine()}
+    results[section] = list(by_name.values())
+    path.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    (folder / "results.md").write_text(tables(results), encoding="utf-8")
+
+
+def machine() -> Row:
+    """What a measurement depends on and a row does not say."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    releases = {"torch": version("torch"), "pytorch-lightning": version("pytorch-lightning")}
+    return {"cpu": _cpu_model(), "cores": cores} | releases
+
+
+def _cpu_model() -> str:
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor() or platform.machine()
+
+
+def line(row: Row) -> str:
+    """A row of `comparisons` or `gpu` in one line."""
+    low, high = row["spread"]
+    goal = f", goal {_goal(row)}" if "goal" in row else ""
+    return f"{row['name']}: {row['ratio']:.2f} [{low:.2f}, {high:.2f}]{goal}"
+
+
+def tables(results: dict[str, list[Row]]) -> str:
+    """The Markdown: every comparison that there is, in its order, measured or not."""
+    machines: list[Row] = []
+    for row in itertools.chain(*results.values()):
+        if row["machine"] not in machines:
+            machines.append(row["machine"])
+    parts = [
+        "Ratios are their seconds over ours, medians of pairs of processes run in turn. Imports are left out, but for "
+        "`--help`.",
+        _comparisons(results.get("comparisons", []), machines),
+        "## Accuracy on test",
+        *_accuracy(results.get("accuracy", []), machines),
+        "## On a GPU",
+        "ImageClassifier and ImageDataModule in a plain Trainer against the plain PyTorch loop, both in the precision "
+        "named, in turn in one process, after one training each that is not counted.",
+        _gpu(results.get("gpu", []), machines),
+        "\n".join(
+            f"Machine {number}: {m['cpu']}, {m['cores']} cores, torch {m['torch']}, "
+            f"pytorch-lightning {m['pytorch-lightning']}.  "
+            for number, m in enumerate(machines, 1)
+        ),
+    ]
+    return "\n\n".join(part for part in parts if part).rstrip() + "\n"
+
+
+def _comparisons(rows: Sequence[Row], machines: list[Row]) -> str:
+    columns = ("against", "ratio", "middle half", "goal", "seconds (ours / theirs)", "peak MB")
+    columns += ("share of compute limit", "images × epochs", "pairs", "machine")
+    measured = {row["name"]: row for row in rows}
+    lines = []
+    for comparison in COMPARISONS:
+        row = measured.get(comparison.name)
+        if row is None:
+            lines.append((comparison.name, NOT_MEASURED, "", f"≥ {comparison.goal:.2f}"))
+            continue
+        share = f"{row['share_of_compute_limit']:.0%} of {row['matrix_gflops']:.0f} GFLOP/s" if "images" in row else ""
+        seconds, memory = _sides(row["seconds"]), _sides(row["peak_mb"]) if any(row["peak_mb"]) else ""
+        cells = (f"{row['ratio']:.2f}", _spread(row), _goal(row), seconds, memory, share, _size(row))
+        lines.append((row["name"], *cells, f"{row['pairs']}", _number(row, machines)))
+    return _table(columns, lines)
+
+
+def _gpu(rows: Sequence[Row], machines: list[Row]) -> str:
+    columns = ("against", "ratio", "middle half", "images a second (ours / theirs)", "peak GPU MB")
+    columns += ("images × epochs", "images", "GPU", "pairs", "machine")
+    measured = {row["name"]: row for row in rows}
+    lines = []
+    for case in GPU_CASES:
+        row = measured.get(case.name)
+        if row is None:
+            lines.append((case.name, NOT_MEASURED))
+            continue
+        rates = " / ".join(f"{rate:,.0f}" for rate in row["images_per_second"])
+        cells = (f"{row['ratio']:.2f}", _spread(row), rates, _sides(row["peak_mb"]), _size(row), row["source"])
+        lines.append((row["name"], *cells, row["device"], f"{row['pairs']}", _number(row, machines)))
+    return _table(columns, lines)
+
+
+def _accuracy(rows: Sequence[Row], machines: list[Row]) -> list[str]:
+    if not rows:
+        return [NOT_MEASURED]
+    (row,) = rows
+    lines = []
+    for side, name in (("ours", "one tracked run"), ("theirs", "textbook PyTorch")):
+        scores = ", ".join(f"{score:.4f}" for score in row[side]["scores"])
+        lines.append((name, f"{row[side]['mean']:.4f}", f"{row[side]['deviation']:.4f}", scores))
+    low, high = row["difference"]["ci95"]
+    verdict = "holds 0: not to be told apart" if low <= 0 <= high else "does not hold 0: they differ"
+    return [
+        _table(("version", "mean", "standard deviation", "seed by seed"), lines),
+        f"Difference (ours − theirs) {row['difference']['mean']:+.4f}, 95 % interval {low:+.4f} to {high:+.4f}, which "
+        f"{verdict}. {_size(row)} images × epochs, one thread, machine {_number(row, machines)}.",
+    ]
+
+
+def _goal(row: Row) -> str:
+    return f"≥ {row['goal']:.2f}: {'met' if row['met'] else 'missed'}"
+
+
+def _spread(row: Row) -> str:
+    low, high = row["spread"]
+    return f"{low:.2f}–{high:.2f}"
+
+
+def _sides(values: Iterable[float]) -> str:
+    return " / ".join(f"{value:.0f}" if value >= 100 else f"{value:.3g}" for value in values)
+
+
+def _size(row: Row) -> str:
+    return f"{row['images']:,} × {row['epochs']}" if "images" in row else ""
+
+
+def _number(row: Row, machines: list[Row]) -> str:
+    return str(machines.index(row["machine"]) + 1)
+
+
+def _table(columns: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    rows = [columns, ["---"] * len(columns), *([*line, *[""] * (len(columns) - len(line))] for line in lines)]
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)

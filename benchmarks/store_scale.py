@@ -1,0 +1,52 @@
+"""What a store of very many runs costs those that use it: starting a run, listing, comparing."""
+
+import sys
+from pathlib import Path
+
+from benchmarks import workbench_versions
+from experiments import Store, load_config
+from experiments.compare import compare
+from experiments.config import flatten
+from experiments.runs import list_runs as newest_runs
+from experiments.runs import resolve
+
+METRICS = ("train/loss", "train/accuracy", "val/loss", "val/accuracy", "test/loss", "test/accuracy", "value")
+
+
+def store_of(runs: int, scratch: Path) -> Path:
+    """A store of so many ended runs, `run 0` and on, each as wide as a run on digits; made at the first call."""
+    folder = scratch / f"store of {runs} runs"
+    if folder.exists():
+        return folder
+    from mlflow.entities import Metric, Param  # after `experiments`, which sets how MLflow logs
+
+    store = Store.open(folder)
+    experiment = store.experiment_id("digits")
+    params = [Param(name, str(value)) for name, value in flatten(load_config("digits").tree()).items()]
+    tags = {"workbench.kind": "train", "workbench.outcome": "finished"}
+    for number in range(runs):
+        if number % 1000 == 0:
+            print(f"… {folder.name}: {number}", file=sys.stderr)
+        run_id = store.client.create_run(experiment, run_name=f"run {number}", tags=tags).info.run_id
+        metrics = [Metric(name, number / runs, 0, 1) for name in METRICS]
+        store.client.log_batch(run_id, metrics=metrics, params=params)
+        store.client.set_terminated(run_id)
+    return folder
+
+
+def short_run(folder: Path) -> float:
+    """One epoch on digits, in one thread; the accuracy on test."""
+    config = load_config("digits", {"trainer.max_epochs": 1, "trainer.threads": 1, "trainer.accelerator": "cpu"})
+    return workbench_versions.tracked(config, folder)
+
+
+def list_runs(folder: Path) -> int:
+    """What `workbench runs --limit 100` reads."""
+    return len(newest_runs(Store.open(folder), limit=100))
+
+
+def compare_runs(folder: Path) -> int:
+    """What `workbench compare` reads for 50 runs, each given by its name."""
+    store = Store.open(folder)
+    runs = [run for number in range(50) for run in resolve(store, f"run {number}")]
+    return len(compare(store, runs)["runs"])

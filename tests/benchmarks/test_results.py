@@ -1,0 +1,64 @@
+import json
+from pathlib import Path
+from typing import Any
+
+from benchmarks.pairs import measure_pairs
+from benchmarks.results import keep
+
+NAME = "textbook PyTorch, no tracking, 1 thread"
+
+
+def row(name: str = NAME, ratio: float = 1.7, epochs: int = 2) -> dict[str, Any]:
+    """A comparison of goal 1.8, on 54,000 images."""
+    measured = {"ratio": ratio, "spread": [1.6, 1.8], "pairs": 7, "seconds": [10.0, 17.0], "peak_mb": [900.0, 1200.0]}
+    limit = {"matrix_gflops": 100.0, "share_of_compute_limit": 0.25}
+    return {"name": name, "goal": 1.8, "met": ratio >= 1.8, "images": 54_000, "epochs": epochs} | measured | limit
+
+
+def cells(folder: Path, name: str) -> list[str]:
+    """The cells of the one line of results.md that begins with `name`."""
+    lines = [line for line in (folder / "results.md").read_text().splitlines() if line.startswith(f"| {name} |")]
+    assert len(lines) == 1
+    return [cell.strip() for cell in lines[0].strip("|").split("|")]
+
+
+def test_a_ratio_is_the_median_over_pairs_and_the_first_pair_only_warms_up() -> None:
+    ours = iter([50.0, 1.0, 2.0, 4.0])
+    theirs = iter([1.0, 3.0, 4.0, 4.0])
+    measured = measure_pairs(lambda: {"seconds": next(ours)}, lambda: {"seconds": next(theirs)}, 3)
+    assert measured["ratio"] == 2.0  # of 3, 2 and 1
+    assert measured["spread"] == (1.5, 2.5)
+    assert measured["seconds"] == [2.0, 4.0]
+
+
+def test_who_goes_first_alternates() -> None:
+    order = ""
+
+    def side(letter: str) -> dict[str, Any]:
+        nonlocal order
+        order += letter
+        return {"seconds": 1.0}
+
+    measure_pairs(lambda: side("a"), lambda: side("b"), 3)
+    assert order == "abbaabba"
+
+
+def test_a_row_replaces_its_earlier_self_and_leaves_those_of_other_sizes(tmp_path: Path) -> None:
+    other = "textbook PyTorch, no tracking, 2 threads"
+    keep(tmp_path, "comparisons", row())
+    keep(tmp_path, "comparisons", row(other, epochs=10))
+    keep(tmp_path, "comparisons", row(ratio=1.9))
+    assert cells(tmp_path, NAME)[1:4] == ["1.90", "1.60–1.80", "≥ 1.80: met"]
+    assert cells(tmp_path, NAME)[6:8] == ["25% of 100 GFLOP/s", "54,000 × 2"]
+    assert cells(tmp_path, other)[3] == "≥ 1.80: missed"
+    assert cells(tmp_path, other)[7] == "54,000 × 10"
+    kept = json.loads((tmp_path / "results.json").read_text())["comparisons"]
+    assert [r["ratio"] for r in kept] == [1.9, 1.7]
+    assert kept[0]["machine"].keys() == {"cpu", "cores", "torch", "pytorch-lightning"}
+
+
+def test_what_was_not_measured_says_so(tmp_path: Path) -> None:
+    keep(tmp_path, "comparisons", row())
+    assert cells(tmp_path, "the seed's Keras code, 2 threads")[1:4] == ["not measured", "", "≥ 1.50"]
+    assert cells(tmp_path, "textbook PyTorch, batch 32, bf16-mixed")[1] == "not measured"
+    assert "## Accuracy on test\n\nnot measured\n" in (tmp_path / "results.md").read_text()
