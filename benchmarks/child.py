@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 WITH_LIGHTNING = ("lightning", "optuna")
-WORKBENCH = ("tracked", "tracked_many_metrics", "untracked", "bare_loop", "sweep")
+WORKBENCH = ("tracked", "tracked_many_metrics", "tracked_exact", "untracked", "bare_loop", "sweep")
 IN_A_STORE = ("short_run", "list_runs", "compare_runs")  # `folder` is the store
 
 Job = Callable[[], float]

@@ -43,7 +43,7 @@ def _cpu_model() -> str:
 def line(row: Row) -> str:
     """A row of `comparisons` or `gpu` in one line."""
     low, high = row["spread"]
-    goal = f", goal {_goal(row)}" if "goal" in row else ""
+    goal = f", goal {_goal(row)}" if row.get("goal") else ""
     return f"{row['name']}: {row['ratio']:.2f} [{low:.2f}, {high:.2f}]{goal}"
 
 
@@ -80,7 +80,8 @@ def _comparisons(rows: Sequence[Row], machines: list[Row]) -> str:
     for comparison in COMPARISONS:
         row = measured.get(comparison.name)
         if row is None:
-            lines.append((comparison.name, NOT_MEASURED, "", f"≥ {comparison.goal:.2f}"))
+            goal = f"≥ {comparison.goal:.2f}" if comparison.goal else "none"
+            lines.append((comparison.name, NOT_MEASURED, "", goal))
             continue
         share = f"{row['share_of_compute_limit']:.0%} of {row['matrix_gflops']:.0f} GFLOP/s" if "images" in row else ""
         seconds, memory = _sides(row["seconds"]), _sides(row["peak_mb"]) if any(row["peak_mb"]) else ""
@@ -123,7 +124,7 @@ def _accuracy(rows: Sequence[Row], machines: list[Row]) -> list[str]:
 
 
 def _goal(row: Row) -> str:
-    return f"≥ {row['goal']:.2f}: {'met' if row['met'] else 'missed'}"
+    return f"≥ {row['goal']:.2f}: {'met' if row['met'] else 'missed'}" if row["goal"] else "none"
 
 
 def _spread(row: Row) -> str:

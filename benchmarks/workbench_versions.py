@@ -27,6 +27,11 @@ def tracked_many_metrics(config: ExperimentConfig, folder: Path) -> float:
     return runner.run(config, store=Store.open(folder), observers=[log_many_metrics]).metrics["test/accuracy"]
 
 
+def tracked_exact(config: ExperimentConfig, folder: Path) -> float:
+    """The same with `trainer.exact`: numbers that do not depend on the number of threads."""
+    return tracked(config.with_overrides({"trainer.exact": True}), folder)
+
+
 def untracked(config: ExperimentConfig, _: Path) -> float:
     """The same module and data in a plain Trainer that logs and keeps nothing."""
     data, classifier = _build(config)

@@ -1,6 +1,8 @@
 """Reading runs back: which there are, and which one a user means."""
 
+import contextlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -89,6 +91,9 @@ def resolve(store: Store, selector: str) -> list[RunSummary]:
         if not newest:
             raise InputError("RUN", selector, "the store has no run", "make one with: workbench train digits")
         return [RunSummary.of(newest[0])]
+    if re.fullmatch("[0-9a-f]{32}", selector):
+        with contextlib.suppress(MlflowException):  # no such id: then it may be a name
+            return [RunSummary.of(store.client.get_run(selector))]
     named = _search(store, f"attributes.run_name = {_quoted(selector)}", 1)
     if named:
         return [RunSummary.of(named[0])]
