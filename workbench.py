@@ -92,7 +92,18 @@ def _parse(words: list[str]) -> argparse.Namespace:
 def _split_overrides(words: list[str]) -> tuple[list[str], list[str]]:
     """The words that argparse knows, and the pairs --FIELD.PATH VALUE that it does not."""
     alone = {"--json", "--help", "--explain", "--trust"}
-    with_value = {"--store", "--name", "--resume", "--code", "--env", "--epochs", "--rtol", "--atol", "--seeds"}
+    with_value = {
+        "--store",
+        "--name",
+        "--resume",
+        "--code",
+        "--env",
+        "--epochs",
+        "--rtol",
+        "--atol",
+        "--seeds",
+        "--workers",
+    }
     known: list[str] = []
     overrides: list[str] = []
     rest = list(words)
@@ -129,6 +140,7 @@ def _parser() -> argparse.ArgumentParser:
     sweep = add("sweep", _sweep, _show_sweep, "search a recipe's space, up to its total target; again: go on", fields)
     sweep.add_argument("recipe", metavar="RECIPE", help="the name of a sweep recipe, or the path of a YAML file")
     sweep.add_argument("--name", metavar="TEXT", help="the sweep's name (default: the recipe's)")
+    sweep.add_argument("--workers", type=_count, metavar="N", help="trials at a time (default: one a core)")
 
     runs = add("runs", _runs, _show_runs, "list runs, newest first")
     runs.add_argument("--sweep", metavar="NAME", help="only the trials and finalists of this sweep")
@@ -202,12 +214,13 @@ def _show_train(document: Document) -> None:
 def _sweep(args: argparse.Namespace) -> Document:
     from experiments import Store
     from experiments.recipe import parse_overrides
+    from experiments.runner import cores
     from sweeps import load_sweep, run
     from sweeps.progress import SweepProgress
 
     sweep = load_sweep(args.recipe, parse_overrides(args.overrides), name=args.name)
     with SweepProgress(sweep) as progress:
-        result = run(sweep, store=Store.open(args.store), progress=progress)
+        result = run(sweep, store=Store.open(args.store), workers=args.workers or cores(), progress=progress)
     args.exit_code = 0 if result.champion else 1
     return result.as_dict()
 

@@ -85,7 +85,7 @@ def run(
     is raised before a run exists; whatever else training raises passes on once the run is closed.
     """
     store = store or Store.open()
-    config = replace(config, trainer=replace(config.trainer, threads=config.trainer.threads or _cores()))
+    config = replace(config, trainer=replace(config.trainer, threads=config.trainer.threads or cores()))
     with ThreadPoolExecutor(1) as thread:  # the store opens while the data are read
         opening = thread.submit(close_dead_runs, store)
         data, classifier = prepare(config, dataset)
@@ -142,7 +142,7 @@ def _result(store: Store, run_id: str, error: str) -> RunResult:
 def prepare(config: ExperimentConfig, dataset: ImageDataset | None) -> tuple[ImageDataModule, ImageClassifier]:
     """Data and classifier, ready to train; whatever is wrong with the input comes to light here."""
     set_exact(config.trainer.exact)
-    torch.set_num_threads(config.trainer.threads or _cores())
+    torch.set_num_threads(config.trainer.threads or cores())
     torch.set_float32_matmul_precision(config.trainer.matmul_precision)
     torch.backends.cudnn.allow_tf32 = config.trainer.matmul_precision != "highest"  # of convolutions
     _trainer(config)  # raises where the accelerator is not to be had
@@ -155,7 +155,7 @@ def prepare(config: ExperimentConfig, dataset: ImageDataset | None) -> tuple[Ima
     return data, ImageClassifier(network, loss=config.model.loss, optimizer=config.optimizer)
 
 
-def _cores() -> int:
+def cores() -> int:
     """The CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

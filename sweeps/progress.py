@@ -9,7 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from sweeps.config import Sweep
 from sweeps.finalists import best_trials
 from sweeps.space import describe
-from sweeps.study import Claim, counted
+from sweeps.study import counted
 
 
 class SweepProgress:
@@ -38,15 +38,16 @@ class SweepProgress:
         if self._bar is not None:
             self._bar.stop()
 
-    def started(self, study: optuna.Study, claim: Claim) -> None:
+    def started(self, study: optuna.Study, number: int) -> None:
         if self._bar is not None:
-            self._show(study, f"trial {claim.trial.number}: {describe(claim.params)}")
+            params = study.get_trials(deepcopy=False)[number].params
+            self._show(study, f"trial {number}: {describe(params)}")
 
-    def ended(self, study: optuna.Study, claim: Claim) -> None:
-        trial = study.get_trials(deepcopy=False)[claim.trial.number]
+    def ended(self, study: optuna.Study, number: int) -> None:
+        trial = study.get_trials(deepcopy=False)[number]
         outcome = trial.user_attrs["outcome"]
         value = f"{self._sweep.config.objective.metric} {trial.value:.4f}" if outcome == "finished" else outcome
-        line = f"trial {trial.number}: {value}  {describe(claim.params)}  {trial.user_attrs.get('error', '')}".rstrip()
+        line = f"trial {trial.number}: {value}  {describe(trial.params)}  {trial.user_attrs.get('error', '')}".rstrip()
         if self._bar is not None:
             self._bar.console.print(line, highlight=False, markup=False)
         else:

@@ -31,6 +31,8 @@ def reconcile(store: Store, study: optuna.Study, sweep: Sweep, sweep_run_id: str
                 settle(study, trial, "pruned")
             elif outcome == "failed":
                 settle(study, trial, "failed", error="see its run")
+            elif outcome == "interrupted":
+                settle(study, trial, "interrupted")
             else:
                 settle(study, trial, "died")
 

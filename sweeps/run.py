@@ -1,6 +1,8 @@
 """A sweep, from its start or from where it was left, to its report."""
 
+import time
 from contextlib import AbstractContextManager
+from functools import partial
 
 import optuna
 import yaml
@@ -13,18 +15,24 @@ from lightning_modules import InputError
 from lightning_modules.datamodule import load_dataset
 from lightning_modules.datasets import ImageDataset
 from sweeps.config import Sweep
-from sweeps.finalists import Finalist, best_trials, run_finalists
+from sweeps.engines import local
+from sweeps.finalists import best_trials, run_finalists
 from sweeps.progress import SweepProgress
 from sweeps.reconcile import reconcile
 from sweeps.report import SweepResult, report
-from sweeps.study import claim, counted, open_study, slot_lock
-from sweeps.trial import run_trial
+from sweeps.study import counted, is_running, open_slots, open_study, slot_lock
+from sweeps.worker import work
+
+_POLL = 1.0  # seconds between two looks at trials of other commands
 
 
-def run(sweep: Sweep, *, store: Store | None = None, progress: SweepProgress | None = None) -> SweepResult:
+def run(
+    sweep: Sweep, *, store: Store | None = None, workers: int = 1, progress: SweepProgress | None = None
+) -> SweepResult:
     """Runs trials until `budget.trials` of them count in total, then the finalists, and names the champion.
 
-    The same sweep again continues where it was left. InputError is raised before anything is written.
+    `workers` processes train at once; 1: this one alone. The same sweep again continues where it was left, and several
+    may be at it together. InputError is raised before anything is written.
     """
     store = store or Store.open()
     dataset = load_dataset(sweep.base.data)
@@ -34,7 +42,9 @@ def run(sweep: Sweep, *, store: Store | None = None, progress: SweepProgress | N
     with interruptible(), _sweep_run(store, study, sweep) as tracked:
         tree = sweep.config_tree()
         (tracked.folder / "config.yaml").write_text(yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")
-        finalists = _search(store, study, sweep, tracked, dataset, progress)
+        _search(store, study, sweep, tracked, dataset, workers, progress)
+        with store.lock(f"finalists-{study.study_name}".replace("/", "_")):
+            finalists = run_finalists(store, study, sweep, parent=tracked.run_id, dataset=dataset)
         return report(store, study, sweep, tracked, finalists)
 
 
@@ -44,21 +54,31 @@ def _search(
     sweep: Sweep,
     tracked: TrackedRun,
     dataset: ImageDataset,
+    workers: int,
     progress: SweepProgress | None,
-) -> list[Finalist]:
-    reconcile(store, study, sweep, tracked.run_id)
-    while taken := claim(store, study, sweep):
+) -> None:
+    """Runs trials until every slot is filled, by whomever."""
+
+    def started(number: int) -> None:
         if progress is not None:
-            progress.started(study, taken)
-        run_trial(store, study, sweep, taken, parent=tracked.run_id, dataset=dataset)
+            progress.started(study, number)
+
+    def ended(number: int) -> None:
         if progress is not None:
-            progress.ended(study, taken)
+            progress.ended(study, number)
         best = best_trials(study)
         if best and best[0].value is not None:
             tracked.log_metrics({"best_value": best[0].value}, step=len(counted(study)))
+
+    engine = work if workers == 1 else partial(local.search, workers=workers)
+    reconcile(store, study, sweep, tracked.run_id)
+    while open_slots(study, sweep) or is_running(study):
+        engine(store, study, sweep, parent=tracked.run_id, dataset=dataset, started=started, ended=ended)
+        if is_running(study):  # another command's trials: whatever they leave open is taken up here
+            time.sleep(_POLL)
+            reconcile(store, study, sweep, tracked.run_id)
     if progress is not None:
         progress.searched(study)
-    return run_finalists(store, study, sweep, parent=tracked.run_id, dataset=dataset)
 
 
 def _sweep_run(store: Store, study: optuna.Study, sweep: Sweep) -> AbstractContextManager[TrackedRun]:

@@ -66,7 +66,7 @@ def claim(store: Store, study: optuna.Study, sweep: Sweep) -> Claim | None:
     """Takes the lowest open slot and draws its parameters, under the sweep's lock; None once no slot is open."""
     with slot_lock(store, sweep):
         trials = study.get_trials(deepcopy=False)
-        slot = _open_slot(trials, sweep.config.budget.trials)
+        slot = next(iter(_open_slots(trials, sweep.config.budget.trials)), None)
         if slot is None:
             return None
         earlier = [trial for trial in trials if trial.user_attrs.get("slot") == slot]
@@ -81,6 +81,16 @@ def claim(store: Store, study: optuna.Study, sweep: Sweep) -> Claim | None:
         for name, value in {"slot": slot, "seed": seed, "owner": str(Owner.current())}.items():
             trial.set_user_attr(name, value)
         return Claim(trial=trial, slot=slot, seed=seed, params=params)
+
+
+def open_slots(study: optuna.Study, sweep: Sweep) -> list[int]:
+    """The slots that nobody has filled, and nobody is about to."""
+    return _open_slots(study.get_trials(deepcopy=False), sweep.config.budget.trials)
+
+
+def is_running(study: optuna.Study) -> bool:
+    """Whether any process is at work on a trial."""
+    return bool(study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
 
 
 def settle(study: optuna.Study, trial: Trial, outcome: Outcome, value: float | None = None, error: str = "") -> None:
@@ -113,9 +123,9 @@ def _counts(trial: FrozenTrial) -> bool:
     return trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
 
 
-def _open_slot(trials: list[FrozenTrial], target: int) -> int | None:
+def _open_slots(trials: list[FrozenTrial], target: int) -> list[int]:
     taken = {t.user_attrs.get("slot") for t in trials if _counts(t) or t.state == TrialState.RUNNING}
-    return next((slot for slot in range(target) if slot not in taken), None)
+    return [slot for slot in range(target) if slot not in taken]
 
 
 def _enqueue_again(study: optuna.Study, last: FrozenTrial, retries: int) -> None:

@@ -1,0 +1,1 @@
+"""Who executes a sweep's trials: worker processes of this machine."""

@@ -1,0 +1,158 @@
+"""Trials in worker processes of this machine.
+
+Workers train with one thread each, so that results do not depend on load; they share one data set in memory. They are
+forked from a server process that has imported everything and done nothing else, so that a new one is ready at once. A
+worker that dies, of whatever cause, is replaced; its trial ends as died in both stores, and its slot is open again.
+"""
+
+import multiprocessing
+import os
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Literal
+
+import optuna
+
+from experiments.interrupts import Interrupted, interruptible
+from experiments.store import Store
+from lightning_modules.datasets import ImageDataset
+from lightning_modules.datasets.shared import map_shared, save_shared
+from sweeps.config import Sweep
+from sweeps.reconcile import reconcile
+from sweeps.study import open_slots, open_study
+from sweeps.worker import Told, work
+
+_RECONCILED_EVERY = 60.0  # seconds
+_PATIENCE = 20.0  # seconds that workers have to close their runs once they are told to end
+
+Event = Literal["started", "ended"]
+
+
+class WorkersKeepDyingError(RuntimeError):
+    """Worker after worker died, and no trial came to an end in between."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Task:
+    """What a worker needs to begin."""
+
+    store: Path
+    sweep: Sweep
+    parent: str  # the sweep's own run
+    data: Path  # the shared data set
+    data_sha256: str
+
+
+def search(
+    store: Store,
+    study: optuna.Study,
+    sweep: Sweep,
+    *,
+    parent: str,
+    dataset: ImageDataset,
+    workers: int,
+    started: Told,
+    ended: Told,
+) -> None:
+    """Runs trials in `workers` processes until no slot is open and none of them is at work."""
+    told: dict[Event, Told] = {"started": started, "ended": ended}
+    with tempfile.TemporaryDirectory(dir=_in_memory()) as folder:
+        save_shared(dataset, Path(folder))
+        task = _Task(store=store.folder, sweep=sweep, parent=parent, data=Path(folder), data_sha256=dataset.sha256)
+        crew = _Crew(task, workers)
+        deaths = 0  # since the last trial that came to an end
+        try:
+            while crew.fill(len(open_slots(study, sweep))):
+                for event, number in crew.listen():
+                    told[event](number)
+                    deaths = 0 if event == "ended" else deaths
+                deaths += crew.remove_dead()
+                reconcile(store, study, sweep, parent)
+                if deaths > 3 * (sweep.config.retries + 1):
+                    message = f"{deaths} workers died in a row: does a trial crash Python, or take too much memory?"
+                    raise WorkersKeepDyingError(message)
+        finally:
+            crew.dismiss()
+
+
+def _in_memory() -> str | None:
+    """A folder whose files lie in memory, where there is one."""
+    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+
+
+class _Crew:
+    """The worker processes there are, and the pipe on which each tells of its trials."""
+
+    def __init__(self, task: _Task, size: int) -> None:
+        self._task, self._size = task, size
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload([__name__])
+        self._members: dict[BaseProcess, Connection] = {}
+
+    def fill(self, open_slots: int) -> int:
+        """Starts workers for open slots, as many as are missing; how many there are now."""
+        for _ in range(min(self._size - len(self._members), open_slots)):
+            ours, theirs = self._context.Pipe(duplex=False)
+            worker = self._context.Process(target=_serve, args=(self._task, theirs))
+            worker.start()
+            theirs.close()
+            self._members[worker] = ours
+        return len(self._members)
+
+    def listen(self) -> Iterator[tuple[Event, int]]:
+        """What workers have told since; waits until one tells something or ends, or a minute has gone by."""
+        ready = wait([*self._members.values(), *(worker.sentinel for worker in self._members)], _RECONCILED_EVERY)
+        for pipe in self._members.values():
+            while pipe in ready and pipe.poll():
+                try:
+                    yield pipe.recv()
+                except EOFError:  # the worker has ended
+                    break
+
+    def remove_dead(self) -> int:
+        """Lets go of workers that have ended; how many of them died."""
+        ended = [worker for worker in self._members if worker.exitcode is not None]
+        for worker in ended:
+            self._members.pop(worker).close()
+        return sum(worker.exitcode != 0 for worker in ended)
+
+    def dismiss(self) -> None:
+        """Ends all workers: they are told to, and killed where they do not."""
+        for worker in self._members:
+            worker.terminate()
+        for worker in self._members:
+            worker.join(_PATIENCE)
+            worker.kill()
+
+
+def _serve(task: _Task, pipe: Connection) -> None:
+    """A worker's life."""
+    os.setpgid(0, 0)  # a Ctrl-C is the parent's to hear; it then ends the workers
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+    def tell(event: Event) -> Callable[[int], None]:
+        return lambda number: pipe.send((event, number))
+
+    try:
+        with interruptible():
+            store = Store.open(task.store)
+            study = open_study(store, task.sweep, task.data_sha256)
+            dataset = map_shared(task.data)
+            started, ended = tell("started"), tell("ended")
+            work(store, study, task.sweep, parent=task.parent, dataset=dataset, started=started, ended=ended)
+    except Interrupted:
+        sys.exit(130)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)
