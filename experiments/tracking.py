@@ -115,7 +115,9 @@ class TrackedRun:
                 if not self._in_place:
                     self.store.client.log_artifacts(self.run_id, str(self.folder))
                     # First by another name: a process killed here must not leave a part of what a resume needs.
-                    shutil.rmtree(self.folder.rename(self.folder.with_suffix(".sent")))
+                    sent = self.folder.with_suffix(".sent")
+                    shutil.rmtree(sent, ignore_errors=True)
+                    shutil.rmtree(self.folder.rename(sent))
             except Exception as lost:
                 outcome, error = "failed", f"not all could be written: {lost}"
                 raise
