@@ -4,6 +4,7 @@ Every run here trains in a process of its own. `WORKBENCH_KILLS=20` kills that m
 """
 
 import itertools
+import json
 import os
 import pkgutil
 import random
@@ -275,7 +276,10 @@ def test_a_run_killed_before_the_best_weights_were_kept_keeps_them(bench: Bench,
     unbroken.assert_equals(bench.store, "best")
 
 
-def test_a_run_interrupted_by_ctrl_c_ends_as_if_it_had_not_been(bench: Bench, unbroken: Unbroken) -> None:
+def test_a_run_interrupted_by_ctrl_c_is_resumed_from_the_command_line(
+    bench: Bench, unbroken: Unbroken, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(bench.recipe.parent)
     process, reports = bench.start(bench.job("interrupted"))
     while reports.recv() < 2:
         pass
@@ -284,7 +288,10 @@ def test_a_run_interrupted_by_ctrl_c_ends_as_if_it_had_not_been(bench: Bench, un
     process.join()
     interrupted = the_run(bench.store, "interrupted")
     assert (interrupted.info.status, interrupted.data.tags["workbench.outcome"]) == ("KILLED", "interrupted")
-    assert bench.end(bench.job("interrupted", resume=interrupted.info.run_id)) == 0
+    words = ["train", str(bench.recipe), "--resume", "interrupted", "--store", str(bench.store.folder), "--json"]
+    assert command_line.main(words) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["run_id"], printed["outcome"]) == (interrupted.info.run_id, "finished")
     unbroken.assert_equals(bench.store, "interrupted")
 
 
