@@ -1,21 +1,29 @@
 """Which runs may be gone on with, and as what."""
 
+import math
 import tempfile
+from collections.abc import Sequence
+from pathlib import Path
 
-from mlflow.exceptions import MlflowException
+from mlflow.entities import Run
 
 from experiments.config import ExperimentConfig, flatten, load_config
 from experiments.store import Store
+from experiments.trace import Line, read_trace
+from experiments.tracking import files_folder
 from lightning_modules import InputError
 
 # The same data may lie elsewhere: the trace tells whether they are the same.
 _MAY_MOVE = {"data.root", "data.path", "data.labels_path"}
 
 
-def check_resumable(store: Store, run_id: str, config: ExperimentConfig) -> None:
-    """Raises InputError where the run has ended well, still runs, is a sweep's, or was another configuration's."""
+def check_resumable(store: Store, run_id: str, config: ExperimentConfig, start: Sequence[Line]) -> None:
+    """Raises InputError where the run has ended well, still runs, is a sweep's, or began with something else.
+
+    `start`: the lines of the trace that come before training, as they are now. Changes nothing.
+    """
     run = store.client.get_run(run_id)
-    if (kind := run.data.tags.get("workbench.kind")) != "train":
+    if (kind := run.data.tags.get("workbench.kind", "run of another program")) != "train":
         raise InputError("--resume", run_id, f"is a {kind}", "only runs of `workbench train` resume; a sweep by itself")
     if run.info.status == "FINISHED":
         raise InputError("--resume", run_id, "has finished", "start a new run")
@@ -23,12 +31,39 @@ def check_resumable(store: Store, run_id: str, config: ExperimentConfig) -> None
         owner = run.data.tags.get("workbench.owner", "an unknown process")
         raise InputError("--resume", run_id, f"still runs, in {owner}", "wait for it, or interrupt it first")
     with tempfile.TemporaryDirectory() as scratch:
-        try:
-            path = store.client.download_artifacts(run_id, "config.yaml", scratch)
-        except (MlflowException, OSError):
-            return  # it was killed before anything was recorded: it begins anew
-        began, now = (flatten(each.tree()) for each in (load_config(path), config))
-    for name in began.keys() - _MAY_MOVE:
-        if now[name] != began[name]:
+        left = _left_behind(store, run, Path(scratch))
+        if (left / "config.yaml").exists():  # else it was killed before anything was recorded
+            _check_config(load_config(str(left / "config.yaml")), config)
+        _check_trace(run_id, read_trace(left / "trace.jsonl"), start)
+
+
+def _left_behind(store: Store, run: Run, scratch: Path) -> Path:
+    """The folder of what the run left of its configuration and trace."""
+    folder = files_folder(store, run.info)
+    if folder.exists() and any(folder.iterdir()):
+        return folder
+    held = {artifact.path for artifact in store.client.list_artifacts(run.info.run_id)}
+    for name in held & {"config.yaml", "trace.jsonl"}:
+        store.client.download_artifacts(run.info.run_id, name, str(scratch))
+    return scratch
+
+
+def _check_config(before: ExperimentConfig, config: ExperimentConfig) -> None:
+    began, now = ({k: v for k, v in flatten(each.tree()).items() if v != {}} for each in (before, config))
+    for name in (name for name in {**began, **now} if name not in _MAY_MOVE):
+        if name not in began:
+            raise InputError(name, now[name], "the run began without it", "leave it out")
+        if now.get(name) != began[name]:
             remedy = f"give --{name} {'null' if began[name] is None else began[name]}"
-            raise InputError(name, now[name], f"the run began with {began[name]}", remedy)
+            raise InputError(name, now.get(name), f"the run began with {began[name]}", remedy)
+
+
+def _check_trace(run_id: str, trace: Sequence[Line], start: Sequence[Line]) -> None:
+    for before, now in zip(trace, start, strict=False):
+        if now != before:
+            what = now["stage"].replace("_", " ")
+            raise InputError("--resume", run_id, f"the run began with other {what}", "restore them, or start a new run")
+    for line in trace[len(start) :]:
+        if not all(math.isfinite(float.fromhex(value)) for value in line["metrics"].values()):
+            message = f"its loss is no number since epoch {line['epoch']}"
+            raise InputError("--resume", run_id, message, "start a new run, with a lower optimizer.lr")

@@ -23,7 +23,7 @@ from experiments.interrupts import interruptible
 from experiments.model import log_model
 from experiments.resume import check_resumable
 from experiments.store import Store
-from experiments.trace import Trace
+from experiments.trace import Trace, starting_point
 from experiments.tracking import (
     Kind,
     Outcome,
@@ -92,7 +92,7 @@ def run(
         opening.result()
     name = name or config.experiment
     if resume is not None:
-        check_resumable(store, resume, config)
+        check_resumable(store, resume, config, starting_point(data, classifier))
     with interruptible():
         run_id = resume or create_run(
             store, experiment=config.experiment, name=name, kind=kind, parent=parent, tags=tags

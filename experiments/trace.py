@@ -14,7 +14,7 @@ import torch
 
 from experiments.epochs import Epoch
 from experiments.random_state import get_random_state
-from lightning_modules import ImageDataModule, InputError
+from lightning_modules import ImageDataModule
 from lightning_modules.batches import Batches
 
 Line = dict[str, Any]
@@ -23,26 +23,20 @@ Line = dict[str, Any]
 class Trace:
     """An observer that writes the trace, and keeps the scores as `history`: one dict an epoch, with `epoch` and `step`.
 
-    Of a trace that is there already the first `epochs` epochs are gone on from; InputError where what it says of data
-    or initial weights no longer holds.
+    Of a trace that is there already the first `epochs` epochs are gone on from.
     """
 
     def __init__(self, path: Path, data: ImageDataModule, module: torch.nn.Module, *, epochs: int = 0) -> None:
         self._path = path
         self.history: list[dict[str, float]] = []
-        stages: list[Line] = [
-            {"stage": "data", "sha256": data.dataset.sha256},
-            {"stage": "split", "sha256": {name: subset.order_sha256 for name, subset in data.splits.items()}},
-            {"stage": "initial_weights", "sha256": tensors_sha256(module.state_dict())},
-        ]
-        lines = read_trace(path)[: len(stages) + epochs] if epochs else stages
-        for now, before in zip(stages, lines, strict=False):
-            if now != before:
-                message = f"{now['stage'].replace('_', ' ')} are no longer those that the run began with"
-                raise InputError("--resume", str(path), message, "start a new run")
-        for line in lines[len(stages) :]:
+        lines = start = starting_point(data, module)
+        if epochs:
+            lines = read_trace(path)[: len(start) + epochs]
+        for line in lines[len(start) :]:
             self._remember(line)
-        path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+        new = path.with_stem("new")
+        new.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+        new.replace(path)
 
     def __call__(self, epoch: Epoch) -> None:
         loader = epoch.trainer.train_dataloader
@@ -64,6 +58,15 @@ class Trace:
     def _remember(self, line: Line) -> None:
         scores = {name: float.fromhex(value) for name, value in line["metrics"].items()}
         self.history.append({"epoch": line["epoch"], "step": line["step"]} | scores)
+
+
+def starting_point(data: ImageDataModule, module: torch.nn.Module) -> list[Line]:
+    """The lines of the stages before training."""
+    return [
+        {"stage": "data", "sha256": data.dataset.sha256},
+        {"stage": "split", "sha256": {name: subset.order_sha256 for name, subset in data.splits.items()}},
+        {"stage": "initial_weights", "sha256": tensors_sha256(module.state_dict())},
+    ]
 
 
 def read_trace(path: Path) -> list[Line]:
@@ -106,7 +109,7 @@ def tensors_sha256(state: Any) -> str:
         if isinstance(value, torch.Tensor):
             array = value.detach().cpu().contiguous()
             digest.update(f"{name} {array.dtype} {tuple(array.shape)}".encode())
-            digest.update(array.view(torch.uint8).numpy().data if array.dim() else array.numpy().tobytes())
+            digest.update(array.reshape(-1).view(torch.uint8).numpy().data)
         else:
             digest.update(f"{name} {value!r}".encode())
     return digest.hexdigest()

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlparse
 
-from mlflow.entities import DatasetInput, Metric, Param, RunTag
+from mlflow.entities import DatasetInput, Metric, Param, RunInfo, RunTag
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from mlflow.utils.file_utils import local_file_uri_to_path
 from pytorch_lightning.loggers.logger import Logger
@@ -50,12 +50,12 @@ class TrackedRun:
         info = store.client.get_run(run_id).info
         self.run_id, self.name, self.experiment_id = run_id, info.run_name, info.experiment_id
         self.artifact_uri = info.artifact_uri
-        # Files are written straight into a local store; for a remote one they gather here and are sent at the end.
-        in_place = urlparse(self.artifact_uri).scheme in ("", "file")
-        self.folder = Path(local_file_uri_to_path(self.artifact_uri)) if in_place else store.folder / "spool" / run_id
+        self.folder = files_folder(store, info)
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._in_place = in_place
-        self._known: set[tuple[str, int]] = set()  # points (metric, step) that the run has from an earlier process
+        self._in_place = self.folder.parent != _spool(store)
+        # What the run has from an earlier process:
+        self._known_points: set[tuple[str, int]] = set()  # (metric, step)
+        self._known_params: set[str] = set()
         self._writer = _MetricWriter(store, run_id)
         self._monitor: SystemMetricsMonitor | None = None
 
@@ -67,25 +67,33 @@ class TrackedRun:
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         """Takes the values and returns at once. `step` counts optimizer steps."""
-        self._writer.add({k: v for k, v in metrics.items() if (k, step) not in self._known}, step)
+        self._writer.add({k: v for k, v in metrics.items() if (k, step) not in self._known_points}, step)
 
     def flush_metrics(self) -> None:
         """Tries to write what has gathered, now; what cannot be written is tried again later."""
         self._writer.try_to_write()
 
     def take_up(self) -> None:
-        """Goes on from what an earlier process left: fetches files from a remote store, writes no known point again."""
+        """Goes on from what an earlier process left: fetches files from a remote store, writes nothing known again."""
         client = self.store.client
         if not self._in_place and not any(self.folder.iterdir()):
-            client.download_artifacts(self.run_id, "", str(self.folder))
-        for name in client.get_run(self.run_id).data.metrics:
+            fetched = self.folder.with_suffix(".fetched")  # in place only once it is whole, should this process die
+            shutil.rmtree(fetched, ignore_errors=True)
+            fetched.mkdir()
+            client.download_artifacts(self.run_id, "", str(fetched))
+            self.folder.rmdir()
+            fetched.rename(self.folder)
+        known = client.get_run(self.run_id).data
+        self._known_params = set(known.params)
+        for name in known.metrics:
             if not name.startswith("system/"):
-                self._known |= {(name, point.step) for point in client.get_metric_history(self.run_id, name)}
+                self._known_points |= {(name, point.step) for point in client.get_metric_history(self.run_id, name)}
 
     def log_params(self, params: Mapping[str, Any]) -> None:
-        """Params as MLflow's text: null, true and false as in YAML."""
+        """Params as MLflow's text: null, true and false as in YAML. One that the run has stays as it is."""
         words = {None: "null", True: "true", False: "false"}
-        texts = [Param(k, words[v] if v is None or isinstance(v, bool) else str(v)) for k, v in params.items()]
+        new = {k: v for k, v in params.items() if k not in self._known_params}
+        texts = [Param(k, words[v] if v is None or isinstance(v, bool) else str(v)) for k, v in new.items()]
         for start in range(0, len(texts), _MAX_PARAMS):
             self.store.client.log_batch(self.run_id, params=texts[start : start + _MAX_PARAMS])
 
@@ -106,12 +114,26 @@ class TrackedRun:
                 self._writer.finish()
                 if not self._in_place:
                     self.store.client.log_artifacts(self.run_id, str(self.folder))
-                    shutil.rmtree(self.folder)
+                    # First by another name: a process killed here must not leave a part of what a resume needs.
+                    sent = self.folder.with_suffix(".sent")
+                    shutil.rmtree(sent, ignore_errors=True)
+                    shutil.rmtree(self.folder.rename(sent))
             except Exception as lost:
                 outcome, error = "failed", f"not all could be written: {lost}"
                 raise
             finally:
                 _terminate(self.store, self.run_id, outcome, error)
+
+
+def files_folder(store: Store, info: RunInfo) -> Path:
+    """Where a run's files are written: in a local store at once; those for a remote one gather in the spool."""
+    if urlparse(info.artifact_uri).scheme in ("", "file"):
+        return Path(local_file_uri_to_path(info.artifact_uri))
+    return _spool(store) / str(info.run_id)
+
+
+def _spool(store: Store) -> Path:
+    return store.folder / "spool"
 
 
 def create_run(

@@ -1,12 +1,15 @@
 """What tests share: the command line as a process, and two runs on digits that many tests only read."""
 
 import os
+import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.request import urlopen
 
 import psutil
 import pytest
@@ -164,3 +167,31 @@ def scratch_store(scratch_folder: Path) -> Store:
     store = Store.open(scratch_folder)
     store.ensure_database()
     return store
+
+
+@pytest.fixture(scope="session")
+def tracking_server(tmp_path_factory: pytest.TempPathFactory, poll: Callable[..., None]) -> Iterator[str]:
+    """The URL of a real MLflow tracking server that proxies artifacts, on loopback."""
+    folder = tmp_path_factory.mktemp("server")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command += ["--backend-store-uri", f"sqlite:///{folder}/server.db", "--artifacts-destination", str(folder / "a")]
+    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    with (folder / "server.log").open("w") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+    url = f"http://127.0.0.1:{port}"
+
+    def is_up() -> bool:
+        assert process.poll() is None, (folder / "server.log").read_text()
+        try:
+            with urlopen(f"{url}/health") as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
+    poll(is_up, 120)
+    yield url
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()

@@ -273,6 +273,16 @@ def test_without_read_test_nothing_of_test_is_left(scratch_store: Store) -> None
     assert not (folder / "model").exists()
 
 
+def test_threads_left_open_are_recorded_as_the_number_that_they_were(scratch_store: Store) -> None:
+    config = load_config("digits", {"trainer.max_epochs": 1})
+    assert config.trainer.threads is None
+    result = run(config, store=scratch_store, read_test=False)
+    recorded = load_config(result.artifact_uri.removeprefix("file://") + "/config.yaml")
+    assert recorded.trainer.threads == torch.get_num_threads()
+    params = scratch_store.client.get_run(result.run_id).data.params
+    assert params["trainer.threads"] == str(recorded.trainer.threads)
+
+
 def test_read_test_later_gives_what_reading_it_at_once_gives(scratch_store: Store) -> None:
     config = load_config("digits", {"trainer.max_epochs": 1, "trainer.threads": 1})
     at_once = run(config, store=scratch_store)
