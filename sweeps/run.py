@@ -22,7 +22,7 @@ from sweeps.trial import run_trial
 
 
 def run(sweep: Sweep, *, store: Store | None = None, progress: SweepProgress | None = None) -> SweepResult:
-    """Runs trials until `budget.trials` of them count in total, then the finalists, and names the champion.
+    """Runs trials until the budget is spent, over all starts, then the finalists, and names the champion.
 
     The same sweep again continues where it was left. InputError is raised before anything is written.
     """
