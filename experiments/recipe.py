@@ -130,6 +130,9 @@ def _one_line(message: str, tree: Mapping[str, Any], known: Mapping[str, Any]) -
     value: Any = tree
     for part in path.split("."):
         value = value.get(part) if isinstance(value, dict) else None
+    choices = [choice for choice in getattr(known.get(path), "__args__", ()) if isinstance(choice, str)]
+    if choices:
+        return InputError(path, value, "no such choice", choose_from(value, choices))
     wanted = _describe(known[path]) if path in known else "another value"
     return InputError(path or "RECIPE", value, "has the wrong type or is no choice", f"give {wanted}")
 
@@ -142,6 +145,8 @@ def _describe(hint: Any) -> str:
     if getattr(hint, "__args__", None):
         if all(isinstance(choice, str) for choice in hint.__args__):
             return "one of " + ", ".join(hint.__args__)
+        if getattr(hint, "__origin__", None) is list:
+            return f"a list, each of it {_describe(hint.__args__[0])}"
         if dict not in (hint, getattr(hint, "__origin__", None)):
             return " or ".join(_describe(part) for part in hint.__args__)
     return "a mapping"

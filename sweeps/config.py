@@ -10,7 +10,12 @@ from experiments.config import ExperimentConfig, Metric, flatten, load_config, s
 from experiments.recipe import build, field_paths, find_recipe, read_recipe, with_overrides
 from lightning_modules import InputError
 from lightning_modules.errors import choose_from
+from sweeps.budget import BudgetConfig
+from sweeps.limits import ConstraintsConfig
+from sweeps.pruners import PrunerConfig, check_pruner
+from sweeps.samplers import SamplerConfig, check_sampler
 from sweeps.space import SearchSpace
+from sweeps.start import StartConfig
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -26,38 +31,6 @@ class ObjectiveConfig:
         right = "maximize" if sign_of(self.metric) > 0 else "minimize"
         if self.direction != right:
             raise InputError("objective.direction", self.direction, f"does not fit {self.metric}", f"write {right}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class BudgetConfig:
-    """When the sweep has searched enough."""
-
-    trials: int = 20  # in total, over all starts: trials that completed, were pruned, or failed by their own doing
-
-    def __post_init__(self) -> None:
-        if self.trials < 1:
-            raise InputError("budget.trials", self.trials, "must be 1 or more", "try 20")
-
-
-@dataclass(frozen=True, kw_only=True)
-class SamplerConfig:
-    """Who proposes the next point: Optuna's TPESampler or RandomSampler."""
-
-    kind: Literal["tpe", "random"] = "tpe"
-
-
-@dataclass(frozen=True, kw_only=True)
-class PrunerConfig:
-    """Who stops a trial early: Optuna's MedianPruner, or nobody."""
-
-    kind: Literal["median", "none"] = "median"
-    startup_trials: int = 5  # complete trials before the first may be pruned
-    warmup_epochs: int = 1  # epochs that every trial may run
-
-    def __post_init__(self) -> None:
-        for name in ("startup_trials", "warmup_epochs"):
-            if getattr(self, name) < 0:
-                raise InputError(f"pruner.{name}", getattr(self, name), "must be 0 or more", "try 5")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +57,8 @@ class SweepConfig:
     budget: BudgetConfig = field(default_factory=BudgetConfig)
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
     pruner: PrunerConfig = field(default_factory=PrunerConfig)
+    constraints: ConstraintsConfig = field(default_factory=ConstraintsConfig)
+    start: StartConfig = field(default_factory=StartConfig)
     finalists: FinalistsConfig = field(default_factory=FinalistsConfig)
     retries: int = 2  # how often a trial whose process died is tried again before its slot gets a new one
 
@@ -100,6 +75,13 @@ class Sweep:
     config: SweepConfig
     base: ExperimentConfig
     space: SearchSpace
+
+    @property
+    def max_epochs(self) -> int:
+        """The epochs of the longest trial."""
+        searched = [parameter for parameter in self.space.parameters if parameter.path == "trainer.max_epochs"]
+        values = searched[0].corners() if searched else (self.base.trainer.max_epochs,)
+        return max(value for value in values if isinstance(value, int))
 
     def seed(self, role: str, index: int) -> int:
         """A seed of its own for every slot (`trial`) and finalist; the same whenever and wherever the sweep runs."""
@@ -120,10 +102,20 @@ class Sweep:
         return asdict(self.config) | {"overrides": flatten(self.base.tree())}
 
     def identity(self) -> dict[str, Any]:
-        """What must stay as it is when the sweep is continued: all that decides what its trials' values mean."""
+        """What must stay as it is when the sweep is continued.
+
+        That is all that decides what its trials' values mean: the recipe, the data, the space, the objective, and the
+        constraints, without which another trial would be the best; and the warm start, which would come too late.
+        Sampler, pruner, budget, finalists and retries may change: they decide which points are tried, how long, how
+        many, but every value that is there means what it meant.
+        """
         base = {name: value for name, value in flatten(self.base.tree()).items() if name != "data.root"}
+        space = {f"space.{path}": value for path, value in self.config.space.items()}
+        limits = {f"constraints.{name}": limit for name, limit in vars(self.config.constraints).items() if limit}
+        start = self.config.start
+        warm = {"start.points": start.points, "start.sweep": start.sweep, "start.top": start.sweep and start.top}
         return (
-            base | {f"space.{path}": value for path, value in self.config.space.items()} | vars(self.config.objective)
+            base | space | vars(self.config.objective) | limits | {name: value for name, value in warm.items() if value}
         )
 
 
@@ -155,4 +147,22 @@ def load_sweep(recipe: str, overrides: Mapping[str, Any] | None = None, *, name:
     if (beside := path.parent / config.recipe).is_file():
         config = replace(config, recipe=str(beside.resolve()))
     base = load_config(config.recipe, config.overrides | for_recipe)
-    return Sweep(name=name or path.stem, config=config, base=base, space=SearchSpace.parse(config.space, base))
+    sweep = Sweep(name=name or path.stem, config=config, base=base, space=SearchSpace.parse(config.space, base))
+    _check_search(sweep)
+    return sweep
+
+
+def _check_search(sweep: Sweep) -> None:
+    """Raises InputError where sampler, pruner or warm start do not fit the space."""
+    config = sweep.config
+    check_sampler(config.sampler.kind, sweep.space, config.budget.target)
+    check_pruner(config.pruner, sweep.max_epochs)
+    for index, point in enumerate(config.start.points):
+        sweep.space.check_point(f"start.points[{index}]", point)
+    if config.start.sweep == sweep.name:
+        raise InputError(
+            "start.sweep", sweep.name, "is the sweep itself", "name an earlier one, or give another --name"
+        )
+    if config.sampler.kind == "grid" and config.start.is_given:
+        remedy = "leave start out, or choose another sampler"
+        raise InputError("sampler.kind", "grid", "a grid tries every point, so it has no warm start", remedy)

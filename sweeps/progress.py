@@ -27,7 +27,7 @@ class SweepProgress:
                 TextColumn("{task.description}", markup=False),
             )
             self._bar = Progress(*columns, console=self._console, refresh_per_second=1)
-            self._task = self._bar.add_task("starting", total=sweep.config.budget.trials)
+            self._task = self._bar.add_task("starting", total=sweep.config.budget.target)
 
     def __enter__(self) -> "SweepProgress":
         if self._bar is not None:
@@ -51,7 +51,8 @@ class SweepProgress:
         if self._bar is not None:
             self._bar.console.print(line, highlight=False, markup=False)
         else:
-            done = f"{len(counted(study))}/{self._sweep.config.budget.trials}"
+            target = self._sweep.config.budget.target
+            done = f"{len(counted(study))}/{target}" if target else f"{len(counted(study))}"
             print(f"{done}  {line}  ({self._best(study)})", file=sys.stderr)
 
     def searched(self, study: optuna.Study) -> None:

@@ -25,7 +25,7 @@ class SweepResult:
     sweep: str
     sweep_run_id: str
     study: str
-    target: int
+    target: int | None  # trials in total; None where only hours or no_improvement end the search
     metric: str
     trials: list[dict[str, Any]]  # in order: number, state, outcome, value, params, run_id, seed
     best: dict[str, Any] | None  # the best single trial: number, value, params, run_id
@@ -60,7 +60,7 @@ def report(
         sweep=sweep.name,
         sweep_run_id=tracked.run_id,
         study=study.study_name,
-        target=sweep.config.budget.trials,
+        target=sweep.config.budget.target,
         metric=sweep.config.objective.metric,
         trials=trials,
         best={name: trials[best.number][name] for name in ("number", "value", "params", "run_id")} if best else None,

@@ -20,7 +20,7 @@ from sweeps.finalists import best_trials, run_finalists
 from sweeps.progress import SweepProgress
 from sweeps.reconcile import reconcile
 from sweeps.report import SweepResult, report
-from sweeps.study import counted, is_running, open_slots, open_study, slot_lock
+from sweeps.study import counted, has_open_slot, is_running, open_study, slot_lock
 from sweeps.worker import work
 
 _POLL = 1.0  # seconds between two looks at trials of other commands
@@ -29,7 +29,7 @@ _POLL = 1.0  # seconds between two looks at trials of other commands
 def run(
     sweep: Sweep, *, store: Store | None = None, workers: int = 1, progress: SweepProgress | None = None
 ) -> SweepResult:
-    """Runs trials until `budget.trials` of them count in total, then the finalists, and names the champion.
+    """Runs trials until the budget is spent, over all starts, then the finalists, and names the champion.
 
     `workers` processes train at once; 1: this one alone. The same sweep again continues where it was left, and several
     may be at it together. InputError is raised before anything is written.
@@ -57,7 +57,7 @@ def _search(
     workers: int,
     progress: SweepProgress | None,
 ) -> None:
-    """Runs trials until every slot is filled, by whomever."""
+    """Runs trials until no slot is open and nobody runs one."""
 
     def started(number: int) -> None:
         if progress is not None:
@@ -72,7 +72,7 @@ def _search(
 
     engine = work if workers == 1 else partial(local.search, workers=workers)
     reconcile(store, study, sweep, tracked.run_id)
-    while open_slots(study, sweep) or is_running(study):
+    while has_open_slot(study, sweep) or is_running(study):
         engine(store, study, sweep, parent=tracked.run_id, dataset=dataset, started=started, ended=ended)
         if is_running(study):  # another command's trials: whatever they leave open is taken up here
             time.sleep(_POLL)

@@ -10,8 +10,10 @@ model.network_args.hidden: {low: 64, high: 512, step: 64}                 whole 
 import itertools
 import math
 import random
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
+from functools import cached_property
 from typing import Any
 
 import optuna
@@ -26,8 +28,10 @@ _FIXED = {"experiment", "seed", "trainer.monitor", "trainer.threads"}
 _FIXED |= {f"data.{name}" for name in ("source", "root", "path", "labels_path")}
 _FIXED |= {f"data.{name}" for name in ("split_seed", "val_fraction", "test_fraction")}
 _CORNERS = 256  # combinations of choices tried before the first trial
+_GRID = 100_000  # points of the largest grid
 
 Scalar = str | int | float | bool | None
+Point = dict[str, Scalar]  # dotted paths with their values, of those parameters whose condition holds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +61,49 @@ class Parameter:
         if self.choices:
             return self.choices
         return (int(self.low), int(self.high)) if self.integer else (self.low, self.high)
+
+    @property
+    def count(self) -> int | None:
+        """How many values it has; None where that is infinite, or a log range, which is spaced otherwise."""
+        if self.choices:
+            return len(self.choices)
+        step = self.step or (1 if self.integer else None)
+        return None if self.log or step is None else math.floor((self.high - self.low) / step + 1e-8) + 1
+
+    def value(self, index: int) -> Scalar:
+        """The value number `index`, from 0 on, of a parameter that has a `count`."""
+        if self.choices:
+            return self.choices[index]
+        if self.integer:
+            return int(self.low) + index * int(self.step or 1)
+        return float(Decimal(str(self.low)) + index * Decimal(str(self.step)))  # 0.1, 0.2, 0.3 as they are written
+
+    def at(self, fraction: float) -> Scalar:
+        """The value at a fraction of the way from its first to its last; 0 is included, 1 is not."""
+        if self.count is not None:
+            return self.value(int(fraction * self.count))
+        if not self.log:
+            return min(self.low + fraction * (self.high - self.low), self.high)
+        margin = 0.5 if self.integer else 0.0  # both ends of a range of whole numbers as likely as those within
+        low, high = math.log(self.low - margin), math.log(self.high + margin)
+        value = math.exp(low + fraction * (high - low))
+        value = min(max(round(value) if self.integer else value, self.low), self.high)
+        return int(value) if self.integer else value
+
+    def contains(self, value: object) -> bool:
+        """Whether it can take the value."""
+        if self.choices:
+            return value in self.choices
+        if isinstance(value, bool) or not isinstance(value, int if self.integer else int | float):
+            return False
+        steps = 0.0 if self.step is None else (value - self.low) / self.step
+        return self.low <= value <= self.high and abs(steps - round(steps)) < 1e-8
+
+    def describe(self) -> str:
+        """Its values in a few words: `[0.1, 0.5]`, `one of adam, sgd`."""
+        if self.choices:
+            return "one of " + ", ".join(map(str, self.choices))
+        return f"[{self.low:g}, {self.high:g}]" + (f" in steps of {self.step:g}" if self.step else "")
 
 
 @dataclass(frozen=True)
@@ -95,13 +142,66 @@ class SearchSpace:
         space._check_corners(base)
         return space
 
-    def suggest(self, trial: optuna.Trial) -> dict[str, Scalar]:
-        """Draws a point: dotted paths with their values, of those parameters whose condition holds."""
-        point: dict[str, Scalar] = {}
+    def suggest(self, trial: optuna.Trial) -> Point:
+        """Draws a point."""
+        point: Point = {}
         for parameter in self.parameters:
             if self._holds(parameter, point):
                 point[parameter.path] = parameter.suggest(trial)
         return point
+
+    @cached_property
+    def grid(self) -> tuple[Point, ...]:
+        """Every point, each once, the last parameter moving fastest; all parameters must have a `count`."""
+        points: list[Point] = [{}]
+        for parameter in self.parameters:
+            assert parameter.count is not None
+            if len(points) * parameter.count > _GRID:
+                remedy = "make steps wider, or choose sampler.kind random or quasi_random"
+                raise InputError("sampler.kind", "grid", f"the grid has more than {_GRID:,} points", remedy)
+            values = [parameter.value(index) for index in range(parameter.count)]
+            points = [
+                longer
+                for point in points
+                for longer in (
+                    [point | {parameter.path: v} for v in values] if self._holds(parameter, point) else [point]
+                )
+            ]
+        return tuple(points)
+
+    def at(self, fractions: Sequence[float]) -> Point:
+        """The point at a place in the unit cube: one coordinate a parameter, 0 included, 1 not."""
+        point: Point = {}
+        for parameter, fraction in zip(self.parameters, fractions, strict=True):
+            if self._holds(parameter, point):
+                point[parameter.path] = parameter.at(fraction)
+        return point
+
+    def shared(self, params: Mapping[str, Scalar]) -> Point | None:
+        """The part of an earlier sweep's point that this space searches too; None where that lies outside of it."""
+        point: Point = {}
+        for parameter in self.parameters:
+            if parameter.path in params and self._holds(parameter, point):
+                if not parameter.contains(params[parameter.path]):
+                    return None
+                point[parameter.path] = params[parameter.path]
+        return point or None
+
+    def check_point(self, field: str, point: Mapping[str, Any]) -> None:
+        """Raises InputError where a given point, which may leave parameters out, lies outside the space."""
+        known = {parameter.path: parameter for parameter in self.parameters}
+        for path, value in point.items():
+            if path not in known:
+                raise InputError(f"{field}.{path}", value, "is not in the space", choose_from(path, known))
+            if not known[path].contains(value):
+                remedy = f"the space has {known[path].describe()}"
+                raise InputError(f"{field}.{path}", value, "lies outside the space", remedy)
+            if not self._holds(known[path], point):
+                conditions = ", ".join(
+                    f"{parent} is {' or '.join(map(str, values))}" for parent, values in known[path].when.items()
+                )
+                remedy = "give that as well, or leave this out"
+                raise InputError(f"{field}.{path}", value, f"exists only where {conditions}", remedy)
 
     def _holds(self, parameter: Parameter, point: Mapping[str, Scalar]) -> bool:
         searched = {p.path for p in self.parameters}
@@ -110,7 +210,7 @@ class SearchSpace:
             for parent, values in parameter.when.items()
         )
 
-    def corners(self) -> Iterator[dict[str, Scalar]]:
+    def corners(self) -> Iterator[Point]:
         """Points at the edges: every combination of choices and ends, or a fixed sample where they are many."""
         edges = [parameter.corners() for parameter in self.parameters]
         combinations: Iterable[tuple[Scalar, ...]] = itertools.product(*edges)
@@ -118,7 +218,7 @@ class SearchSpace:
             draw = random.Random(0)
             combinations = (tuple(draw.choice(edge) for edge in edges) for _ in range(_CORNERS))
         for combination in combinations:
-            point: dict[str, Scalar] = {}
+            point: Point = {}
             for parameter, value in zip(self.parameters, combination, strict=True):
                 if self._holds(parameter, point):
                     point[parameter.path] = value

@@ -10,6 +10,7 @@ from experiments.store import Store
 from experiments.tracking import Pruned
 from lightning_modules.datasets import ImageDataset
 from sweeps.config import Sweep
+from sweeps.limits import LimitBroken, Limits
 from sweeps.space import describe
 from sweeps.study import Claim, settle
 
@@ -30,8 +31,11 @@ def run_trial(
             tags=tags,
             dataset=dataset,
             observers=[_report_to(trial, sweep.config.objective.metric)],
+            callbacks=[Limits(trial, sweep.config.constraints)],
             read_test=False,
         )
+    except LimitBroken as broken:
+        settle(study, trial, "pruned", error=str(broken))
     except Pruned:
         settle(study, trial, "pruned")
     except (Interrupted, KeyboardInterrupt):

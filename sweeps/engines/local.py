@@ -26,7 +26,7 @@ from lightning_modules.datasets import ImageDataset
 from lightning_modules.datasets.shared import map_shared, save_shared
 from sweeps.config import Sweep
 from sweeps.reconcile import reconcile
-from sweeps.study import open_slots, open_study
+from sweeps.study import has_open_slot, open_study
 from sweeps.worker import Told, work
 
 _RECONCILED_EVERY = 60.0  # seconds
@@ -69,7 +69,7 @@ def search(
         crew = _Crew(task, workers)
         deaths = 0  # since the last trial that came to an end
         try:
-            while crew.fill(len(open_slots(study, sweep))):
+            while crew.fill(has_open_slot(study, sweep)):
                 for event, number in crew.listen():
                     told[event](number)
                     deaths = 0 if event == "ended" else deaths
@@ -96,9 +96,9 @@ class _Crew:
         self._context.set_forkserver_preload([__name__])
         self._members: dict[BaseProcess, Connection] = {}
 
-    def fill(self, open_slots: int) -> int:
-        """Starts workers for open slots, as many as are missing; how many there are now."""
-        for _ in range(min(self._size - len(self._members), open_slots)):
+    def fill(self, is_wanted: bool) -> int:
+        """Starts the workers that are missing, where there is work; how many there are now."""
+        for _ in range(self._size - len(self._members) if is_wanted else 0):
             ours, theirs = self._context.Pipe(duplex=False)
             worker = self._context.Process(target=_serve, args=(self._task, theirs))
             worker.start()

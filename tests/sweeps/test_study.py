@@ -129,6 +129,13 @@ def test_a_started_sweep_refuses_other_data(store: Store, sweep_of: SweepOf) -> 
         open_study(store, sweep_of(2), "other data")
 
 
-def test_a_started_sweep_takes_another_budget(store: Store, sweep_of: SweepOf) -> None:
+def test_a_started_sweep_takes_another_budget_sampler_and_pruner(store: Store, sweep_of: SweepOf) -> None:
+    end_all(store, sweep_of(2), [])
+    changed = {"pruner.kind": "none", "sampler.kind": "quasi_random"}
+    assert [taken.slot for taken in end_all(store, sweep_of(3, **changed), [])] == [2]
+
+
+def test_a_started_sweep_refuses_other_constraints(store: Store, sweep_of: SweepOf) -> None:
     open_study(store, sweep_of(2), "data")
-    open_study(store, sweep_of(3, **{"pruner.kind": "none"}), "data")
+    with pytest.raises(InputError, match=r"^constraints\.seconds: .*--name"):
+        open_study(store, sweep_of(2, **{"constraints.seconds": 5.0}), "data")

@@ -1,0 +1,38 @@
+"""What the tests of a search share: sweeps whose trials train nothing."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from experiments import Store
+from sweeps import Sweep, load_sweep
+from sweeps.space import Point
+from sweeps.study import claim, open_study, settle
+
+
+@pytest.fixture
+def untrained(tmp_path: Path) -> "Untrained":
+    return Untrained(tmp_path)
+
+
+class Untrained:
+    """Writes sweep recipes over digits, and runs their trials with a function of the point in place of training."""
+
+    def __init__(self, folder: Path) -> None:
+        self.store = Store.open(folder / "store")
+        self._folder = folder
+
+    def sweep(self, lines: str, *, name: str = "test", **overrides: object) -> Sweep:
+        recipe = self._folder / "test.yaml"
+        recipe.write_text(f"recipe: digits\n{lines}")
+        return load_sweep(str(recipe), overrides, name=name)
+
+    def run(self, sweep: Sweep, score: Callable[[Point], float] = lambda point: 0.5) -> list[Point]:
+        """Runs what is missing of the sweep, each trial finished; the points it tried."""
+        study = open_study(self.store, sweep, "data")
+        points = []
+        while taken := claim(self.store, study, sweep):
+            settle(study, taken.trial, "finished", value=score(taken.params))
+            points.append(taken.params)
+        return points
