@@ -226,7 +226,7 @@ def _sweep(args: argparse.Namespace) -> Document:
 
 
 def _show_sweep(document: Document) -> None:
-    from sweeps.report import as_text, ranked
+    from sweeps.report import as_text, doubts, ranked
     from sweeps.space import describe
 
     table = _table("rank", "trial", document["metric"], "outcome", "params", "run")
@@ -242,6 +242,8 @@ def _show_sweep(document: Document) -> None:
     champion = document["champion"]
     if champion:
         print(f"champion   trial {champion['number']}: test accuracy {as_text(champion['test_accuracy'])}")
+        print(f"model      {champion['model']}")
+        print("\n".join(doubts(document)))
     else:
         print("no trial completed: there is no champion")
     print(f"dashboard  {document['dashboard_url']}  (start it with: workbench ui)")

@@ -195,6 +195,17 @@ def open_run(store: Store, run_id: str) -> Iterator[TrackedRun]:
     close("finished")
 
 
+def register_model(store: Store, run_id: str, *, name: str, alias: str) -> str:
+    """Registers the model that a run logged as a version of `name`, once, and points `alias` at it; the version."""
+    client = store.client
+    if not client.search_registered_models(f"name = '{name}'"):
+        client.create_registered_model(name)
+    registered = [version for version in client.search_model_versions(f"name = '{name}'") if version.run_id == run_id]
+    version = registered[0] if registered else client.create_model_version(name, f"runs:/{run_id}/model", run_id)
+    client.set_registered_model_alias(name, alias, version.version)
+    return str(version.version)
+
+
 def close_dead_runs(store: Store) -> list[str]:
     """Closes as died every run that is RUNNING while its process on this host is gone; their ids."""
     closed = []

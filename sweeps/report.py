@@ -2,17 +2,19 @@
 
 import json
 import math
+import re
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import optuna
+from optuna.trial import FrozenTrial
 
 from experiments import dashboard
 from experiments.config import sign_of
 from experiments.runs import children
-from experiments.statistics import estimate
+from experiments.statistics import estimate, paired_difference
 from experiments.store import Store
-from experiments.tracking import TrackedRun
+from experiments.tracking import TrackedRun, register_model
 from sweeps.config import Sweep
 from sweeps.finalists import Finalist, best_trials
 from sweeps.space import describe
@@ -30,7 +32,9 @@ class SweepResult:
     trials: list[dict[str, Any]]  # in order: number, state, outcome, value, params, run_id, seed
     best: dict[str, Any] | None  # the best single trial: number, value, params, run_id
     finalists: list[dict[str, Any]]  # best mean first: number, params, mean, ci95, values, run_ids
-    champion: dict[str, Any] | None  # the first finalist on the test set: number, run_ids, test_accuracy
+    champion: dict[str, Any] | None  # the first finalist on the test set: number, run_ids, test_accuracy, model
+    runner_up: dict[str, Any] | None  # the first finalist against the second: number, difference, ci95, distinguishable
+    luck: dict[str, Any] | None  # the best trial's value against its configuration's mean: number, value, mean, luck
     dashboard_url: str
 
     def as_dict(self) -> dict[str, Any]:
@@ -65,7 +69,9 @@ def report(
         trials=trials,
         best={name: trials[best.number][name] for name in ("number", "value", "params", "run_id")} if best else None,
         finalists=[_as_row(finalist) for finalist in finalists],
-        champion=_champion(store, finalists[0]) if finalists and finalists[0].is_sound else None,
+        champion=_champion(store, sweep, finalists[0]) if finalists and finalists[0].is_sound else None,
+        runner_up=_runner_up(*finalists[:2]) if len(finalists) > 1 else None,
+        luck=_luck(best, finalists, sign_of(sweep.config.objective.metric)) if best else None,
         dashboard_url=dashboard.run_url(store, tracked.experiment_id, tracked.run_id),
     )
     tracked.set_tags(
@@ -92,9 +98,39 @@ def _as_row(finalist: Finalist) -> dict[str, Any]:
     }
 
 
-def _champion(store: Store, finalist: Finalist) -> dict[str, Any]:
+def _champion(store: Store, sweep: Sweep, finalist: Finalist) -> dict[str, Any]:
+    """The champion's scores on test; the model of its first seed is registered, since choosing by score is luck."""
     scores = [store.client.get_run(run_id).data.metrics["test/accuracy"] for run_id in finalist.run_ids]
-    return {"number": finalist.number, "run_ids": finalist.run_ids, "test_accuracy": asdict(estimate(scores))}
+    name = re.sub("[/:]", "_", sweep.name)  # which MLflow's registry does not take
+    register_model(store, finalist.run_ids[0], name=name, alias="champion")
+    return {
+        "number": finalist.number,
+        "run_ids": finalist.run_ids,
+        "test_accuracy": asdict(estimate(scores)),
+        "model": f"models:/{name}@champion",
+    }
+
+
+def _runner_up(first: Finalist, second: Finalist) -> dict[str, Any] | None:
+    """Whether the second finalist is really behind the first: they ran on the same seeds."""
+    if not (first.is_sound and second.is_sound):
+        return None
+    apart = paired_difference(first.values, second.values)
+    return {
+        "number": second.number,
+        "difference": apart.mean,
+        "ci95": apart.ci95,
+        "distinguishable": apart.is_clear_of_zero,
+    }
+
+
+def _luck(best: FrozenTrial, finalists: list[Finalist], sign: int) -> dict[str, Any] | None:
+    """How much of the sweep's best value fresh seeds do not bear out: it was picked for being high."""
+    again = next((finalist for finalist in finalists if finalist.number == best.number and finalist.is_sound), None)
+    if again is None or best.value is None:
+        return None
+    luck = sign * (best.value - again.score.mean)  # above 0: it looked better than it is
+    return {"number": best.number, "value": best.value, "mean": again.score.mean, "luck": luck}
 
 
 def ranked(document: dict[str, Any]) -> list[dict[str, Any]]:
@@ -111,6 +147,20 @@ def as_text(score: dict[str, Any]) -> str:
         return "diverged"
     interval = score["ci95"]
     return f"{score['mean']:.4f}" + (f" [{interval[0]:.4f}, {interval[1]:.4f}]" if interval else "")
+
+
+def doubts(document: dict[str, Any]) -> list[str]:
+    """What a reader should know before believing in the champion, one sentence each."""
+    said = []
+    if (second := document["runner_up"]) is not None:
+        apart = as_text({"mean": second["difference"], "ci95": second["ci95"]})
+        verdict = "is behind" if second["distinguishable"] else "is not distinguishable from the champion"
+        said.append(f"The second finalist, trial {second['number']}, {verdict}: difference {apart}.")
+    if (luck := document["luck"]) is not None:
+        told = f"{luck['value']:.4f} in the search, {luck['mean']:.4f} over fresh seeds"
+        verdict = f"{luck['luck']:.4f} of it was luck" if luck["luck"] > 0 else "it was no luck"
+        said.append(f"Trial {luck['number']}, the best of the search, had {told}: {verdict}.")
+    return said
 
 
 def _note(result: SweepResult) -> str:
@@ -130,6 +180,7 @@ def _note(result: SweepResult) -> str:
     return "\n".join(
         [
             champion,
+            *doubts(result.as_dict()),
             "",
             f"| trial | params | {result.metric} |",
             "|---|---|---|",

@@ -81,7 +81,8 @@ def claim(store: Store, study: optuna.Study, sweep: Sweep) -> Claim | None:
         if not is_waiting and not (earlier and _enqueue_again(study, earlier[-1], sweep.config.retries)):
             is_listed = _enqueue_listed(study, sweep, trials, slot)
             if not is_listed and sweep.config.sampler.kind == "grid":
-                return None  # every point was tried, and some killed their process again and again
+                study.set_user_attr("grid_is_spent", True)  # some of its points killed their process again and again
+                return None
         # Reseeded for every draw, so that a sweep cut in two draws what the whole one would have drawn.
         study.sampler = make_sampler(sweep.config.sampler, sweep.seed(f"sampler {len(earlier)}", slot))
         trial = study.ask()
@@ -95,6 +96,8 @@ def claim(store: Store, study: optuna.Study, sweep: Sweep) -> Claim | None:
 
 def has_open_slot(study: optuna.Study, sweep: Sweep) -> bool:
     """Whether there is a slot to take."""
+    if study.user_attrs.get("grid_is_spent"):
+        return False
     return _open_slot(study.get_trials(deepcopy=False), sweep) is not None
 
 

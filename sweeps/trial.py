@@ -20,6 +20,7 @@ def run_trial(
 ) -> None:
     """Runs a claimed trial to its end and tells both stores. What a trial breaks on is its result, not the sweep's."""
     trial = claim.trial
+    limits = sweep.config.constraints
     tags = {"workbench.sweep": sweep.name, "workbench.trial": str(trial.number), "workbench.slot": str(claim.slot)}
     try:
         result = runner.run(
@@ -31,7 +32,7 @@ def run_trial(
             tags=tags,
             dataset=dataset,
             observers=[_report_to(trial, sweep.config.objective.metric)],
-            callbacks=[Limits(trial, sweep.config.constraints)],
+            callbacks=[Limits(trial, limits)] if any(vars(limits).values()) else [],  # every callback costs time a step
             read_test=False,
         )
     except LimitBroken as broken:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import numpy as np
 import optuna
 import pytest
@@ -155,6 +156,30 @@ def test_runs_are_found_by_the_name_of_the_sweep(swept: tuple[Stores, dict[str, 
     compared = workbench("compare", "digits:champion", "digits:best", "--store", stores.folder, "--json")
     ids = [run["run_id"] for run in json.loads(compared.stdout)["runs"]]
     assert ids == [*printed["champion"]["run_ids"], printed["best"]["run_id"]]
+
+
+def test_the_report_tells_luck_and_whether_the_second_is_really_behind(swept: tuple[Stores, dict[str, Any]]) -> None:
+    _, printed = swept
+    first, second = printed["finalists"]
+    apart = [one - other for one, other in zip(first["values"], second["values"], strict=True)]
+    mean, margin = sum(apart) / 2, 12.7062 * abs(apart[0] - apart[1]) / 2  # t of 1 degree of freedom; sd / sqrt(2)
+    low, high = printed["runner_up"]["ci95"]
+    assert printed["runner_up"]["difference"] == pytest.approx(mean)
+    assert (low, high) == pytest.approx((mean - margin, mean + margin), abs=1e-5)
+    assert printed["runner_up"]["distinguishable"] == (not low <= 0 <= high)
+    best = next(finalist for finalist in printed["finalists"] if finalist["number"] == printed["best"]["number"])
+    assert printed["luck"]["luck"] == pytest.approx(printed["best"]["value"] - best["mean"])
+
+
+def test_the_champion_is_registered_once_and_loads_by_its_alias(swept: tuple[Stores, dict[str, Any]]) -> None:
+    stores, printed = swept
+    version = stores.client.get_model_version_by_alias("digits", "champion")
+    assert version.run_id == printed["champion"]["run_ids"][0]
+    assert printed["champion"]["model"] == "models:/digits@champion"
+    assert len(stores.client.search_model_versions("name = 'digits'")) == 1
+    mlflow.set_tracking_uri(f"sqlite:///{stores.folder}/mlflow.db")
+    labels = mlflow.pyfunc.load_model("models:/digits@champion").predict(np.zeros((3, 8, 8), np.uint8))["label"]
+    assert labels.shape == (3,)
 
 
 def test_the_same_command_again_runs_nothing_and_tells_the_same(
