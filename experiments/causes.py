@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 Kind = Literal[
-    "data", "code", "config", "seed", "package", "threads", "hardware", "environment", "nondeterminism", "unrecorded"
+    "data", "code", "config", "seed", "threads", "package", "hardware", "environment", "nondeterminism", "unrecorded"
 ]
 
 # What often differs without any effect on the numbers.
