@@ -15,7 +15,7 @@ IDLE_KINDS: set[Kind] = {"package", "hardware", "environment", "unrecorded"}
 # The same data may lie elsewhere; their digest tells whether they are the same.
 LOCATIONS = {"data.root", "data.path", "data.labels_path"}
 _KIND_OF_FIELD: dict[str, Kind] = {"seed": "seed", "data.split_seed": "seed", "trainer.threads": "threads"}
-_KIND_OF_STATE: dict[str, Kind] = {"threads": "threads", "interop_threads": "threads", "cpu_capability": "hardware"}
+_KIND_OF_STATE: dict[str, Kind] = {"interop_threads": "threads", "cpu_capability": "hardware", "gpus": "hardware"}
 _CODE, _SHOWN_LINES = {".py", ".yaml", ".toml"}, 4
 _NO_CODE = {".git", ".venv", "tests", "benchmarks", "docs"}
 _UNTOLD = {"host", "memory_bytes", "cores"}  # of a machine: they do not change numbers

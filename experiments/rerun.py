@@ -90,7 +90,3 @@ def main() -> int:
         return 130
     print(json.dumps(result, default=str), flush=True)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
