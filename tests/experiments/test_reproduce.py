@@ -132,6 +132,8 @@ def project(folder: Path) -> Iterator[Path]:
         copy = copy_project(folder / "project")
         (copy / "research").mkdir()
         (copy / "research" / "wb_research.py").write_text(OWN)
+        git(copy, "add", "--all")
+        git(copy, "commit", "--quiet", "--message", "a network of its own")
         for module in (provenance, again):
             patch.setattr(module, "PROJECT", copy)
         patch.setenv("PYTHONPATH", f"{site}{os.pathsep}{folder / 'nets'}")
