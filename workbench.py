@@ -304,9 +304,9 @@ def _reproduce(args: argparse.Namespace) -> Document:
     store = Store.open(args.store)
     names = ("code", "env", "epochs", "rtol", "atol", "seeds", "explain")
     settings = Settings(overrides=parse_overrides(args.overrides), **{name: getattr(args, name) for name in names})
-    run_ids = dict.fromkeys(run.run_id for word in args.runs for run in resolve(store, word))
     if not (store.is_local or args.trust):
         _ask_for_trust(store.tracking_uri)
+    run_ids = dict.fromkeys(run.run_id for word in args.runs for run in resolve(store, word))
     results = [reproduce(store, run_id, settings).as_dict() for run_id in run_ids]
     args.exit_code = int(any(result["verdict"] in {"different", "cannot_run"} for result in results))
     return {"results": results}

@@ -1,19 +1,21 @@
 """Why a re-run may differ from its record: everything that differs between the two, what explains most first."""
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 Kind = Literal[
-    "data", "code", "config", "seed", "package", "threads", "hardware", "environment", "nondeterminism", "unrecorded"
+    "data", "code", "config", "seed", "threads", "package", "hardware", "environment", "nondeterminism", "unrecorded"
 ]
 
+# What often differs without any effect on the numbers.
+IDLE_KINDS: set[Kind] = {"package", "hardware", "environment", "unrecorded"}
 # The same data may lie elsewhere; their digest tells whether they are the same.
 LOCATIONS = {"data.root", "data.path", "data.labels_path"}
 _KIND_OF_FIELD: dict[str, Kind] = {"seed": "seed", "data.split_seed": "seed", "trainer.threads": "threads"}
-_KIND_OF_STATE: dict[str, Kind] = {"threads": "threads", "interop_threads": "threads", "cpu_capability": "hardware"}
+_KIND_OF_STATE: dict[str, Kind] = {"interop_threads": "threads", "cpu_capability": "hardware", "gpus": "hardware"}
 _CODE, _SHOWN_LINES = {".py", ".yaml", ".toml"}, 4
 _NO_CODE = {".git", ".venv", "tests", "benchmarks", "docs"}
 _UNTOLD = {"host", "memory_bytes", "cores"}  # of a machine: they do not change numbers
@@ -27,13 +29,14 @@ class Cause:
     detail: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Origins:
     """All that a run's numbers come from."""
 
-    config: Mapping[str, Any]  # flat
+    params: Mapping[str, str]  # its config, as MLflow holds it
     provenance: Mapping[str, Any]
     code: Path  # the folder that its code was run from
+    edited: Collection[str] = ()  # fields of its config.yaml that are no longer what it was run with
 
 
 def causes(recorded: Origins, now: Origins) -> list[Cause]:
@@ -47,9 +50,10 @@ def _all(recorded: Origins, now: Origins) -> Iterator[Cause]:
     if before["data_sha256"] != after["data_sha256"]:
         yield Cause("data", f"data bytes: SHA-256 {before['data_sha256'][:12]}…, now {after['data_sha256'][:12]}…")
     yield from _code(recorded, now)
-    for name, value, again in _differing(recorded.config, now.config):
+    for name, value, again in _differing(recorded.params, now.params):
         if name not in LOCATIONS:
-            yield Cause(_KIND_OF_FIELD.get(name, "config"), f"{name}: {value}, now {again}")
+            why = " (its config.yaml was edited after the run)" if name in recorded.edited else ""
+            yield Cause(_KIND_OF_FIELD.get(name, "config"), f"{name}: {value}, now {again}{why}")
     yield from _packages(before["packages"], after["packages"])
     for name, value, again in _differing(before["torch"], after["torch"]):
         if name != "version" and _KIND_OF_FIELD.get(f"trainer.{name}") is None:

@@ -44,9 +44,10 @@ def _install(home: Path, minor: str, requirements: str) -> None:
     if interpreter is None:
         raise CannotInstall(f"the run was made with Python {minor}, which is not installed", f"install python{minor}")
     print(f"installing the recorded packages into {home} (some minutes, once)", file=sys.stderr)
-    _call(interpreter, "-m", "venv", str(home))
+    # Isolated: what PYTHONPATH holds would count as installed.
+    _call(interpreter, "-I", "-m", "venv", str(home))
     (home / "requirements.txt").write_text(requirements, encoding="utf-8")
-    _call(str(home / "bin" / "python"), "-m", "pip", "install", "--quiet", "-r", str(home / "requirements.txt"))
+    _call(str(home / "bin" / "python"), "-I", "-m", "pip", "install", "--quiet", "-r", str(home / "requirements.txt"))
 
 
 def _call(*command: str) -> None:

@@ -48,13 +48,14 @@ def machine() -> dict[str, Any]:
     }
 
 
+def changes_numbers(variable: str) -> bool:
+    """Whether it is an environment variable that matters to exact numbers."""
+    return variable.startswith(_VARIABLES) and not is_secret_variable(variable)
+
+
 def variables() -> dict[str, str | None]:
     """The environment variables that matter to exact numbers, as far as they are set; MKL_CBWR always."""
-    found = {
-        name: without_credentials(value)
-        for name, value in sorted(os.environ.items())
-        if name.startswith(_VARIABLES) and not is_secret_variable(name)
-    }
+    found = {name: without_credentials(value) for name, value in sorted(os.environ.items()) if changes_numbers(name)}
     return {"MKL_CBWR": None} | found
 
 

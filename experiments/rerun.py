@@ -70,22 +70,23 @@ def _end_with_parent() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
+def answer(job: Job) -> dict[str, Any]:
+    """What `rerun` gives; where it raises, `error` and, of bad input, `field`, `value` and `remedy`."""
+    try:
+        return rerun(job)
+    except InputError as error:
+        return {"error": error.message, "field": error.field, "value": error.value, "remedy": error.remedy}
+    except Exception as error:  # the recorded code, which may raise anything
+        return {"error": f"{type(error).__name__}: {error}"}
+
+
 def main() -> int:
     job = Job(**json.loads(sys.stdin.readline()))
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    result: dict[str, Any]
     try:
         with contextlib.redirect_stdout(sys.stderr):
-            result = rerun(job)
-    except InputError as error:
-        result = {"error": error.message, "field": error.field, "value": error.value, "remedy": error.remedy}
+            result = answer(job)
     except (Interrupted, KeyboardInterrupt):
         return 130
-    except Exception as error:  # the recorded code, which may raise anything
-        result = {"error": f"{type(error).__name__}: {error}"}
     print(json.dumps(result, default=str), flush=True)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

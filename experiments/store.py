@@ -14,6 +14,7 @@ from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
+from experiments.redaction import without_credentials
 from lightning_modules import InputError
 
 DEFAULT_FOLDER = "mlruns"
@@ -47,9 +48,9 @@ class Store:
             client = MlflowClient(self.tracking_uri)
             client.search_experiments(max_results=1)
         except MlflowException as error:
-            reason = str(error).splitlines()[0]
+            reason, where = (without_credentials(text) for text in (str(error).splitlines()[0], self.tracking_uri))
             remedy = "start that server, upgrade that database (mlflow db upgrade), or name another store"
-            raise InputError("--store", self.tracking_uri, f"MLflow cannot open it: {reason}", remedy) from error
+            raise InputError("--store", where, f"MLflow cannot open it: {reason}", remedy) from error
         return client
 
     def ensure_database(self) -> None:

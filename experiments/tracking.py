@@ -35,7 +35,8 @@ STATUS: dict[Outcome, str] = {
     "failed": "FAILED",
     "died": "FAILED",
 }
-_MAX_METRICS, _MAX_PARAMS, _MAX_TAG = 1000, 100, 5000  # MLflow's limits on one batch and one tag
+_MAX_METRICS, _MAX_PARAMS = 1000, 100  # MLflow's limits on one batch
+_MAX_TAG, _MAX_PARAM = 5000, 6000  # and on the characters of one
 
 
 class Pruned(StopRun):
@@ -90,10 +91,8 @@ class TrackedRun:
                 self._known_points |= {(name, point.step) for point in client.get_metric_history(self.run_id, name)}
 
     def log_params(self, params: Mapping[str, Any]) -> None:
-        """Params as MLflow's text: null, true and false as in YAML. One that the run has stays as it is."""
-        words = {None: "null", True: "true", False: "false"}
-        new = {k: v for k, v in params.items() if k not in self._known_params}
-        texts = [Param(k, words[v] if v is None or isinstance(v, bool) else str(v)) for k, v in new.items()]
+        """A param that the run has already stays as it is."""
+        texts = [Param(name, as_param(value)) for name, value in params.items() if name not in self._known_params]
         for start in range(0, len(texts), _MAX_PARAMS):
             self.store.client.log_batch(self.run_id, params=texts[start : start + _MAX_PARAMS])
 
@@ -134,6 +133,12 @@ def files_folder(store: Store, info: RunInfo) -> Path:
 
 def _spool(store: Store) -> Path:
     return store.folder / "spool"
+
+
+def as_param(value: Any) -> str:
+    """A param as MLflow's text, which it cuts: null, true and false as in YAML."""
+    words = {None: "null", True: "true", False: "false"}
+    return words[value] if value is None or isinstance(value, bool) else str(value)[:_MAX_PARAM]
 
 
 def create_run(

@@ -46,7 +46,7 @@ def checkout(scratch: Path, project: Path, commit: str, patch: bytes) -> Iterato
     symbolic links or submodules. Nothing of the patch is on disk before it is checked.
     """
     object_format, subfolder, objects = _locate(project)
-    with _folder(scratch) as folder:
+    with scratch_folder(scratch) as folder:
         _git(folder, "init", "--quiet", "--template=", f"--object-format={object_format}")
         (folder / ".git" / "objects" / "info" / "alternates").write_bytes(os.fsencode(f"{objects}\n"))
         _git(folder, "update-ref", "--no-deref", "HEAD", _find(folder, commit))
@@ -65,7 +65,7 @@ def unpack(scratch: Path, sources: Path) -> Iterator[Path]:
 
     Raises CannotCheckOut where the archive is damaged, too large, or would write anything but files in that folder.
     """
-    with _folder(scratch) as folder:
+    with scratch_folder(scratch) as folder:
         try:
             with zipfile.ZipFile(sources) as archive:
                 _check_members(archive.infolist())
@@ -76,7 +76,7 @@ def unpack(scratch: Path, sources: Path) -> Iterator[Path]:
 
 
 def remove_leftovers(scratch: Path) -> None:
-    """Removes the checkouts of processes that were killed."""
+    """Removes the folders of processes that were killed."""
     for folder in scratch.glob("*"):
         owner = Owner.parse(folder.name.rpartition("+")[0].replace("+", "/"))
         if owner is not None and owner.is_gone():
@@ -84,8 +84,8 @@ def remove_leftovers(scratch: Path) -> None:
 
 
 @contextmanager
-def _folder(scratch: Path) -> Iterator[Path]:
-    """A new folder in `scratch` whose name tells which process it belongs to."""
+def scratch_folder(scratch: Path) -> Iterator[Path]:
+    """A new folder in `scratch` whose name tells which process it belongs to; removed at the end."""
     scratch.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f"{Owner.current()}+".replace("/", "+"), dir=scratch))
     try:
