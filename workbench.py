@@ -163,7 +163,7 @@ def _parser() -> argparse.ArgumentParser:
     reproduce.add_argument("--env", choices=["recorded", "today"], default="today", help="packages (default: today's)")
     reproduce.add_argument("--epochs", type=_count, metavar="K", help="only the first K epochs")
     reproduce.add_argument("--rtol", type=float, default=0.05, metavar="X", help="of losses, relative (default: 0.05)")
-    reproduce.add_argument("--atol", type=float, default=0.005, metavar="X", help="of accuracies (default: 0.005)")
+    reproduce.add_argument("--atol", type=float, default=0.01, metavar="X", help="of accuracies (default: 0.01)")
     reproduce.add_argument("--seeds", type=_count, default=0, metavar="N", help="hold it against N fresh seeds' spread")
     reproduce.add_argument("--explain", action="store_true", help="test suspects one at a time")
     reproduce.add_argument("--trust", action="store_true", help="run code that comes from a store elsewhere")

@@ -29,9 +29,9 @@ Metrics = Sequence[Mapping[str, Any]]  # name, recorded, reproduced
 class Settings:
     """How to run again: with the recorded code in today's environment, unless told otherwise.
 
-    `rtol` is how far losses may be apart, relative; `atol` how far accuracies may, absolute. Both defaults are what
-    another order of summation does to the recipes here (docs/reproduce.md), and the latter is about the standard error
-    of an accuracy of 0.9 on 3,600 images, sqrt(0.9 * 0.1 / 3600).
+    `rtol` is how far losses may be apart, relative; `atol` how far accuracies may, absolute. Another order of summation
+    (1 and 2 threads) moved losses by up to 0.036 and accuracies by up to 0.005 (docs/reproduce.md); 0.01 is also more
+    than one image of the smallest val split, 144 of digits.
     """
 
     code: Literal["recorded", "today"] = "recorded"
@@ -39,7 +39,7 @@ class Settings:
     overrides: Mapping[str, Any] = field(default_factory=dict)  # dotted config fields, to see what they change
     epochs: int | None = None  # only the first so many
     rtol: float = 0.05
-    atol: float = 0.005
+    atol: float = 0.01
     seeds: int = 0  # fresh seeds whose spread a difference is held against
     explain: bool = False  # test suspects one at a time
 

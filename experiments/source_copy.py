@@ -16,7 +16,7 @@ from experiments.source import MAX_FILE, MAX_TOTAL, Checkout
 
 _PROJECT_FILES = ("workbench.py", "pyproject.toml", "constraints.txt")
 _PROJECT_FOLDERS = ("lightning_modules", "experiments", "sweeps")
-_SUFFIXES = {".py", ".yaml", ".toml", ".txt"}
+_SUFFIXES = {".py", ".pyi", ".yaml", ".toml", ".txt"}
 
 
 @dataclass(frozen=True)

@@ -79,12 +79,17 @@ def git(folder: Path, *words: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
-def copy_project(folder: Path) -> Path:
-    """The project as a git repository of one commit."""
+def copy_sources(folder: Path) -> Path:
     for name in ("lightning_modules", "experiments", "sweeps"):
         shutil.copytree(provenance.PROJECT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("workbench.py", "pyproject.toml", ".gitignore"):
         shutil.copy(provenance.PROJECT / name, folder)
+    return folder
+
+
+def copy_project(folder: Path) -> Path:
+    """The project as a git repository of one commit."""
+    copy_sources(folder)
     git(folder, "init", "--quiet")
     git(folder, "add", "--all")
     git(folder, "commit", "--quiet", "--message", "first")
@@ -227,6 +232,9 @@ def results(store: Store, folder: Path, record: Record, plain: str, sweep: str) 
     own = (folder / "nets" / "wb_own.py", folder / "project" / "research" / "wb_research.py")
     for path in own:
         path.write_text("raise ImportError('edited since')\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(provenance, "PROJECT", copy_sources(folder / "no_checkout"))
+        without_git = record("without git")
     pruned = [trial for trial in resolve(store, f"{sweep}:all") if trial.outcome == "pruned"]
     champion = resolve(store, f"{sweep}:champion")
 
@@ -250,6 +258,7 @@ def results(store: Store, folder: Path, record: Record, plain: str, sweep: str) 
         "augmented": (augmented, Settings()),
         "one_cycle": (one_cycle, Settings()),
         "research": (research, Settings()),
+        "without git": (without_git, Settings()),
         "pruned": (pruned[0].run_id, Settings()),
         "champion": (champion[0].run_id, Settings()),
         "threads": (augmented, Settings(overrides={"trainer.threads": 1}, epochs=1, explain=True)),
@@ -267,7 +276,7 @@ def results(store: Store, folder: Path, record: Record, plain: str, sweep: str) 
 Results = dict[str, "Future[Reproduction]"]
 
 
-@pytest.mark.parametrize("name", ["augmented", "one_cycle", "research", "pruned", "champion"])
+@pytest.mark.parametrize("name", ["augmented", "one_cycle", "research", "without git", "pruned", "champion"])
 def test_a_run_is_bitwise_the_same_in_a_new_process(results: Results, name: str) -> None:
     result = results[name].result()
     assert (result.verdict, result.first_difference, result.causes) == ("bitwise", None, ())
