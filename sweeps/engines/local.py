@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -141,7 +142,7 @@ def _serve(task: _Task, pipe: Connection) -> None:
         return lambda number: pipe.send((event, number))
 
     try:
-        with interruptible():
+        with interruptible(), redirect_stdout(sys.stderr):  # standard output is the result's, which the parent prints
             store = Store.open(task.store)
             study = open_study(store, task.sweep, task.data_sha256)
             dataset = map_shared(task.data)

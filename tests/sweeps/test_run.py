@@ -171,13 +171,15 @@ def test_the_report_tells_luck_and_whether_the_second_is_really_behind(swept: tu
     assert printed["luck"]["luck"] == pytest.approx(printed["best"]["value"] - best["mean"])
 
 
-def test_the_champion_is_registered_once_and_loads_by_its_alias(swept: tuple[Stores, dict[str, Any]]) -> None:
+def test_the_champion_is_registered_once_and_loads_by_its_alias(
+    swept: tuple[Stores, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     stores, printed = swept
     version = stores.client.get_model_version_by_alias("digits", "champion")
     assert version.run_id == printed["champion"]["run_ids"][0]
     assert printed["champion"]["model"] == "models:/digits@champion"
     assert len(stores.client.search_model_versions("name = 'digits'")) == 1
-    mlflow.set_tracking_uri(f"sqlite:///{stores.folder}/mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{stores.folder}/mlflow.db")
     labels = mlflow.pyfunc.load_model("models:/digits@champion").predict(np.zeros((3, 8, 8), np.uint8))["label"]
     assert labels.shape == (3,)
 
