@@ -79,39 +79,27 @@ def _report(error: Exception, as_json: bool) -> int:
 
 
 def _parse(words: list[str]) -> argparse.Namespace:
-    parser = _parser()
+    parser, commands = _parser()
     command = next((word for word in words if not word.startswith("-")), "")
     overrides: list[str] = []
     if command in {"train", "sweep", "reproduce"}:
-        words, overrides = _split_overrides(words)
+        words, overrides = _split_overrides(words, commands[command])
     args = parser.parse_args(words)
     args.overrides = overrides
     return args
 
 
-def _split_overrides(words: list[str]) -> tuple[list[str], list[str]]:
-    """The words that argparse knows, and the pairs --FIELD.PATH VALUE that it does not."""
-    alone = {"--json", "--help", "--explain", "--trust"}
-    with_value = {
-        "--store",
-        "--name",
-        "--resume",
-        "--code",
-        "--env",
-        "--epochs",
-        "--rtol",
-        "--atol",
-        "--seeds",
-        "--workers",
-    }
+def _split_overrides(words: list[str], command: argparse.ArgumentParser) -> tuple[list[str], list[str]]:
+    """The words that the command's parser knows, and the pairs --FIELD.PATH VALUE that it does not."""
+    options = command._option_string_actions
     known: list[str] = []
     overrides: list[str] = []
     rest = list(words)
     while rest:
         word = rest.pop(0)
-        if not word.startswith("--") or word.partition("=")[0] in alone | with_value:
+        if not word.startswith("--") or word.partition("=")[0] in options:
             known.append(word)
-            if word in with_value and rest and not rest[0].startswith("--"):
+            if word in options and options[word].nargs != 0 and rest and not rest[0].startswith("--"):
                 known.append(rest.pop(0))
         else:
             overrides.append(word)
@@ -120,7 +108,8 @@ def _split_overrides(words: list[str]) -> tuple[list[str], list[str]]:
     return known, overrides
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> tuple[_Parser, dict[str, _Parser]]:
+    """The parser, and those of its commands by their names."""
     parser = _Parser(prog="workbench", description="Run sweeps, compare runs, reproduce experiments.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
 
@@ -175,7 +164,7 @@ def _parser() -> argparse.ArgumentParser:
     data.add_argument("action", choices=["list", "fetch"])
     data.add_argument("source", nargs="?", metavar="NAME", help="which one to fetch")
     data.add_argument("--root", metavar="DIR", help="where downloads live (default: WORKBENCH_DATA, else a cache)")
-    return parser
+    return parser, commands.choices
 
 
 def _train(args: argparse.Namespace) -> Document:

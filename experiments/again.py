@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from experiments.cannot_run import CannotRun
 from experiments.machine import changes_numbers
 from experiments.provenance import PROJECT
 from experiments.recipe import with_overrides
-from experiments.record import CannotRun, Record, read_record
+from experiments.record import Record, read_record
 from experiments.source import find_checkout
 from experiments.source_copy import copy_sources
 from experiments.store import Store

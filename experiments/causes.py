@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from experiments.config import LOCATIONS
+
 Kind = Literal[
     "data", "code", "config", "seed", "threads", "package", "hardware", "environment", "nondeterminism", "unrecorded"
 ]
 
 # What often differs without any effect on the numbers.
 IDLE_KINDS: set[Kind] = {"package", "hardware", "environment", "unrecorded"}
-# The same data may lie elsewhere; their digest tells whether they are the same.
-LOCATIONS = {"data.root", "data.path", "data.labels_path"}
 _KIND_OF_FIELD: dict[str, Kind] = {"seed": "seed", "data.split_seed": "seed", "trainer.threads": "threads"}
 _KIND_OF_STATE: dict[str, Kind] = {"interop_threads": "threads", "cpu_capability": "hardware", "gpus": "hardware"}
 _CODE, _SHOWN_LINES = {".py", ".yaml", ".toml"}, 4

@@ -8,19 +8,13 @@ from pathlib import Path
 
 from filelock import FileLock
 
-
-class CannotInstall(Exception):
-    """A recorded package, or Python itself, is not to be had; it carries what to do."""
-
-    def __init__(self, message: str, remedy: str) -> None:
-        super().__init__(f"{message}; {remedy}")
-        self.message, self.remedy = message, remedy
+from experiments.cannot_run import CannotRun
 
 
 def recorded_python(folder: Path, python_version: str, requirements: str) -> Path:
     """The Python of an environment in `folder` with just these requirements, installed by pip where it is missing.
 
-    Kept, so that runs recorded with the same packages share it. Raises CannotInstall, and leaves nothing behind.
+    Kept, so that runs recorded with the same packages share it. Raises CannotRun, and leaves nothing behind.
     """
     minor = ".".join(python_version.split(".")[:2])
     home = folder / sha256(f"{minor}\n{requirements}".encode()).hexdigest()[:16]
@@ -42,7 +36,7 @@ def _install(home: Path, minor: str, requirements: str) -> None:
     here = f"{sys.version_info.major}.{sys.version_info.minor}"
     interpreter = sys.executable if minor == here else shutil.which(f"python{minor}")
     if interpreter is None:
-        raise CannotInstall(f"the run was made with Python {minor}, which is not installed", f"install python{minor}")
+        raise CannotRun(f"the run was made with Python {minor}, which is not installed", f"install python{minor}")
     print(f"installing the recorded packages into {home} (some minutes, once)", file=sys.stderr)
     # Isolated: what PYTHONPATH holds would count as installed.
     _call(interpreter, "-I", "-m", "venv", str(home))
@@ -55,4 +49,4 @@ def _call(*command: str) -> None:
     if done.returncode:
         said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.splitlines()
         message = f"the recorded packages cannot be installed: {' '.join(said[-1:])}"
-        raise CannotInstall(message, "reproduce in today's environment, without --env recorded")
+        raise CannotRun(message, "reproduce in today's environment, without --env recorded")

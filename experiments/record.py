@@ -9,6 +9,7 @@ from typing import Any
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
+from experiments.cannot_run import CannotRun
 from experiments.config import flatten
 from experiments.recipe import read_recipe
 from experiments.store import Store
@@ -17,14 +18,6 @@ from experiments.tracking import as_param
 
 _NEEDED = {"config.yaml", "provenance.json", "uncommitted.patch", "requirements.txt"}
 _ARTIFACTS = _NEEDED | {"sources.zip", "trace.jsonl"}
-
-
-class CannotRun(Exception):
-    """The recorded run cannot be run again; the message says why, `remedy` what to do."""
-
-    def __init__(self, message: str, remedy: str) -> None:
-        super().__init__(f"{message}; {remedy}")
-        self.message, self.remedy = message, remedy
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,14 +11,15 @@ import numpy as np
 from scipy import stats
 
 from experiments.again import Again, Code
+from experiments.cannot_run import CannotRun
 from experiments.causes import IDLE_KINDS, Cause, Origins, causes
-from experiments.environments import CannotInstall, recorded_python
+from experiments.environments import recorded_python
 from experiments.interrupts import interruptible
-from experiments.record import CannotRun, Record, read_record
+from experiments.record import Record, read_record
 from experiments.store import Store
 from experiments.trace import Difference, first_difference
 from experiments.tracking import close_dead_runs
-from experiments.worktree import CannotCheckOut, remove_leftovers, scratch_folder
+from experiments.worktree import remove_leftovers, scratch_folder
 from lightning_modules import InputError
 
 Verdict = Literal["bitwise", "within_tolerance", "different", "cannot_run"]
@@ -79,7 +80,7 @@ def reproduce(store: Store, run_id: str, settings: Settings) -> Reproduction:
     with interruptible(), scratch_folder(store.folder / "scratch") as scratch:
         try:
             result = _reproduce(store, read_record(store, run_id, scratch / "recorded"), settings, scratch)
-        except (CannotRun, CannotCheckOut, CannotInstall) as error:
+        except CannotRun as error:
             close_dead_runs(store)  # a re-run that the system killed
             return Reproduction(
                 run_id=run_id,

@@ -7,14 +7,11 @@ from pathlib import Path
 
 from mlflow.entities import Run
 
-from experiments.config import ExperimentConfig, flatten, load_config
+from experiments.config import LOCATIONS, ExperimentConfig, flatten, load_config
 from experiments.store import Store
 from experiments.trace import Line, read_trace
 from experiments.tracking import files_folder
 from lightning_modules import InputError
-
-# The same data may lie elsewhere: the trace tells whether they are the same.
-_MAY_MOVE = {"data.root", "data.path", "data.labels_path"}
 
 
 def check_resumable(store: Store, run_id: str, config: ExperimentConfig, start: Sequence[Line]) -> None:
@@ -50,7 +47,7 @@ def _left_behind(store: Store, run: Run, scratch: Path) -> Path:
 
 def _check_config(before: ExperimentConfig, config: ExperimentConfig) -> None:
     began, now = ({k: v for k, v in flatten(each.tree()).items() if v != {}} for each in (before, config))
-    for name in (name for name in {**began, **now} if name not in _MAY_MOVE):
+    for name in (name for name in {**began, **now} if name not in LOCATIONS):
         if name not in began:
             raise InputError(name, now[name], "the run began without it", "leave it out")
         if now.get(name) != began[name]:

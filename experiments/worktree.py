@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
+from experiments.cannot_run import CannotRun
 from experiments.interrupts import uninterrupted
 from experiments.owner import Owner
 
@@ -29,20 +30,12 @@ _NO_SETTINGS = {
 }
 
 
-class CannotCheckOut(Exception):
-    """The recorded code cannot be had again, or is not safe to write; the message names what is in the way."""
-
-    def __init__(self, message: str, remedy: str) -> None:
-        super().__init__(f"{message}; {remedy}")
-        self.message, self.remedy = message, remedy
-
-
 @contextmanager
 def checkout(scratch: Path, project: Path, commit: str, patch: bytes) -> Iterator[Path]:
     """The folder `project` of a git checkout as it was at `commit` with `patch` applied: a copy in `scratch`.
 
     Removed at the end. Submodules are left out; files behind a git filter (git-lfs) are as the commit holds them.
-    Raises CannotCheckOut where the commit is gone, or where the patch does not apply, leaves the checkout, or holds
+    Raises CannotRun where the commit is gone, or where the patch does not apply, leaves the checkout, or holds
     symbolic links or submodules. Nothing of the patch is on disk before it is checked.
     """
     object_format, subfolder, objects = _locate(project)
@@ -55,7 +48,7 @@ def checkout(scratch: Path, project: Path, commit: str, patch: bytes) -> Iterato
             _apply(folder, patch)
         _git(folder, "checkout-index", "--all")
         if not (folder / subfolder).is_dir():
-            raise CannotCheckOut(f"commit {commit} has no folder {subfolder}", "has the project been moved since?")
+            raise CannotRun(f"commit {commit} has no folder {subfolder}", "has the project been moved since?")
         yield folder / subfolder
 
 
@@ -63,7 +56,7 @@ def checkout(scratch: Path, project: Path, commit: str, patch: bytes) -> Iterato
 def unpack(scratch: Path, sources: Path) -> Iterator[Path]:
     """The files of a run's `sources.zip` in a folder of `scratch` that is removed at the end.
 
-    Raises CannotCheckOut where the archive is damaged, too large, or would write anything but files in that folder.
+    Raises CannotRun where the archive is damaged, too large, or would write anything but files in that folder.
     """
     with scratch_folder(scratch) as folder:
         try:
@@ -71,7 +64,7 @@ def unpack(scratch: Path, sources: Path) -> Iterator[Path]:
                 _check_members(archive.infolist())
                 archive.extractall(folder)
         except (OSError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise CannotCheckOut(f"{sources.name} cannot be unpacked: {error}", f"look into {sources}") from error
+            raise CannotRun(f"{sources.name} cannot be unpacked: {error}", f"look into {sources}") from error
         yield folder
 
 
@@ -130,7 +123,7 @@ def _apply(folder: Path, patch: bytes) -> None:
     for change, name in zip(changes[::2], changes[1::2], strict=False):
         if {_LINK, _SUBMODULE} & set(change.lstrip(b":").split()[:2]):  # as it was, or as it would be
             what = f"{os.fsdecode(name)!r} is a symbolic link or a submodule"
-            raise CannotCheckOut(f"{failure}: {what}", remedy)
+            raise CannotRun(f"{failure}: {what}", remedy)
 
 
 def _check_members(members: list[zipfile.ZipInfo]) -> None:
@@ -145,8 +138,8 @@ def _check_members(members: list[zipfile.ZipInfo]) -> None:
         raise _refused(f"unpacked it has more than {_MAX_UNPACKED // 10**6} MB")
 
 
-def _refused(reason: str) -> CannotCheckOut:
-    return CannotCheckOut(f"the run's sources.zip is refused: {reason}", "look into it before you trust it")
+def _refused(reason: str) -> CannotRun:
+    return CannotRun(f"the run's sources.zip is refused: {reason}", "look into it before you trust it")
 
 
 def _git(
@@ -157,16 +150,16 @@ def _git(
     failure: str = "git cannot make the scratch checkout",
     remedy: str = "is the repository complete (git fsck), and is the disk not full?",
 ) -> bytes:
-    """What git prints; where it fails, CannotCheckOut with `failure`, git's first complaint, and `remedy`."""
+    """What git prints; where it fails, CannotRun with `failure`, git's first complaint, and `remedy`."""
     # GIT_DIR and the like are set where the workbench is started by a git hook.
     env = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     command = ["git", "-C", str(folder), *words]
     try:
         done = subprocess.run(command, env={**env, "LC_ALL": "C", **settings}, input=stdin, capture_output=True)
     except FileNotFoundError as error:
-        raise CannotCheckOut("git is not installed", "install git") from error
+        raise CannotRun("git is not installed", "install git") from error
     if done.returncode != 0:
         lines = done.stderr.decode(errors="replace").splitlines()
         complaints = [line.partition(": ")[2] for line in lines if line.startswith(("error: ", "fatal: "))]
-        raise CannotCheckOut(": ".join([failure, *complaints[:1]]), remedy)
+        raise CannotRun(": ".join([failure, *complaints[:1]]), remedy)
     return done.stdout

@@ -12,9 +12,8 @@ class Placement:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self._placed: dict[
-            int, tuple[NDArray[Any], Tensor]
-        ] = {}  # by id; the array is kept so that its id stays its own
+        # By the array's id; the array is kept with its tensor, so that the id stays its own.
+        self._placed: dict[int, tuple[NDArray[Any], Tensor]] = {}
 
     def place(self, array: NDArray[Any]) -> Tensor:
         """The array as a tensor: on a CUDA device if half of its free memory holds it, else where it is, not copied."""

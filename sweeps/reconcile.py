@@ -15,7 +15,7 @@ def reconcile(store: Store, study: optuna.Study, sweep: Sweep, sweep_run_id: str
     """Ends every trial that is RUNNING without a live process, as its MLflow run ended.
 
     A process killed between closing the run and telling the study left a finished run: its trial counts, with its
-    value. Any other one died, and its slot is open again.
+    value. One without an end of its own died. The slot of a dead or interrupted trial is open again.
     """
     close_dead_runs(store)
     with slot_lock(store, sweep):

@@ -11,6 +11,7 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
 from dataclasses import dataclass
@@ -69,13 +70,17 @@ def search(
         task = _Task(store=store.folder, sweep=sweep, parent=parent, data=Path(folder), data_sha256=dataset.sha256)
         crew = _Crew(task, workers)
         deaths = 0  # since the last trial that came to an end
+        reconciled = time.monotonic()
         try:
             while crew.fill(has_open_slot(study, sweep)):
                 for event, number in crew.listen():
                     told[event](number)
                     deaths = 0 if event == "ended" else deaths
-                deaths += crew.remove_dead()
-                reconcile(store, study, sweep, parent)
+                died = crew.remove_dead()
+                deaths += died
+                if died or time.monotonic() - reconciled >= _RECONCILED_EVERY:
+                    reconcile(store, study, sweep, parent)
+                    reconciled = time.monotonic()
                 if deaths > 3 * (sweep.config.retries + 1):
                     message = f"{deaths} workers died in a row: does a trial crash Python, or take too much memory?"
                     raise WorkersKeepDyingError(message)

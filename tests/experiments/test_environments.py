@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments.environments import CannotInstall, recorded_python
+from experiments.cannot_run import CannotRun
+from experiments.environments import recorded_python
 
 PYTHON = platform.python_version()
 
@@ -48,7 +49,7 @@ def test_the_recorded_version_is_installed_whatever_pythonpath_holds_and_kept(
 
 
 def test_a_package_that_is_not_to_be_had_leaves_nothing_behind(tmp_path: Path, no_index: None) -> None:
-    with pytest.raises(CannotInstall) as refused:
+    with pytest.raises(CannotRun) as refused:
         recorded_python(tmp_path / "environments", PYTHON, "wb-tiny==3.0\n")
     assert refused.value.message == (
         "the recorded packages cannot be installed: ERROR: No matching distribution found for wb-tiny==3.0"
@@ -57,5 +58,5 @@ def test_a_package_that_is_not_to_be_had_leaves_nothing_behind(tmp_path: Path, n
 
 
 def test_another_python_that_is_not_installed_is_named(tmp_path: Path) -> None:
-    with pytest.raises(CannotInstall, match=r"Python 2\.4, which is not installed; install python2\.4"):
+    with pytest.raises(CannotRun, match=r"Python 2\.4, which is not installed; install python2\.4"):
         recorded_python(tmp_path / "environments", "2.4.6", "wb-tiny==1.0\n")

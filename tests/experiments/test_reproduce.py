@@ -479,9 +479,11 @@ def test_one_fresh_seed_is_bad_input() -> None:
         Settings(seeds=1)
 
 
-def test_a_store_elsewhere_needs_trust(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_store_elsewhere_needs_trust(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://user:hunter2@host.invalid/mlflow?token=hunter2")
-    assert command_line.main(["reproduce", "latest", "--store", "never-made"]) == 2
+    assert command_line.main(["reproduce", "latest", "--store", str(tmp_path)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "--trust" in line
     assert "https://host.invalid/mlflow" in line

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from experiments import worktree
+from experiments.cannot_run import CannotRun
 from experiments.interrupts import Interrupted
 from experiments.provenance import PROJECT
 from experiments.source import find_checkout
-from experiments.worktree import CannotCheckOut, checkout, remove_leftovers, unpack
+from experiments.worktree import checkout, remove_leftovers, unpack
 
 LINK, SUBMODULE = "120000", "160000"
 
@@ -159,19 +160,19 @@ def test_a_project_below_the_top_of_a_linked_worktree(repository: Path, scratch:
 def test_a_project_that_the_commit_does_not_have_yet(repository: Path, scratch: Path) -> None:
     (repository / "later").mkdir()
     recorded = git(repository, "rev-parse", "HEAD")
-    with pytest.raises(CannotCheckOut, match="no folder later"), checkout(scratch, repository / "later", recorded, b""):
+    with pytest.raises(CannotRun, match="no folder later"), checkout(scratch, repository / "later", recorded, b""):
         pass
 
 
 @pytest.mark.parametrize("gone", ["0123456789" * 4, "", "HEAD", "--all"])
 def test_a_commit_that_is_gone_is_said_and_not_fetched(repository: Path, scratch: Path, gone: str) -> None:
-    with pytest.raises(CannotCheckOut, match="is not in this repository; git fetch"):
+    with pytest.raises(CannotRun, match="is not in this repository; git fetch"):
         checkout(scratch, repository, gone, b"").__enter__()
     assert list(scratch.iterdir()) == []
 
 
 def test_a_folder_without_git_is_said(scratch: Path, tmp_path: Path) -> None:
-    with pytest.raises(CannotCheckOut, match="is no git checkout"):
+    with pytest.raises(CannotRun, match="is no git checkout"):
         checkout(scratch, tmp_path, "0123456789" * 4, b"").__enter__()
 
 
@@ -191,7 +192,7 @@ def test_an_unsafe_patch_is_refused_by_name_before_anything_is_written(
     repository: Path, scratch: Path, tmp_path: Path, name: str, patch: bytes
 ) -> None:
     before = everything(tmp_path)
-    with pytest.raises(CannotCheckOut, match=f"patch is refused.*'{name}"):
+    with pytest.raises(CannotRun, match=f"patch is refused.*'{name}"):
         checkout(scratch, repository, git(repository, "rev-parse", "HEAD"), patch).__enter__()
     assert everything(tmp_path) == before
     assert list(scratch.iterdir()) == []
@@ -209,13 +210,13 @@ def test_a_patch_that_changes_a_link_of_the_commit_is_refused(repository: Path, 
         link.mkdir()
         (link / "planted").write_text("x")
     patch = patch_of(repository)
-    with pytest.raises(CannotCheckOut, match="'link' is a symbolic link"):
+    with pytest.raises(CannotRun, match="'link' is a symbolic link"):
         checkout(scratch, repository, git(repository, "rev-parse", "HEAD"), patch).__enter__()
 
 
 @pytest.mark.parametrize("patch", [b"no patch\n", b"--- a/kept.py\n+++ b/kept.py\n@@ -1 +1 @@\n-uno\n+due\n"])
 def test_a_patch_that_does_not_apply_is_said(repository: Path, scratch: Path, patch: bytes) -> None:
-    with pytest.raises(CannotCheckOut, match="patch is refused: "):
+    with pytest.raises(CannotRun, match="patch is refused: "):
         checkout(scratch, repository, git(repository, "rev-parse", "HEAD"), patch).__enter__()
 
 
@@ -283,12 +284,12 @@ def test_unsafe_sources_are_refused(
 ) -> None:
     monkeypatch.setattr(worktree, "_MAX_UNPACKED", 1000)
     sources = zipped(tmp_path / "sources.zip", *members)
-    with pytest.raises(CannotCheckOut, match=r"sources.zip is refused: ('.*(planted|config)'|unpacked it has more)"):
+    with pytest.raises(CannotRun, match=r"sources.zip is refused: ('.*(planted|config)'|unpacked it has more)"):
         unpack(scratch, sources).__enter__()
     assert list(scratch.iterdir()) == []
 
 
 def test_damaged_sources_are_said(scratch: Path, tmp_path: Path) -> None:
     (tmp_path / "sources.zip").write_text("no archive")
-    with pytest.raises(CannotCheckOut, match=r"sources.zip cannot be unpacked: File is not a zip file"):
+    with pytest.raises(CannotRun, match=r"sources.zip cannot be unpacked: File is not a zip file"):
         unpack(scratch, tmp_path / "sources.zip").__enter__()
