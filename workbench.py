@@ -28,7 +28,7 @@ class _Parser(argparse.ArgumentParser):
 class _UsageError(Exception):
     """A command line that argparse refuses; it carries the same fields as an InputError."""
 
-    field, value, remedy = "command line", None, "see workbench --help"
+    field, value, remedy, exit_code = "command line", None, "see workbench --help", 2
 
     def __init__(self, message: str) -> None:
         super().__init__(f"{self.field}: {message}; {self.remedy}")
@@ -65,17 +65,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _report(error: Exception, as_json: bool) -> int:
-    """Bad input (an error that carries a remedy) in one line; anything else with its traceback. The exit code."""
-    is_input = hasattr(error, "remedy")
+    """An error that carries its exit code, such as bad input, in one line; any other with its traceback."""
     message = getattr(error, "message", None) or f"{type(error).__name__}: {error}"
     if as_json:
         names = ("field", "value", "remedy")
         fields = {name: getattr(error, name, None) for name in names} | {"message": message}
         print(json.dumps({"error": fields}, indent=2, default=str))
-    if not is_input:
+    if not hasattr(error, "exit_code"):
         traceback.print_exception(error)
     print(f"error: {error}", file=sys.stderr)
-    return 2 if is_input else 1
+    return int(getattr(error, "exit_code", 1))
 
 
 def _parse(words: list[str]) -> argparse.Namespace:
@@ -159,6 +158,7 @@ def _parser() -> tuple[_Parser, dict[str, _Parser]]:
 
     ui = add("ui", _ui, None, "open MLflow's dashboard on this store, for this machine alone")
     ui.add_argument("--port", type=int, default=5000, metavar="N", help="default: 5000")
+    ui.add_argument("--no-browser", action="store_true", help="do not open the browser")
 
     data = add("data", _data, _show_data, "data sets: list them, or download one")
     data.add_argument("action", choices=["list", "fetch"])
@@ -215,7 +215,7 @@ def _sweep(args: argparse.Namespace) -> Document:
 
 
 def _show_sweep(document: Document) -> None:
-    from sweeps.report import as_text, doubts, ranked
+    from sweeps.leaderboard import as_text, doubts, headline, ranked
     from sweeps.space import describe
 
     table = _table("rank", "trial", document["metric"], "outcome", "params", "run")
@@ -228,13 +228,12 @@ def _show_sweep(document: Document) -> None:
     for finalist in document["finalists"]:
         seeds = len(finalist["values"])
         print(f"finalist   trial {finalist['number']}: {document['metric']} {as_text(finalist)} over {seeds} seed(s)")
-    champion = document["champion"]
-    if champion:
+    if champion := document["champion"]:
         print(f"champion   trial {champion['number']}: test accuracy {as_text(champion['test_accuracy'])}")
         print(f"model      {champion['model']}")
         print("\n".join(doubts(document)))
     else:
-        print("no trial completed: there is no champion")
+        print(headline(document))
     print(f"dashboard  {document['dashboard_url']}  (start it with: workbench ui)")
 
 
@@ -336,7 +335,7 @@ def _ui(args: argparse.Namespace) -> None:
     from experiments import Store
     from experiments.dashboard import serve
 
-    serve(Store.open(args.store), args.port)
+    serve(Store.open(args.store), args.port, browser=sys.stderr.isatty() and not args.no_browser)
 
 
 def _data(args: argparse.Namespace) -> Document:

@@ -11,8 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 WITH_LIGHTNING = ("lightning", "optuna")
-WORKBENCH = ("tracked", "tracked_many_metrics", "tracked_exact", "untracked", "bare_loop", "sweep")
-IN_A_STORE = ("short_run", "list_runs", "compare_runs")  # `folder` is the store
+SWEEPS = ("sweep", "sweep_by_one", "sweep_by_two")
+WORKBENCH = ("tracked", "tracked_many_metrics", "tracked_exact", "untracked", "bare_loop", *SWEEPS)
+IN_A_STORE = ("short_run", "list_runs", "compare_runs", "ten_trials")  # `folder` is the store
 
 Job = Callable[[], float]
 
@@ -84,8 +85,10 @@ def _workbench(args: argparse.Namespace) -> Job:
     from experiments import load_config
 
     version = getattr(workbench_versions, args.version, None)
-    if version is None:
-        from benchmarks.workbench_sweep import sweep as version
+    if args.version in SWEEPS:
+        from benchmarks import workbench_sweep
+
+        version = getattr(workbench_sweep, args.version)
     _import_mlflow_store()
     config = load_config(
         "fashion_mnist",
@@ -102,9 +105,11 @@ def _workbench(args: argparse.Namespace) -> Job:
 
 
 def _in_a_store(args: argparse.Namespace) -> Job:
-    from benchmarks import store_scale
+    from benchmarks import store_scale, trial_scale
 
     _import_mlflow_store()
+    if args.version == "ten_trials":
+        return trial_scale.ten_trials(args.folder)
     version = getattr(store_scale, args.version)
     return lambda: version(args.folder)
 

@@ -62,6 +62,15 @@ def _in_store(version: str, runs: int) -> Version:
     return measure
 
 
+def _after_trials(trials: int) -> Version:
+    def measure(setting: Setting) -> Result:
+        from benchmarks.trial_scale import store_after
+
+        return child("ten_trials", folder=store_after(trials, setting.folder))
+
+    return measure
+
+
 def _trained(
     text: str, threads: int, goal: float | None, *, theirs: str, ours: str = "tracked", **rest: Any
 ) -> Comparison:
@@ -77,7 +86,7 @@ def _trained(
 
 _PYTORCH = "textbook PyTorch, no tracking"
 _KERAS = "the seed's Keras code"
-_OPTUNA = "textbook Optuna + Lightning, one trial after another"
+_OPTUNA = "textbook Optuna + Lightning, one trial after another (ours: two workers)"
 _SWEEPS = {"theirs": "optuna", "ours": "sweep", "trainings": 5}
 
 COMPARISONS = [
@@ -88,6 +97,14 @@ COMPARISONS = [
     _trained(_KERAS, 2, 1.5, theirs="keras", needs="tensorflow"),
     _trained(_OPTUNA, 1, 3.0, **_SWEEPS),
     _trained(_OPTUNA, 2, 2.0, **_SWEEPS),
+    Comparison(
+        name="a sweep of eight trials and two finalists, two workers against one",
+        goal=1.7,
+        ours=_training("sweep_by_two", 1),
+        theirs=_training("sweep_by_one", 1),
+        threads=1,
+        trainings=10,
+    ),
     _trained("tracking off", 2, 1 / 1.03, theirs="untracked"),
     _trained("bare loop over the same step", 2, 1 / 1.10, theirs="bare_loop", ours="untracked"),
     _trained("without 1,000 more metrics an epoch", 2, 1 / 1.02, theirs="tracked", ours="tracked_many_metrics"),
@@ -117,6 +134,12 @@ COMPARISONS = [
         goal=1 / 1.3,
         ours=_in_store("short_run", 10_000),
         theirs=_in_store("short_run", 0),
+    ),
+    Comparison(
+        name="tracking and storing a trial, after 1,000 trials against after 10",
+        goal=1 / 1.3,
+        ours=_after_trials(1_000),
+        theirs=_after_trials(10),
     ),
 ]
 

@@ -1,35 +1,52 @@
-"""The workbench's sweep over the trials of benchmarks/textbook_optuna.py: the same learning rates, nothing pruned.
+"""The workbench's sweep over given learning rates, nothing pruned: against the textbook, and with more workers.
 
-Both sides train every learning rate for all epochs, score it on val, train the best once more (here: one finalist, one
-seed) and test that one, so both do five trainings. The points are put into the study before its first trial.
+Against benchmarks/textbook_optuna.py both sides train every learning rate for all epochs, score it on val, train the
+best once more (here: one finalist, one seed) and test that one, so both do five trainings.
 """
 
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 
 import sweeps
 from benchmarks.textbook_optuna import LEARNING_RATES
 from experiments import ExperimentConfig, Store
-from lightning_modules.datamodule import load_dataset
-from sweeps.config import BudgetConfig, PrunerConfig, Sweep, SweepConfig
+from sweeps.config import BudgetConfig, FinalistsConfig, PrunerConfig, Sweep, SweepConfig
 from sweeps.space import SearchSpace
-from sweeps.study import open_study
+from sweeps.start import StartConfig
+
+EIGHT = [1e-3 * 1.3**power for power in range(-4, 4)]  # all of them train
 
 
 def sweep(config: ExperimentConfig, folder: Path) -> float:
-    """A whole sweep, under a name of its own; the champion's accuracy on test."""
+    """A whole sweep over the textbook's learning rates with two workers; the champion's accuracy on test."""
+    return _sweep(config, folder, LEARNING_RATES, finalists=1, workers=2)
+
+
+def sweep_by_one(config: ExperimentConfig, folder: Path) -> float:
+    """Eight trials and two finalists, one after another."""
+    return _sweep(config, folder, EIGHT, finalists=2, workers=1)
+
+
+def sweep_by_two(config: ExperimentConfig, folder: Path) -> float:
+    """The same, two at a time."""
+    return _sweep(config, folder, EIGHT, finalists=2, workers=2)
+
+
+def _sweep(
+    config: ExperimentConfig, folder: Path, learning_rates: Sequence[float], *, finalists: int, workers: int
+) -> float:
     settings = SweepConfig(
         recipe="fashion_mnist",
         space={"optimizer.lr": {"low": 1e-4, "high": 1e-1, "log": True}},
-        budget=BudgetConfig(trials=len(LEARNING_RATES)),
+        budget=BudgetConfig(trials=len(learning_rates)),
+        start=StartConfig(points=[{"optimizer.lr": learning_rate} for learning_rate in learning_rates]),
         pruner=PrunerConfig(kind="none"),
+        finalists=FinalistsConfig(top=finalists),
     )
+    config = config.with_overrides({"trainer.threads": 1})  # of a worker
     space = SearchSpace.parse(settings.space, config)
-    grid = Sweep(name=f"grid {uuid.uuid4().hex}", config=settings, base=config, space=space)
-    store = Store.open(folder)
-    study = open_study(store, grid, load_dataset(config.data).sha256)
-    for learning_rate in LEARNING_RATES:
-        study.enqueue_trial({"optimizer.lr": learning_rate})
-    champion = sweeps.run(grid, store=store).champion
+    named = Sweep(name=f"learning rates {uuid.uuid4().hex}", config=settings, base=config, space=space)
+    champion = sweeps.run(named, store=Store.open(folder), workers=workers).champion
     assert champion is not None
     return float(champion["test_accuracy"]["mean"])

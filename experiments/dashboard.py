@@ -4,7 +4,11 @@ import os
 import socket
 import subprocess
 import sys
+import time
+import webbrowser
+from contextlib import suppress
 from urllib.parse import urlencode
+from urllib.request import urlopen
 
 from experiments.interrupts import Interrupted, interruptible
 from experiments.store import Store
@@ -30,17 +34,16 @@ def _base(store: Store) -> str:
     return store.tracking_uri.rstrip("/") if store.tracking_uri.startswith("http") else f"http://{HOST}:{DEFAULT_PORT}"
 
 
-def serve(store: Store, port: int = DEFAULT_PORT) -> None:
-    """Runs MLflow's server on loopback until it is interrupted: one worker, no jobs, no foreign Host header."""
+def serve(store: Store, port: int = DEFAULT_PORT, *, browser: bool = False) -> None:
+    """Runs MLflow's server on loopback until it is interrupted: one worker, no jobs, no foreign Host header.
+
+    `browser`: opens the dashboard in the user's browser once it answers. Raises InputError where the port is taken.
+    """
     if store.tracking_uri.startswith("http"):
         raise InputError("MLFLOW_TRACKING_URI", store.tracking_uri, "is a server already", "open that address")
     store.ensure_database()
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except (OSError, OverflowError) as error:
-            raise InputError("--port", port, f"cannot be used: {error}", "choose another, such as 5001") from error
+    if (reason := _why_not(port)) is not None:
+        raise InputError("--port", port, f"cannot be used: {reason}", f"add --port {_free_port(port)}, which is free")
     print(f"MLflow's dashboard: http://{HOST}:{port} (ready in some seconds; Ctrl-C ends it)", file=sys.stderr)
     command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", store.tracking_uri]
@@ -51,11 +54,39 @@ def serve(store: Store, port: int = DEFAULT_PORT) -> None:
         # A session of its own: Ctrl-C reaches this process, which then ends the server with all its workers.
         server = subprocess.Popen(command, env=os.environ | safe, start_new_session=True)
         try:
+            if browser:
+                _open_browser(f"http://{HOST}:{port}", server)
             code = server.wait()
         except Interrupted:
             _stop(server)
             return
     raise RuntimeError(f"MLflow's server ended by itself with exit code {code}")
+
+
+def _why_not(port: int) -> str | None:
+    """What keeps a server from listening on this port; None: nothing."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except (OSError, OverflowError) as error:
+            return str(error)
+    return None
+
+
+def _free_port(taken: int) -> int:
+    """The next port that is free, from the default one where `taken` is no port at all."""
+    first = taken if 1024 <= taken < 65_000 else DEFAULT_PORT - 1
+    return next(port for port in range(first + 1, 65_536) if _why_not(port) is None)
+
+
+def _open_browser(url: str, server: "subprocess.Popen[bytes]") -> None:
+    """Opens the page once the server answers; where there is no browser, nothing happens."""
+    while server.poll() is None:
+        with suppress(OSError), urlopen(f"{url}/health", timeout=1):
+            webbrowser.open(url)
+            return
+        time.sleep(0.2)
 
 
 def _stop(server: "subprocess.Popen[bytes]") -> None:

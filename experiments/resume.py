@@ -1,12 +1,14 @@
-"""Which runs may be gone on with, and as what."""
+"""Which runs may be gone on with, as what, and from where."""
 
 import math
+import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from mlflow.entities import Run
 
+from experiments.checkpoints import epochs_done
 from experiments.config import LOCATIONS, ExperimentConfig, flatten, load_config
 from experiments.store import Store
 from experiments.trace import Line, read_trace
@@ -32,6 +34,23 @@ def check_resumable(store: Store, run_id: str, config: ExperimentConfig, start: 
         if (left / "config.yaml").exists():  # else it was killed before anything was recorded
             _check_config(load_config(str(left / "config.yaml")), config)
         _check_trace(run_id, read_trace(left / "trace.jsonl"), start)
+
+
+def take_over(store: Store, run_id: str, folder: Path, config: ExperimentConfig, start: Sequence[Line]) -> None:
+    """Copies trace and checkpoints of a run whose process died into a new run's folder.
+
+    Nothing is copied where the run left no checkpoint on this machine, or began with something else than `start`.
+    """
+    left = files_folder(store, store.client.get_run(run_id).info)
+    if not epochs_done(left):
+        return
+    try:
+        _check_config(load_config(str(left / "config.yaml")), config)
+        _check_trace(run_id, read_trace(left / "trace.jsonl"), start)
+    except InputError:
+        return
+    shutil.copyfile(left / "trace.jsonl", folder / "trace.jsonl")
+    shutil.copytree(left / "checkpoints", folder / "checkpoints")
 
 
 def _left_behind(store: Store, run: Run, scratch: Path) -> Path:

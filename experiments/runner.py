@@ -3,7 +3,7 @@
 import logging
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -20,8 +20,9 @@ from experiments.config import ExperimentConfig, load_config, sign_of
 from experiments.epochs import Epoch, EpochEnd, NonFiniteLossError, Observer, check_finite
 from experiments.exact import set_exact
 from experiments.interrupts import interruptible
+from experiments.memory import OutOfMemoryError, naming_batch_size
 from experiments.model import log_model
-from experiments.resume import check_resumable
+from experiments.resume import check_resumable, take_over
 from experiments.store import Store
 from experiments.trace import Trace, starting_point
 from experiments.tracking import (
@@ -41,6 +42,9 @@ from lightning_modules.datasets import ImageDataset
 logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
 warnings.filterwarnings("ignore", "The number of training batches .* is smaller than the logging interval")
 warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec\\)` is deprecated")
+
+
+Begun = Callable[[Sequence[dict[str, float]]], None]  # takes one dict an epoch: `epoch`, `step` and scores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +78,8 @@ def run(
     callbacks: Sequence[pl.Callback] = (),
     read_test: bool = True,
     resume: str | None = None,
+    continues: str | None = None,
+    begun: Begun = lambda history: None,
 ) -> RunResult:
     """Trains `config` and leaves everything that design and README name in `store` (default: ./mlruns).
 
@@ -81,8 +87,11 @@ def run(
     `observers` are called after every epoch, `callbacks` are Lightning's own.
     Without `read_test` the test split stays untouched, and no model is logged. `resume`: the id of a run of this
     configuration that did not finish; it goes on after its last whole epoch, in the same MLflow run, and ends as it
-    would have ended at once. A run whose loss becomes NaN or infinite is a result too, of outcome `failed`. InputError
-    is raised before a run exists; whatever else training raises passes on once the run is closed.
+    would have ended at once. `continues`: the id of a run of this configuration whose process died; the new run begins
+    with its epochs, as far as there is a checkpoint that fits. `begun` is called with the scores of those epochs.
+    A run whose loss becomes NaN or infinite, or that memory does not suffice for, is a result too, of outcome `failed`.
+    InputError is raised before a run exists; whatever else training raises passes on once the run is closed, as a
+    StoreError where the store could not be written.
     """
     store = store or Store.open()
     config = replace(config, trainer=replace(config.trainer, threads=config.trainer.threads or cores()))
@@ -93,21 +102,23 @@ def run(
     name = name or config.experiment
     if resume is not None:
         check_resumable(store, resume, config, starting_point(data, classifier))
-    with interruptible():
+    error = ""
+    with interruptible(), store.telling_failures():
         run_id = resume or create_run(
             store, experiment=config.experiment, name=name, kind=kind, parent=parent, tags=tags
         )
-        error = ""
         try:
-            with reopen_run(store, run_id) if resume else open_run(store, run_id) as tracked:
+            with reopen_run(store, run_id) if resume else open_run(store, run_id) as tracked, naming_batch_size(config):
                 tracked.monitor_system()
                 if not epochs_done(tracked.folder):
                     provenance.record(tracked, config, data)
-                trainer = _fit(tracked, config, data, classifier, observers, callbacks)
+                if continues is not None:
+                    take_over(store, continues, tracked.folder, config, starting_point(data, classifier))
+                trainer = _fit(tracked, config, data, classifier, observers, callbacks, begun)
                 if read_test:
                     _test(tracked, trainer, classifier, data)
-        except NonFiniteLossError as diverged:
-            error = str(diverged)
+        except (NonFiniteLossError, OutOfMemoryError) as failure:
+            error = str(failure)
     return _result(store, run_id, error)
 
 
@@ -186,6 +197,7 @@ def _fit(
     classifier: ImageClassifier,
     observers: Sequence[Observer],
     callbacks: Sequence[pl.Callback],
+    begun: Begun,
 ) -> pl.Trainer:
     """Trains, loads the weights that the config keeps, and logs the run's value, curves and val predictions."""
 
@@ -199,6 +211,7 @@ def _fit(
     trace = Trace(run.folder / "trace.jsonl", data, classifier, epochs=done)
     for line in trace.history:  # an earlier process may have been killed before these were written
         run.log_metrics({name: line[name] for name in line.keys() - {"epoch", "step"}}, int(line["step"]))
+    begun(trace.history)
     checkpoints = Checkpoints(folder, config.trainer, trace.history)
     epoch_end = EpochEnd([trace, log_throughput, checkpoints, check_finite, *observers])
     trainer = _trainer(config, RunLogger(run, lambda: trainer.global_step), [epoch_end, *callbacks])

@@ -1,5 +1,6 @@
 """Where everything is kept: MLflow's database and artifacts, Optuna's database, made once and safely."""
 
+import errno
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -18,6 +19,31 @@ from experiments.redaction import without_credentials
 from lightning_modules import InputError
 
 DEFAULT_FOLDER = "mlruns"
+
+_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
+
+
+class StoreError(RuntimeError):
+    """The store can no longer be read or written. The command line prints it and exits 1."""
+
+    exit_code = 1
+    field = "--store"
+
+    def __init__(self, folder: Path, reason: str) -> None:
+        self.value, self.message = str(folder), f"failed: {reason}"
+        self.remedy = "mend that (is the disk full?), and give the same command again: a sweep goes on where it was"
+        super().__init__(f"{self.field} {folder}: {self.message}; {self.remedy}")
+
+
+def store_failure(error: BaseException) -> str | None:
+    """What was wrong with the disk or a database, where that is what `error` comes from; None: it is not."""
+    cause: BaseException | None = error
+    while cause is not None:
+        is_disk = isinstance(cause, OSError) and cause.errno in _DISK_ERRORS
+        if is_disk or isinstance(cause, sqlite3.Error | sqlalchemy.exc.SQLAlchemyError | MlflowException):
+            return without_credentials(str(cause).splitlines()[0])
+        cause = cause.__cause__ or cause.__context__
+    return None
 
 
 @dataclass(frozen=True)
@@ -81,6 +107,18 @@ class Store:
     def optuna_url(self) -> str:
         """The SQLAlchemy URL of the database of studies."""
         return f"sqlite:///{self.folder / 'optuna.db'}"
+
+    @contextmanager
+    def telling_failures(self) -> Iterator[None]:
+        """Within it, whatever comes from a store that cannot be read or written is raised as a StoreError."""
+        try:
+            yield
+        except (StoreError, InputError):
+            raise
+        except Exception as error:
+            if (reason := store_failure(error)) is not None:
+                raise StoreError(self.folder, reason) from error
+            raise
 
     def lock(self, name: str) -> FileLock:
         """A lock between the processes that use this store."""

@@ -23,7 +23,7 @@ from pytorch_lightning.loggers.logger import Logger
 from experiments.epochs import StopRun
 from experiments.interrupts import Interrupted, uninterrupted
 from experiments.owner import Owner
-from experiments.store import Store
+from experiments.store import Store, store_failure
 
 Kind = Literal["train", "sweep", "trial", "finalist", "reproduction", "comparison"]
 Outcome = Literal["finished", "pruned", "failed", "interrupted", "died"]
@@ -41,6 +41,10 @@ _MAX_TAG, _MAX_PARAM = 5000, 6000  # and on the characters of one
 
 class Pruned(StopRun):
     """Ends a run as pruned: its trial is not worth more epochs."""
+
+
+class TakenOver(StopRun):
+    """Ends a run that others took for dead: it stays died, and what it was doing is done again elsewhere."""
 
 
 class TrackedRun:
@@ -121,7 +125,7 @@ class TrackedRun:
                 outcome, error = "failed", f"not all could be written: {lost}"
                 raise
             finally:
-                _terminate(self.store, self.run_id, outcome, error)
+                close_run(self.store, self.run_id, outcome, error)
 
 
 def files_folder(store: Store, info: RunInfo) -> Path:
@@ -175,13 +179,14 @@ def reopen_run(store: Store, run_id: str) -> Iterator[TrackedRun]:
 def open_run(store: Store, run_id: str) -> Iterator[TrackedRun]:
     """Opens a run just made for writing, and closes it with the outcome of the block.
 
-    The block's end means finished, Pruned and an interrupt what they say, any other exception failed.
+    The block's end means finished; Pruned, TakenOver and an interrupt what they say; a failure of the store
+    interrupted; any other exception failed.
     """
     run: TrackedRun | None = None
 
     def close(outcome: Outcome, error: str = "") -> None:
         if run is None:
-            _terminate(store, run_id, outcome, error)
+            close_run(store, run_id, outcome, error)
         else:
             run.close(outcome, error)
 
@@ -191,11 +196,15 @@ def open_run(store: Store, run_id: str) -> Iterator[TrackedRun]:
     except Pruned:
         close("pruned")
         raise
+    except TakenOver as error:
+        close("died", str(error))
+        raise
     except (Interrupted, KeyboardInterrupt):
         close("interrupted")
         raise
     except BaseException as error:
-        close("failed", f"{type(error).__name__}: {error}")
+        # A store that is full or away says nothing about the run: it may go on once that is mended.
+        close("interrupted" if store_failure(error) else "failed", f"{type(error).__name__}: {error}")
         raise
     close("finished")
 
@@ -218,12 +227,13 @@ def close_dead_runs(store: Store) -> list[str]:
     for run in store.client.search_runs(experiments, "attributes.status = 'RUNNING'", max_results=1000):
         owner = Owner.parse(run.data.tags.get("workbench.owner", ""))
         if owner is not None and owner.is_gone():
-            _terminate(store, run.info.run_id, "died", f"its process ({owner}) was gone")
+            close_run(store, run.info.run_id, "died", f"its process ({owner}) was gone")
             closed.append(run.info.run_id)
     return closed
 
 
-def _terminate(store: Store, run_id: str, outcome: Outcome, error: str) -> None:
+def close_run(store: Store, run_id: str, outcome: Outcome, error: str = "") -> None:
+    """Sets a run's outcome and status; nothing else of it is touched."""
     tags = {"workbench.outcome": outcome} | ({"workbench.error": error[:_MAX_TAG]} if error else {})
     store.client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
     store.client.set_terminated(run_id, STATUS[outcome])

@@ -11,6 +11,8 @@ class InputError(ValueError):
     `field` is the config path (`optimizer.lr`) or the command line's name for it; `remedy` says what to write instead.
     """
 
+    exit_code = 2
+
     def __init__(self, field: str, value: object, message: str, remedy: str) -> None:
         super().__init__(f"{field}: {message} (got {value!r}); {remedy}")
         self.field, self.value, self.message, self.remedy = field, value, message, remedy

@@ -35,10 +35,14 @@ class ObjectiveConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class FinalistsConfig:
-    """The `top` configurations run again, each over `seeds` fresh seeds; the best mean is the champion."""
+    """The `top` configurations run again, each over `seeds` fresh seeds; the best mean is the champion.
+
+    With `baseline` the recipe's own settings run over the same seeds: is the champion better than no search at all?
+    """
 
     top: int = 1
     seeds: int = 1
+    baseline: bool = False
 
     def __post_init__(self) -> None:
         for name in ("top", "seeds"):

@@ -2,14 +2,13 @@
 
 import sys
 
-import optuna
+from optuna.trial import FrozenTrial
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from sweeps.config import Sweep
-from sweeps.finalists import best_trials
 from sweeps.space import describe
-from sweeps.study import counted
+from sweeps.stage import Stage, best_trials, counted
 
 
 class SweepProgress:
@@ -38,35 +37,32 @@ class SweepProgress:
         if self._bar is not None:
             self._bar.stop()
 
-    def started(self, study: optuna.Study, number: int) -> None:
+    def started(self, stage: Stage, number: int) -> None:
         if self._bar is not None:
-            params = study.get_trials(deepcopy=False)[number].params
-            self._show(study, f"trial {number}: {describe(params)}")
+            self._show(stage, f"{_name(stage, stage.trials()[number])} runs")
 
-    def ended(self, study: optuna.Study, number: int) -> None:
-        trial = study.get_trials(deepcopy=False)[number]
+    def ended(self, stage: Stage, number: int) -> None:
+        trial = stage.trials()[number]
         outcome = trial.user_attrs["outcome"]
         value = f"{self._sweep.config.objective.metric} {trial.value:.4f}" if outcome == "finished" else outcome
-        line = f"trial {trial.number}: {value}  {describe(trial.params)}  {trial.user_attrs.get('error', '')}".rstrip()
+        line = f"{_name(stage, trial)}: {value}  {describe(trial.params)}  {trial.user_attrs.get('error', '')}"
         if self._bar is not None:
-            self._bar.console.print(line, highlight=False, markup=False)
+            self._bar.console.print(line.rstrip(), highlight=False, markup=False)
+            self._show(stage, "")
         else:
-            target = self._sweep.config.budget.target
-            done = f"{len(counted(study))}/{target}" if target else f"{len(counted(study))}"
-            print(f"{done}  {line}  ({self._best(study)})", file=sys.stderr)
+            target = stage.target
+            done = f"{len(counted(stage.study))}/{target}" if target else f"{len(counted(stage.study))}"
+            print(f"{done}  {line.rstrip()}  ({self._best(stage)})", file=sys.stderr)
 
-    def searched(self, study: optuna.Study) -> None:
-        finalists = self._sweep.config.finalists
-        text = f"finalists: the top {finalists.top} over {finalists.seeds} seed(s)"
-        if self._bar is not None:
-            self._show(study, text)
-        else:
-            print(text, file=sys.stderr)
-
-    def _show(self, study: optuna.Study, text: str) -> None:
+    def _show(self, stage: Stage, text: str) -> None:
         assert self._bar is not None
-        self._bar.update(self._task, completed=len(counted(study)), description=f"{self._best(study)}  {text}")
+        description = f"{self._best(stage)}  {text}"
+        self._bar.update(self._task, total=stage.target, completed=len(counted(stage.study)), description=description)
 
-    def _best(self, study: optuna.Study) -> str:
-        best = best_trials(study)
-        return f"best {best[0].value:.4f} in trial {best[0].number}" if best else "none complete yet"
+    def _best(self, stage: Stage) -> str:
+        best = best_trials(stage.study)
+        return f"best {best[0].value:.4f} in {_name(stage, best[0])}" if best else "none complete yet"
+
+
+def _name(stage: Stage, trial: FrozenTrial) -> str:
+    return f"{stage.kind} {trial.number}"

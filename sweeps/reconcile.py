@@ -1,44 +1,52 @@
-"""Makes Optuna and MLflow agree on trials whose process is gone."""
+"""Makes Optuna and MLflow agree on trials, above all on those whose process is gone."""
 
-import optuna
-from optuna.trial import Trial, TrialState
+from mlflow.entities import Run
+from optuna.trial import FrozenTrial, Trial, TrialState
 
 from experiments.owner import Owner
 from experiments.runs import children
-from experiments.store import Store
-from experiments.tracking import close_dead_runs
-from sweeps.config import Sweep
-from sweeps.study import settle, slot_lock
+from experiments.tracking import Outcome, close_dead_runs, close_run
+from sweeps.stage import ATTEMPT, Stage, settle
 
 
-def reconcile(store: Store, study: optuna.Study, sweep: Sweep, sweep_run_id: str) -> None:
-    """Ends every trial that is RUNNING without a live process, as its MLflow run ended.
+def reconcile(stage: Stage, sweep_run_id: str) -> None:
+    """Ends every trial that is RUNNING without a live process, as its MLflow run ended; then runs as their trials.
 
-    A process killed between closing the run and telling the study left a finished run: its trial counts, with its
-    value. One without an end of its own died. The slot of a dead or interrupted trial is open again.
+    A process is taken for gone that does not exist on this host, or has given no sign of life for sweeps.stage.GRACE.
+    One killed between closing the run and telling the study left a finished run: its trial counts, with its value. One
+    without an end of its own died. The slot of a dead or interrupted trial is open again.
     """
-    close_dead_runs(store)
-    with slot_lock(store, sweep):
-        for frozen in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            owner = Owner.parse(frozen.user_attrs.get("owner", ""))
-            if owner is not None and not owner.is_gone():
-                continue  # without an owner it was killed while it held the lock that we hold now
-            trial = Trial(study, frozen._trial_id)
-            outcome, value = _recorded(store, sweep_run_id, frozen.number)
-            if outcome == "finished" and value is not None:
-                settle(study, trial, "finished", value=value)
-            elif outcome == "pruned":
-                settle(study, trial, "pruned")
-            elif outcome == "failed":
-                settle(study, trial, "failed", error="see its run")
-            elif outcome == "interrupted":
-                settle(study, trial, "interrupted")
-            else:
-                settle(study, trial, "died")
+    close_dead_runs(stage.store)
+    with stage.lock():
+        runs = {run.data.tags.get(ATTEMPT): run for run in children(stage.store, sweep_run_id, {})}
+        silent = set(stage.study._storage._get_stale_trial_ids(stage.study._study_id))  # type: ignore[attr-defined]
+        for trial in stage.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if trial._trial_id in silent or _is_abandoned(trial):
+                _settle_as_recorded(stage, trial, runs.get(str(trial._trial_id)))
+        for trial in stage.trials() if stage.kind == "trial" else []:  # a champion's run has another end, with its test
+            run = runs.get(str(trial._trial_id))
+            if run is not None and run.data.tags.get("workbench.outcome") != trial.user_attrs.get("outcome"):
+                _close_as_settled(stage, trial, run)
 
 
-def _recorded(store: Store, sweep_run_id: str, number: int) -> tuple[str, float | None]:
-    found = children(store, sweep_run_id, {"workbench.kind": "trial", "workbench.trial": str(number)})
-    if not found:
-        return "died", None
-    return found[0].data.tags.get("workbench.outcome", "died"), found[0].data.metrics.get("value")
+def _is_abandoned(trial: FrozenTrial) -> bool:
+    owner = Owner.parse(trial.user_attrs.get("owner", ""))
+    return owner is None or owner.is_gone()  # without an owner it was killed while it held the lock that we hold now
+
+
+def _settle_as_recorded(stage: Stage, frozen: FrozenTrial, run: Run | None) -> None:
+    trial = Trial(stage.study, frozen._trial_id)
+    outcome: Outcome = run.data.tags.get("workbench.outcome", "died") if run is not None else "died"
+    value = run.data.metrics.get("value") if run is not None else None
+    if outcome == "finished" and value is None:
+        outcome = "died"
+    settle(stage.study, trial, outcome, value=value, error="see its run" if outcome == "failed" else "")
+    if run is not None and run.info.status == "RUNNING":  # its process lives, and will find that it was taken over
+        close_run(stage.store, run.info.run_id, outcome, "it gave no sign of life, and was taken over")
+
+
+def _close_as_settled(stage: Stage, trial: FrozenTrial, run: Run) -> None:
+    """A process that was taken over in its last moments may still have closed the run in its own way."""
+    outcome: Outcome | None = trial.user_attrs.get("outcome")
+    if outcome is not None and run.info.status != "RUNNING":
+        close_run(stage.store, run.info.run_id, outcome, trial.user_attrs.get("error", "another process took it over"))

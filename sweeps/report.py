@@ -1,4 +1,4 @@
-"""What a sweep found: the leaderboard, the finalists, the champion."""
+"""What a sweep found, as a document: the leaderboard, the finalists, the champion (page.py shows it)."""
 
 import json
 import math
@@ -6,18 +6,21 @@ import re
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import optuna
 from optuna.trial import FrozenTrial
 
 from experiments import dashboard
-from experiments.config import sign_of
+from experiments.config import flatten, sign_of
 from experiments.runs import children
 from experiments.statistics import estimate, paired_difference
 from experiments.store import Store
 from experiments.tracking import TrackedRun, register_model
+from sweeps import plots
 from sweeps.config import Sweep
-from sweeps.finalists import Finalist, best_trials
-from sweeps.space import describe
+from sweeps.finalists import Finalist
+from sweeps.leaderboard import description
+from sweeps.page import page
+from sweeps.stage import best_trials
+from sweeps.study import Search
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +37,7 @@ class SweepResult:
     finalists: list[dict[str, Any]]  # best mean first: number, params, mean, ci95, values, run_ids
     champion: dict[str, Any] | None  # the first finalist on the test set: number, run_ids, test_accuracy, model
     runner_up: dict[str, Any] | None  # the first finalist against the second: number, difference, ci95, distinguishable
+    baseline: dict[str, Any] | None  # the recipe's own settings: params, mean, ci95, values, run_ids; champion_ahead
     luck: dict[str, Any] | None  # the best trial's value against its configuration's mean: number, value, mean, luck
     dashboard_url: str
 
@@ -41,10 +45,14 @@ class SweepResult:
         return asdict(self)
 
 
-def report(
-    store: Store, study: optuna.Study, sweep: Sweep, tracked: TrackedRun, finalists: list[Finalist]
-) -> SweepResult:
-    """Gathers the result, and leaves it on the sweep's run: tags, description, `leaderboard.json`."""
+def report(search: Search, tracked: TrackedRun, finalists: list[Finalist]) -> SweepResult:
+    """Gathers the result, and leaves it on the sweep's run: tags, description, `leaderboard.json`, `report.html`.
+
+    `finalists` are as sweeps.finalists gives them: best first, the recipe's own settings last.
+    """
+    store, sweep, study = search.store, search.sweep, search.study
+    baseline = next((each for each in finalists if each.is_baseline), None)
+    finalists = [each for each in finalists if not each.is_baseline]
     trial_runs = children(store, tracked.run_id, {"workbench.kind": "trial"})
     run_ids = {int(run.data.tags["workbench.trial"]): run.info.run_id for run in trial_runs}
     trials = [
@@ -57,7 +65,7 @@ def report(
             "run_id": run_ids.get(trial.number),
             "seed": trial.user_attrs.get("seed"),
         }
-        for trial in study.get_trials(deepcopy=False)
+        for trial in search.trials()
     ]
     best = next(iter(best_trials(study)), None)
     result = SweepResult(
@@ -71,6 +79,7 @@ def report(
         finalists=[_as_row(finalist) for finalist in finalists],
         champion=_champion(store, sweep, finalists[0]) if finalists and finalists[0].is_sound else None,
         runner_up=_runner_up(*finalists[:2]) if len(finalists) > 1 else None,
+        baseline=_baseline(sweep, baseline, finalists[0]) if baseline else None,
         luck=_luck(best, finalists, sign_of(sweep.config.objective.metric)) if best else None,
         dashboard_url=dashboard.run_url(store, tracked.experiment_id, tracked.run_id),
     )
@@ -78,10 +87,12 @@ def report(
         {
             "workbench.best_run_ids": json.dumps([result.best["run_id"]] if result.best else []),
             "workbench.champion_run_ids": json.dumps(result.champion["run_ids"] if result.champion else []),
-            "mlflow.note.content": _note(result),
+            "mlflow.note.content": description(result.as_dict()),
         }
     )
     (tracked.folder / "leaderboard.json").write_text(json.dumps(result.as_dict(), indent=2), encoding="utf-8")
+    pictures = plots.draw(study, result.as_dict(), tracked.folder / "plots")
+    (tracked.folder / "report.html").write_text(page(result.as_dict(), pictures), encoding="utf-8")
     return result
 
 
@@ -112,16 +123,25 @@ def _champion(store: Store, sweep: Sweep, finalist: Finalist) -> dict[str, Any]:
 
 
 def _runner_up(first: Finalist, second: Finalist) -> dict[str, Any] | None:
-    """Whether the second finalist is really behind the first: they ran on the same seeds."""
+    """Whether the second finalist is really behind the first."""
+    return {"number": second.number} | apart if (apart := _apart(first, second)) else None
+
+
+def _baseline(sweep: Sweep, baseline: Finalist, first: Finalist) -> dict[str, Any]:
+    """The recipe's own settings of what is searched, and whether the champion is really ahead of them."""
+    base = flatten(sweep.base.tree())
+    params = {parameter.path: base.get(parameter.path) for parameter in sweep.space.parameters}
+    row = _as_row(baseline) | {"params": params, "champion_ahead": _apart(first, baseline)}
+    del row["number"]
+    return row
+
+
+def _apart(first: Finalist, second: Finalist) -> dict[str, Any] | None:
+    """The mean difference of two that ran on the same seeds; None where a seed gave no score."""
     if not (first.is_sound and second.is_sound):
         return None
     apart = paired_difference(first.values, second.values)
-    return {
-        "number": second.number,
-        "difference": apart.mean,
-        "ci95": apart.ci95,
-        "distinguishable": apart.is_clear_of_zero,
-    }
+    return {"difference": apart.mean, "ci95": apart.ci95, "distinguishable": apart.is_clear_of_zero}
 
 
 def _luck(best: FrozenTrial, finalists: list[Finalist], sign: int) -> dict[str, Any] | None:
@@ -131,59 +151,3 @@ def _luck(best: FrozenTrial, finalists: list[Finalist], sign: int) -> dict[str, 
         return None
     luck = sign * (best.value - again.score.mean)  # above 0: it looked better than it is
     return {"number": best.number, "value": best.value, "mean": again.score.mean, "luck": luck}
-
-
-def ranked(document: dict[str, Any]) -> list[dict[str, Any]]:
-    """The trials of the leaderboard: completed ones by value, then the rest in order."""
-    sign = -sign_of(document["metric"])
-    complete = [trial for trial in document["trials"] if trial["state"] == "COMPLETE"]
-    others = [trial for trial in document["trials"] if trial["state"] != "COMPLETE"]
-    return sorted(complete, key=lambda trial: (sign * trial["value"], trial["number"])) + others
-
-
-def as_text(score: dict[str, Any]) -> str:
-    """`0.9812`, or `0.9812 [0.9790, 0.9834]` where there is an interval."""
-    if score["mean"] is None:
-        return "diverged"
-    interval = score["ci95"]
-    return f"{score['mean']:.4f}" + (f" [{interval[0]:.4f}, {interval[1]:.4f}]" if interval else "")
-
-
-def doubts(document: dict[str, Any]) -> list[str]:
-    """What a reader should know before believing in the champion, one sentence each."""
-    said = []
-    if (second := document["runner_up"]) is not None:
-        apart = as_text({"mean": second["difference"], "ci95": second["ci95"]})
-        verdict = "is behind" if second["distinguishable"] else "is not distinguishable from the champion"
-        said.append(f"The second finalist, trial {second['number']}, {verdict}: difference {apart}.")
-    if (luck := document["luck"]) is not None:
-        told = f"{luck['value']:.4f} in the search, {luck['mean']:.4f} over fresh seeds"
-        verdict = f"{luck['luck']:.4f} of it was luck" if luck["luck"] > 0 else "it was no luck"
-        said.append(f"Trial {luck['number']}, the best of the search, had {told}: {verdict}.")
-    return said
-
-
-def _note(result: SweepResult) -> str:
-    """The sweep's description in MLflow's UI, in Markdown."""
-    rows = [
-        f"| {trial['number']} | {describe(trial['params'])} | "
-        f"{format(trial['value'], '.4f') if trial['outcome'] == 'finished' else trial['outcome']} |"
-        for trial in ranked(result.as_dict())[:10]
-    ]
-    champion = "No trial completed: there is no champion."
-    if result.champion:
-        first = result.finalists[0]
-        champion = (
-            f"**Champion**: {describe(first['params'])}, {result.metric} {as_text(first)} over "
-            f"{len(first['values'])} fresh seed(s), test accuracy {as_text(result.champion['test_accuracy'])}"
-        )
-    return "\n".join(
-        [
-            champion,
-            *doubts(result.as_dict()),
-            "",
-            f"| trial | params | {result.metric} |",
-            "|---|---|---|",
-            *rows,
-        ]
-    )

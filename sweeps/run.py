@@ -4,7 +4,6 @@ import time
 from contextlib import AbstractContextManager
 from functools import partial
 
-import optuna
 import yaml
 
 from experiments import runner
@@ -16,11 +15,13 @@ from lightning_modules.datamodule import load_dataset
 from lightning_modules.datasets import ImageDataset
 from sweeps.config import Sweep
 from sweeps.engines import local
-from sweeps.finalists import best_trials, run_finalists
+from sweeps.failures import FirstFailures
+from sweeps.finalists import Finals, read_test
 from sweeps.progress import SweepProgress
 from sweeps.reconcile import reconcile
 from sweeps.report import SweepResult, report
-from sweeps.study import counted, has_open_slot, is_running, open_study, slot_lock
+from sweeps.stage import Stage, best_trials, counted
+from sweeps.study import Search
 from sweeps.worker import work
 
 _POLL = 1.0  # seconds between two looks at trials of other commands
@@ -32,58 +33,60 @@ def run(
     """Runs trials until the budget is spent, over all starts, then the finalists, and names the champion.
 
     `workers` processes train at once; 1: this one alone. The same sweep again continues where it was left, and several
-    may be at it together. InputError is raised before anything is written.
+    may be at it together. InputError is raised before anything is written; SweepStoppedError or StoreError where it
+    cannot go on, with everything so far in the store.
     """
     store = store or Store.open()
     dataset = load_dataset(sweep.base.data)
     corner = next(sweep.space.corners())
     runner.prepare(sweep.trial_config(corner, 0), dataset)  # raises here, and not in every trial
-    study = open_study(store, sweep, dataset.sha256)
-    with interruptible(), _sweep_run(store, study, sweep) as tracked:
-        tree = sweep.config_tree()
-        (tracked.folder / "config.yaml").write_text(yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")
-        _search(store, study, sweep, tracked, dataset, workers, progress)
-        with store.lock(f"finalists-{study.study_name}".replace("/", "_")):
-            finalists = run_finalists(store, study, sweep, parent=tracked.run_id, dataset=dataset)
-        return report(store, study, sweep, tracked, finalists)
+    with interruptible(), store.telling_failures():
+        search = Search.open(store, sweep, dataset.sha256)
+        with _sweep_run(search) as tracked:
+            tree = sweep.config_tree()
+            (tracked.folder / "config.yaml").write_text(yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")
+            _fill(search, tracked, dataset, workers, progress)
+            finals = Finals.open(store, sweep, dataset.sha256)
+            _fill(finals, tracked, dataset, workers, progress)
+            with store.lock(f"finalists-{sweep.name}".replace("/", "_")):
+                finalists = finals.finalists(tracked.run_id)
+                if finalists and finalists[0].is_sound:
+                    read_test(store, finalists[0], dataset)
+                return report(search, tracked, finalists)
 
 
-def _search(
-    store: Store,
-    study: optuna.Study,
-    sweep: Sweep,
-    tracked: TrackedRun,
-    dataset: ImageDataset,
-    workers: int,
-    progress: SweepProgress | None,
+def _fill(
+    stage: Stage, tracked: TrackedRun, dataset: ImageDataset, workers: int, progress: SweepProgress | None
 ) -> None:
     """Runs trials until no slot is open and nobody runs one."""
+    first_failures = FirstFailures()
 
     def started(number: int) -> None:
         if progress is not None:
-            progress.started(study, number)
+            progress.started(stage, number)
 
     def ended(number: int) -> None:
         if progress is not None:
-            progress.ended(study, number)
-        best = best_trials(study)
-        if best and best[0].value is not None:
-            tracked.log_metrics({"best_value": best[0].value}, step=len(counted(study)))
+            progress.ended(stage, number)
+        if stage.kind == "trial":
+            best = best_trials(stage.study)
+            if best and best[0].value is not None:
+                tracked.log_metrics({"best_value": best[0].value}, step=len(counted(stage.study)))
+            first_failures.see(stage.trials()[number])
 
-    engine = work if workers == 1 else partial(local.search, workers=workers)
-    reconcile(store, study, sweep, tracked.run_id)
-    while has_open_slot(study, sweep) or is_running(study):
-        engine(store, study, sweep, parent=tracked.run_id, dataset=dataset, started=started, ended=ended)
-        if is_running(study):  # another command's trials: whatever they leave open is taken up here
+    engine = work if workers == 1 else partial(local.work, workers=workers)
+    reconcile(stage, tracked.run_id)
+    while stage.has_open_slot() or stage.is_running():
+        engine(stage, parent=tracked.run_id, dataset=dataset, started=started, ended=ended)
+        if stage.is_running():  # another command's trials: whatever they leave open is taken up here
             time.sleep(_POLL)
-            reconcile(store, study, sweep, tracked.run_id)
-    if progress is not None:
-        progress.searched(study)
+            reconcile(stage, tracked.run_id)
 
 
-def _sweep_run(store: Store, study: optuna.Study, sweep: Sweep) -> AbstractContextManager[TrackedRun]:
+def _sweep_run(search: Search) -> AbstractContextManager[TrackedRun]:
     """The sweep's own MLflow run, made at its first start, opened again at every later one."""
-    with slot_lock(store, sweep):
+    store, sweep, study = search.store, search.sweep, search.study
+    with search.lock():
         run_id = study.user_attrs.get("sweep_run_id")
         if run_id is None:
             tags = {"workbench.sweep": sweep.name}

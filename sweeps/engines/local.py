@@ -12,39 +12,37 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Literal
-
-import optuna
+from typing import Any, Literal
 
 from experiments.interrupts import Interrupted, interruptible
-from experiments.store import Store
+from experiments.store import Store, StoreError
 from lightning_modules.datasets import ImageDataset
 from lightning_modules.datasets.shared import map_shared, save_shared
+from sweeps import worker
 from sweeps.config import Sweep
+from sweeps.failures import SweepStoppedError
 from sweeps.reconcile import reconcile
-from sweeps.study import has_open_slot, open_study
-from sweeps.worker import Told, work
+from sweeps.stage import Stage
+from sweeps.worker import Told
 
 _RECONCILED_EVERY = 60.0  # seconds
 _PATIENCE = 20.0  # seconds that workers have to close their runs once they are told to end
 
-Event = Literal["started", "ended"]
-
-
-class WorkersKeepDyingError(RuntimeError):
-    """Worker after worker died, and no trial came to an end in between."""
+Event = tuple[Literal["started", "ended"], int] | tuple[Literal["broken"], str]  # a trial's number; what is broken
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Task:
     """What a worker needs to begin."""
 
+    stage: type[Stage]
     store: Path
     sweep: Sweep
     parent: str  # the sweep's own run
@@ -52,38 +50,44 @@ class _Task:
     data_sha256: str
 
 
-def search(
-    store: Store,
-    study: optuna.Study,
-    sweep: Sweep,
-    *,
-    parent: str,
-    dataset: ImageDataset,
-    workers: int,
-    started: Told,
-    ended: Told,
-) -> None:
+def work(stage: Stage, *, parent: str, dataset: ImageDataset, workers: int, started: Told, ended: Told) -> None:
     """Runs trials in `workers` processes until no slot is open and none of them is at work."""
-    told: dict[Event, Told] = {"started": started, "ended": ended}
     with tempfile.TemporaryDirectory(dir=_in_memory()) as folder:
         save_shared(dataset, Path(folder))
-        task = _Task(store=store.folder, sweep=sweep, parent=parent, data=Path(folder), data_sha256=dataset.sha256)
+        task = _Task(
+            stage=type(stage),
+            store=stage.store.folder,
+            sweep=stage.sweep,
+            parent=parent,
+            data=Path(folder),
+            data_sha256=dataset.sha256,
+        )
         crew = _Crew(task, workers)
         deaths = 0  # since the last trial that came to an end
         reconciled = time.monotonic()
         try:
-            while crew.fill(has_open_slot(study, sweep)):
-                for event, number in crew.listen():
-                    told[event](number)
-                    deaths = 0 if event == "ended" else deaths
+            while crew.fill(stage.has_open_slot()):
+                told = False
+                for event in crew.listen():
+                    told = True
+                    match event:
+                        case "started", number:
+                            started(number)
+                        case "ended", number:
+                            ended(number)
+                            deaths = 0
+                        case "broken", what:
+                            raise SweepStoppedError(what)
                 died = crew.remove_dead()
                 deaths += died
                 if died or time.monotonic() - reconciled >= _RECONCILED_EVERY:
-                    reconcile(store, study, sweep, parent)
+                    reconcile(stage, parent)
                     reconciled = time.monotonic()
-                if deaths > 3 * (sweep.config.retries + 1):
+                if deaths > 3 * (stage.sweep.config.retries + 1):
                     message = f"{deaths} workers died in a row: does a trial crash Python, or take too much memory?"
-                    raise WorkersKeepDyingError(message)
+                    raise SweepStoppedError(message)
+                if not told and not died and not (stage.has_open_slot() or stage.is_running()):
+                    break  # who is left hangs, and has lost its trial to another
         finally:
             crew.dismiss()
 
@@ -106,15 +110,15 @@ class _Crew:
         """Starts the workers that are missing, where there is work; how many there are now."""
         for _ in range(self._size - len(self._members) if is_wanted else 0):
             ours, theirs = self._context.Pipe(duplex=False)
-            worker = self._context.Process(target=_serve, args=(self._task, theirs))
-            worker.start()
+            member = self._context.Process(target=_serve, args=(self._task, theirs))
+            member.start()
             theirs.close()
-            self._members[worker] = ours
+            self._members[member] = ours
         return len(self._members)
 
-    def listen(self) -> Iterator[tuple[Event, int]]:
+    def listen(self) -> Iterator[Event]:
         """What workers have told since; waits until one tells something or ends, or a minute has gone by."""
-        ready = wait([*self._members.values(), *(worker.sentinel for worker in self._members)], _RECONCILED_EVERY)
+        ready = wait([*self._members.values(), *(member.sentinel for member in self._members)], _RECONCILED_EVERY)
         for pipe in self._members.values():
             while pipe in ready and pipe.poll():
                 try:
@@ -124,18 +128,18 @@ class _Crew:
 
     def remove_dead(self) -> int:
         """Lets go of workers that have ended; how many of them died."""
-        ended = [worker for worker in self._members if worker.exitcode is not None]
-        for worker in ended:
-            self._members.pop(worker).close()
-        return sum(worker.exitcode != 0 for worker in ended)
+        ended = [member for member in self._members if member.exitcode is not None]
+        for member in ended:
+            self._members.pop(member).close()
+        return sum(member.exitcode != 0 for member in ended)
 
     def dismiss(self) -> None:
         """Ends all workers: they are told to, and killed where they do not."""
-        for worker in self._members:
-            worker.terminate()
-        for worker in self._members:
-            worker.join(_PATIENCE)
-            worker.kill()
+        for member in self._members:
+            member.terminate()
+        for member in self._members:
+            member.join(_PATIENCE)
+            member.kill()
 
 
 def _serve(task: _Task, pipe: Connection) -> None:
@@ -143,18 +147,20 @@ def _serve(task: _Task, pipe: Connection) -> None:
     os.setpgid(0, 0)  # a Ctrl-C is the parent's to hear; it then ends the workers
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
-    def tell(event: Event) -> Callable[[int], None]:
-        return lambda number: pipe.send((event, number))
+    def tell(event: str) -> Callable[[Any], None]:
+        return lambda what: pipe.send((event, what))
 
     try:
         with interruptible(), redirect_stdout(sys.stderr):  # standard output is the result's, which the parent prints
-            store = Store.open(task.store)
-            study = open_study(store, task.sweep, task.data_sha256)
+            stage = task.stage.open(Store.open(task.store), task.sweep, task.data_sha256)
             dataset = map_shared(task.data)
-            started, ended = tell("started"), tell("ended")
-            work(store, study, task.sweep, parent=task.parent, dataset=dataset, started=started, ended=ended)
+            worker.work(stage, parent=task.parent, dataset=dataset, started=tell("started"), ended=tell("ended"))
     except Interrupted:
         sys.exit(130)
+    except Exception as error:  # no trial's own
+        if not isinstance(error, StoreError):
+            traceback.print_exc()
+        tell("broken")(str(error))
 
 
 def _end_with_parent() -> None:

@@ -10,8 +10,10 @@ from experiments import Store, load_config
 def test_it_trains_what_the_textbook_trains(tmp_path: Path) -> None:
     """Every learning rate once, to its end, and one of them once more."""
     accuracy = sweep(load_config("digits", {"trainer.max_epochs": 1}), tmp_path)
-    (study,) = optuna.get_all_study_summaries(f"sqlite:///{tmp_path / 'optuna.db'}")
-    trials = optuna.load_study(study_name=study.study_name, storage=f"sqlite:///{tmp_path / 'optuna.db'}").trials
+    storage = f"sqlite:///{tmp_path / 'optuna.db'}"
+    search, finalists = sorted(optuna.get_all_study_names(storage))
+    assert finalists == f"{search} finalists"
+    trials = optuna.load_study(study_name=search, storage=storage).trials
     assert [trial.params for trial in trials] == [{"optimizer.lr": rate} for rate in LEARNING_RATES]
     assert {trial.state.name for trial in trials} == {"COMPLETE"}
     runs = Store.open(tmp_path).client.search_runs(["1"], "attributes.status = 'FINISHED'")

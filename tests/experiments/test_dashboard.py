@@ -23,9 +23,10 @@ def port() -> int:
         return int(probe.getsockname()[1])
 
 
-def status(port: int, path: str, host: str) -> int:
+def status(port: int, path: str, host: str, *, post: bytes | None = None, origin: str | None = None) -> int:
     """The HTTP status that 127.0.0.1 answers a request with; 0 where nobody answers."""
-    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers={"Host": host})
+    headers = {"Host": host, "Content-Type": "application/json"} | ({"Origin": origin} if origin else {})
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", post, headers)
     try:
         with urllib.request.urlopen(request, timeout=10) as answer:
             return int(answer.status)
@@ -55,6 +56,10 @@ def test_the_dashboard_answers_this_machine_alone(dashboard: "subprocess.Popen[s
     assert status(port, "/", f"localhost:{port}") == 200
     assert status(port, "/", "attacker.example") == 403
     assert status(port, "/", "10.attacker.com") == 403
+    here, create = f"127.0.0.1:{port}", "/api/2.0/mlflow/experiments/create"
+    assert status(port, create, here, post=b'{"name": "theirs"}', origin="http://attacker.example") == 403
+    search = "/api/2.0/mlflow/experiments/search"
+    assert status(port, search, here, post=b'{"max_results": 1}', origin=f"http://{here}") == 200
     family = psutil.Process(dashboard.pid).children(recursive=True)
     connections = [connection for process in family for connection in process.net_connections()]
     listening = [connection.laddr.ip for connection in connections if connection.status == psutil.CONN_LISTEN]
@@ -79,5 +84,10 @@ def test_a_port_in_use_is_refused(scratch_store: Store, port: int) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", port))
         taken.listen()
-        with pytest.raises(InputError, match=f"--port.*{port}"):
+        with pytest.raises(InputError, match=f"--port.*{port}") as refused:
             serve(scratch_store, port)
+    words = refused.value.remedy.split()
+    offered = int(words[words.index("--port") + 1].rstrip(","))
+    assert offered > port
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", offered))

@@ -8,7 +8,8 @@ import pytest
 from experiments import Store
 from sweeps import Sweep, load_sweep
 from sweeps.space import Point
-from sweeps.study import claim, open_study, settle
+from sweeps.stage import settle
+from sweeps.study import Search
 
 
 @pytest.fixture
@@ -30,9 +31,9 @@ class Untrained:
 
     def run(self, sweep: Sweep, score: Callable[[Point], float] = lambda point: 0.5) -> list[Point]:
         """Runs what is missing of the sweep, each trial finished; the points it tried."""
-        study = open_study(self.store, sweep, "data")
+        search = Search.open(self.store, sweep, "data")
         points = []
-        while taken := claim(self.store, study, sweep):
-            settle(study, taken.trial, "finished", value=score(taken.params))
+        while taken := search.claim():
+            settle(search.study, taken.trial, "finished", value=score(taken.params))
             points.append(taken.params)
         return points

@@ -6,7 +6,8 @@ import pytest
 
 from lightning_modules import InputError
 from sweeps import Sweep
-from sweeps.study import claim, open_study, settle
+from sweeps.stage import settle
+from sweeps.study import Search
 
 if TYPE_CHECKING:
     from tests.sweeps.conftest import Untrained
@@ -16,18 +17,18 @@ SPACE = "space: {optimizer.lr: {low: 0.1, high: 0.9}}"
 
 def epochs_run(untrained: "Untrained", sweep: Sweep, curves: list[list[float]]) -> list[int]:
     """Gives one trial after another its curve; how many epochs the pruner let each run."""
-    study = open_study(untrained.store, sweep, "data")
+    search = Search.open(untrained.store, sweep, "data")
     epochs = []
     for curve in curves:
-        taken = claim(untrained.store, study, sweep)
+        taken = search.claim()
         assert taken is not None
         for epoch, value in enumerate(curve, start=1):
             taken.trial.report(value, step=epoch)
             if epoch < len(curve) and taken.trial.should_prune():
-                settle(study, taken.trial, "pruned")
+                settle(search.study, taken.trial, "pruned")
                 break
         else:
-            settle(study, taken.trial, "finished", value=curve[-1])
+            settle(search.study, taken.trial, "finished", value=curve[-1])
         epochs.append(epoch)
     return epochs
 

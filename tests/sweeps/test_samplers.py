@@ -7,7 +7,8 @@ import pytest
 
 from lightning_modules import InputError
 from sweeps.space import Point
-from sweeps.study import claim, open_study, settle
+from sweeps.stage import settle
+from sweeps.study import Search
 
 if TYPE_CHECKING:
     from tests.sweeps.conftest import Untrained
@@ -55,7 +56,7 @@ def test_a_sweep_cut_in_two_draws_what_the_whole_one_draws(untrained: "Untrained
 def test_cma_es_keeps_its_generations_in_the_study(untrained: "Untrained") -> None:
     sweep = untrained.sweep(f"{RANGES}\nsampler: {{kind: cmaes, population: 4}}\nbudget: {{trials: 10}}")
     untrained.run(sweep, score)
-    trials = open_study(untrained.store, sweep, "data").trials
+    trials = Search.open(untrained.store, sweep, "data").trials()
     # The first trial is drawn at random; then every four complete trials make the next generation.
     assert [trial.system_attrs.get("cma:generation") for trial in trials] == [None, 0, 0, 0, 0, 1, 1, 1, 1, 2]
 
@@ -83,11 +84,11 @@ def test_a_grid_cut_in_two_goes_on_where_it_was(untrained: "Untrained") -> None:
 
 def test_a_grid_gives_up_a_point_that_kills_its_process(untrained: "Untrained") -> None:
     sweep = untrained.sweep(f"{CONDITIONAL}\nsampler: {{kind: grid}}\nbudget: {{trials: 4}}\nretries: 1")
-    study = open_study(untrained.store, sweep, "data")
+    search = Search.open(untrained.store, sweep, "data")
     for _ in range(2):
-        deadly = claim(untrained.store, study, sweep)
+        deadly = search.claim()
         assert deadly is not None
-        settle(study, deadly.trial, "died")
+        settle(search.study, deadly.trial, "died")
     rest = untrained.run(sweep)
     assert len(rest) == 3
     assert deadly.params not in rest

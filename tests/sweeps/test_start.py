@@ -7,7 +7,8 @@ from optuna.trial import Trial
 
 from lightning_modules import InputError
 from sweeps.space import Point, SearchSpace
-from sweeps.study import claim, open_study, settle
+from sweeps.stage import settle
+from sweeps.study import Search
 
 if TYPE_CHECKING:
     from tests.sweeps.conftest import Untrained
@@ -43,12 +44,12 @@ def test_given_points_are_not_repeated_when_the_sweep_goes_on(untrained: "Untrai
 
 def test_a_given_point_whose_process_died_is_tried_again_and_then_given_up(untrained: "Untrained") -> None:
     sweep = untrained.sweep(f"{SPACE}\n{POINTS}\nbudget: {{trials: 2}}\nretries: 1")
-    study = open_study(untrained.store, sweep, "data")
+    search = Search.open(untrained.store, sweep, "data")
     for _ in range(2):
-        deadly = claim(untrained.store, study, sweep)
+        deadly = search.claim()
         assert deadly is not None
         assert lr(deadly.params) == 0.25
-        settle(study, deadly.trial, "died")
+        settle(search.study, deadly.trial, "died")
     first, second = untrained.run(sweep)
     assert lr(first) == 0.75
     assert lr(second) not in (0.25, 0.75)
@@ -58,13 +59,13 @@ def test_a_given_point_is_not_lost_when_a_process_is_killed_while_it_takes_it(
     untrained: "Untrained", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sweep = untrained.sweep(f"{SPACE}\n{POINTS}\nbudget: {{trials: 2}}")
-    study = open_study(untrained.store, sweep, "data")
+    search = Search.open(untrained.store, sweep, "data")
     with monkeypatch.context() as patch:
         patch.setattr(SearchSpace, "suggest", _killed)
         with pytest.raises(KeyboardInterrupt):
-            claim(untrained.store, study, sweep)
-    (killed,) = study.trials
-    settle(study, Trial(study, killed._trial_id), "died")
+            search.claim()
+    (killed,) = search.trials()
+    settle(search.study, Trial(search.study, killed._trial_id), "died")
     assert [lr(point) for point in untrained.run(sweep)] == [0.25, 0.75]
 
 
@@ -89,7 +90,7 @@ def test_the_earlier_sweep_is_looked_up_once(untrained: "Untrained") -> None:
     first = untrained.run(untrained.sweep(recipe, name="later", **{"budget.trials": 1}))
     untrained.run(untrained.sweep(SPACE, name="earlier", **{"budget.trials": 8}), lr)
     second = untrained.run(untrained.sweep(recipe, name="later", **{"budget.trials": 2}))
-    earlier = open_study(untrained.store, untrained.sweep(SPACE, name="earlier"), "data").trials[:2]
+    earlier = Search.open(untrained.store, untrained.sweep(SPACE, name="earlier"), "data").trials()[:2]
     assert sorted(map(lr, first + second)) == sorted(lr(trial.params) for trial in earlier)
 
 
@@ -101,14 +102,14 @@ def test_an_earlier_sweep_that_cannot_be_used_is_refused(untrained: "Untrained")
     ):
         sweep = untrained.sweep(recipe, name="later")
         with pytest.raises(InputError, match=r"^start\.sweep: ") as caught:
-            open_study(untrained.store, sweep, "data")
+            Search.open(untrained.store, sweep, "data")
         assert words in str(caught.value)
 
 
 def test_a_started_sweep_refuses_another_start(untrained: "Untrained") -> None:
-    open_study(untrained.store, untrained.sweep(SPACE), "data")
+    Search.open(untrained.store, untrained.sweep(SPACE), "data")
     with pytest.raises(InputError, match=r"^start\.points: .*--name"):
-        open_study(untrained.store, untrained.sweep(f"{SPACE}\n{POINTS}"), "data")
+        Search.open(untrained.store, untrained.sweep(f"{SPACE}\n{POINTS}"), "data")
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,8 @@ from experiments import Store
 from experiments.tracking import Outcome
 from lightning_modules import InputError
 from sweeps import Sweep, load_sweep
-from sweeps.study import Claim, claim, counted, open_study, settle
+from sweeps.stage import Claim, counted, settle
+from sweeps.study import Search
 
 SweepOf = Callable[..., Sweep]
 
@@ -22,11 +23,12 @@ WORKER = """
 import sys
 from experiments import Store
 from sweeps import load_sweep
-from sweeps.study import claim, open_study, settle
+from sweeps.stage import settle
+from sweeps.study import Search
 store, sweep = Store.open(sys.argv[1]), load_sweep("digits", {"budget.trials": 15})
-study = open_study(store, sweep, "data")
-while taken := claim(store, study, sweep):
-    settle(study, taken.trial, "finished", value=0.5)
+search = Search.open(store, sweep, "data")
+while taken := search.claim():
+    settle(search.study, taken.trial, "finished", value=0.5)
 """
 
 
@@ -45,20 +47,20 @@ def sweep_of(request: pytest.FixtureRequest) -> SweepOf:
 
 def end_all(store: Store, sweep: Sweep, outcomes: list[Outcome]) -> list[Claim]:
     """Claims and ends one trial after another with the given outcomes, then with `finished`."""
-    study = open_study(store, sweep, "data")
+    search = Search.open(store, sweep, "data")
     claims = []
-    while taken := claim(store, study, sweep):
+    while taken := search.claim():
         outcome = outcomes.pop(0) if outcomes else "finished"
-        settle(study, taken.trial, outcome, value=0.5 if outcome == "finished" else None)
+        settle(search.study, taken.trial, outcome, value=0.5 if outcome == "finished" else None)
         claims.append(taken)
     return claims
 
 
 def test_finished_pruned_and_failed_trials_fill_their_slots(store: Store, sweep_of: SweepOf) -> None:
     claims = end_all(store, sweep_of(4), ["pruned", "failed"])
-    assert [taken.slot for taken in claims] == [0, 1, 2, 3]
-    study = open_study(store, sweep_of(4), "data")
-    assert Counter(trial.state for trial in counted(study)) == {
+    assert [taken.trial.user_attrs["slot"] for taken in claims] == [0, 1, 2, 3]
+    search = Search.open(store, sweep_of(4), "data")
+    assert Counter(trial.state for trial in counted(search.study)) == {
         TrialState.PRUNED: 1,
         TrialState.FAIL: 1,
         TrialState.COMPLETE: 2,
@@ -70,8 +72,12 @@ def test_a_trial_that_did_not_end_by_itself_is_tried_again_with_its_parameters_a
     store: Store, sweep_of: SweepOf, outcome: Outcome
 ) -> None:
     first, second, *_ = end_all(store, sweep_of(2), [outcome])
-    assert (second.slot, second.params, second.seed) == (first.slot, first.params, first.seed)
-    assert len(counted(open_study(store, sweep_of(2), "data"))) == 2
+    assert (second.trial.user_attrs["slot"], second.params, second.seed) == (
+        first.trial.user_attrs["slot"],
+        first.params,
+        first.seed,
+    )
+    assert len(counted(Search.open(store, sweep_of(2), "data").study)) == 2
 
 
 def test_after_its_retries_a_slot_gets_new_parameters_and_keeps_its_seed(store: Store, sweep_of: SweepOf) -> None:
@@ -87,9 +93,9 @@ def test_an_interrupted_trial_costs_no_retry(store: Store, sweep_of: SweepOf) ->
 
 def test_a_running_trial_keeps_its_slot(store: Store, sweep_of: SweepOf) -> None:
     sweep = sweep_of(2)
-    study = open_study(store, sweep, "data")
-    taken = [claim(store, study, sweep) for _ in range(3)]
-    assert [one and one.slot for one in taken] == [0, 1, None]
+    search = Search.open(store, sweep, "data")
+    taken = [search.claim() for _ in range(3)]
+    assert [one and one.trial.user_attrs["slot"] for one in taken] == [0, 1, None]
 
 
 def test_a_sweep_cut_in_two_draws_what_the_whole_one_draws(store: Store, sweep_of: SweepOf) -> None:
@@ -103,9 +109,9 @@ def test_a_sweep_cut_in_two_draws_what_the_whole_one_draws(store: Store, sweep_o
 def test_workers_that_start_together_in_a_fresh_store_end_with_the_exact_total(tmp_path: Path) -> None:
     workers = [subprocess.Popen([sys.executable, "-c", WORKER, str(tmp_path / "store")]) for _ in range(3)]
     assert [worker.wait() for worker in workers] == [0, 0, 0]
-    study = open_study(Store.open(tmp_path / "store"), load_sweep("digits", {"budget.trials": 15}), "data")
-    assert len(study.trials) == 15
-    assert sorted(trial.user_attrs["slot"] for trial in study.trials) == list(range(15))
+    search = Search.open(Store.open(tmp_path / "store"), load_sweep("digits", {"budget.trials": 15}), "data")
+    assert len(search.trials()) == 15
+    assert sorted(trial.user_attrs["slot"] for trial in search.trials()) == list(range(15))
 
 
 @pytest.mark.parametrize(
@@ -115,27 +121,27 @@ def test_workers_that_start_together_in_a_fresh_store_end_with_the_exact_total(t
 def test_a_started_sweep_refuses_other_settings_and_names_the_difference(
     store: Store, sweep_of: SweepOf, changed: dict[str, object], field: str
 ) -> None:
-    open_study(store, sweep_of(2), "data")
+    Search.open(store, sweep_of(2), "data")
     if "objective.metric" in changed:
         changed = changed | {"objective.direction": "minimize"}
     with pytest.raises(InputError, match="--name") as caught:
-        open_study(store, sweep_of(2, **changed), "data")
+        Search.open(store, sweep_of(2, **changed), "data")
     assert caught.value.field == field
 
 
 def test_a_started_sweep_refuses_other_data(store: Store, sweep_of: SweepOf) -> None:
-    open_study(store, sweep_of(2), "data")
+    Search.open(store, sweep_of(2), "data")
     with pytest.raises(InputError, match=r"^data:"):
-        open_study(store, sweep_of(2), "other data")
+        Search.open(store, sweep_of(2), "other data")
 
 
 def test_a_started_sweep_takes_another_budget_sampler_and_pruner(store: Store, sweep_of: SweepOf) -> None:
     end_all(store, sweep_of(2), [])
     changed = {"pruner.kind": "none", "sampler.kind": "quasi_random"}
-    assert [taken.slot for taken in end_all(store, sweep_of(3, **changed), [])] == [2]
+    assert [taken.trial.user_attrs["slot"] for taken in end_all(store, sweep_of(3, **changed), [])] == [2]
 
 
 def test_a_started_sweep_refuses_other_constraints(store: Store, sweep_of: SweepOf) -> None:
-    open_study(store, sweep_of(2), "data")
+    Search.open(store, sweep_of(2), "data")
     with pytest.raises(InputError, match=r"^constraints\.seconds: .*--name"):
-        open_study(store, sweep_of(2, **{"constraints.seconds": 5.0}), "data")
+        Search.open(store, sweep_of(2, **{"constraints.seconds": 5.0}), "data")

@@ -2,11 +2,12 @@
 
 import json
 import os
+import random
 import signal
 import sqlite3
 import subprocess
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,9 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from experiments import load_config
 from experiments.owner import Owner
+from lightning_modules import ImageDataModule
 from lightning_modules.datasets.base import Location
 from lightning_modules.datasets.digits import SOURCES
 from lightning_modules.datasets.shared import map_shared, save_shared
@@ -25,6 +28,7 @@ Workbench = Callable[..., "subprocess.CompletedProcess[str]"]
 Start = Callable[..., "subprocess.Popen[str]"]
 
 SWEEP = ("sweep", "digits", "--workers", "2", "--trainer.max_epochs", "4", "--pruner.kind", "none")
+COUNTING = {"finished", "pruned", "failed"}
 CRASHING = """
 import os, signal
 from lightning_modules import BaselineCNN
@@ -51,14 +55,25 @@ def outcomes(store: Path, sweep: str = "digits") -> dict[int, str]:
     told = {trial.number: str(trial.user_attrs["outcome"]) for trial in trials}
     in_mlflow = {int(run.data.tags["workbench.trial"]): run.data.tags["workbench.outcome"] for run in trial_runs(store)}
     assert in_mlflow.items() <= told.items()
+    assert {number for number, outcome in told.items() if outcome in COUNTING} <= in_mlflow.keys()
     for database in ("mlflow.db", "optuna.db"):
         with closing(sqlite3.connect(store / database)) as connection:
             assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     return told
 
 
+def assert_at_rest(store: Path) -> None:
+    """Nothing runs any more, by either store."""
+    client = MlflowClient(f"sqlite:///{store}/mlflow.db")
+    everywhere = [experiment.experiment_id for experiment in client.search_experiments()]
+    assert not client.search_runs(everywhere, "attributes.status = 'RUNNING'")
+    for study in optuna.get_all_study_summaries(f"sqlite:///{store}/optuna.db"):
+        trials = optuna.load_study(study_name=study.study_name, storage=f"sqlite:///{store}/optuna.db").trials
+        assert not [trial for trial in trials if not trial.state.is_finished()]
+
+
 def counting(told: dict[int, str]) -> int:
-    return sum(outcome in {"finished", "pruned", "failed"} for outcome in told.values())
+    return sum(outcome in COUNTING for outcome in told.values())
 
 
 def workers_at_work(store: Path) -> set[int]:
@@ -135,3 +150,191 @@ def test_a_shared_data_set_is_the_same_and_changes_stay_private(tmp_path: Path) 
     assert one.sha256 == digits.sha256
     one.train.images[0] = 0
     np.testing.assert_array_equal(other.train.images, digits.train.images)
+
+
+# A network that goes on with its third epoch only once a file is there.
+WAITING = """
+import time
+from pathlib import Path
+from lightning_modules import BaselineCNN
+
+class Net(BaselineCNN):
+    batches = 0
+
+    def forward(self, images):
+        if self.training:
+            self.batches += 1
+            while self.batches > 2 * {batches} and not Path({file!r}).exists():
+                time.sleep(0.01)
+        return super().forward(images)
+"""
+
+
+@pytest.fixture
+def waiting_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, tuple[str | Path, ...]]:
+    """The file that its trials wait for in their third epoch, and the words of a sweep of two such trials."""
+    data = ImageDataModule(load_config("digits").data)
+    data.setup()
+    batches = len(data.train_dataloader())
+    (tmp_path / "waiting_net.py").write_text(WAITING.format(batches=batches, file=str(tmp_path / "go")))
+    (tmp_path / "waiting.yaml").write_text(
+        "recipe: digits\nspace: {optimizer.lr: {low: 0.001, high: 0.1, log: true}}\nbudget: {trials: 2}\n"
+        "overrides: {model.network: waiting_net.Net, trainer.max_epochs: 4}\npruner: {kind: none}\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    return tmp_path / "go", ("sweep", tmp_path / "waiting.yaml", "--workers", "1")
+
+
+def wait_for_two_epochs(sweep: "subprocess.Popen[str]", store: Path) -> Run:
+    """The run of the trial at work, once its second epoch is in the store."""
+    while True:
+        assert sweep.poll() is None, sweep.communicate()
+        for run in trial_runs(store):
+            if run.info.status == "RUNNING" and len(accuracies(store, run)) == 2:
+                return run
+
+
+def accuracies(store: Path, run: Run) -> list[float]:
+    client = MlflowClient(f"sqlite:///{store}/mlflow.db")
+    return [point.value for point in client.get_metric_history(run.info.run_id, "val/accuracy")]
+
+
+def trace(run: Run) -> list[str]:
+    return (Path(run.info.artifact_uri.removeprefix("file://")) / "trace.jsonl").read_text().splitlines()
+
+
+def test_a_killed_trial_is_tried_again_from_its_last_checkpoint(
+    tmp_path: Path,
+    workbench: Workbench,
+    start_workbench: Start,
+    waiting_sweep: tuple[Path, tuple[str | Path, ...]],
+) -> None:
+    go, words = waiting_sweep
+    store = tmp_path / "store"
+    sweep = start_workbench(*words, "--store", store)
+    killed = wait_for_two_epochs(sweep, store)
+    os.kill(sweep.pid, signal.SIGKILL)
+    sweep.wait()
+    go.touch()
+    assert workbench(*words, "--store", store).returncode == 0
+    assert workbench(*words, "--store", tmp_path / "undisturbed").returncode == 0
+    assert outcomes(store, "waiting") == {0: "died", 1: "finished", 2: "finished"}
+    died, again, _ = sorted(trial_runs(store), key=lambda run: int(run.data.tags["workbench.trial"]))
+    undisturbed = min(trial_runs(tmp_path / "undisturbed"), key=lambda run: int(run.data.tags["workbench.trial"]))
+    assert died.info.run_id == killed.info.run_id
+    assert trace(again) == trace(undisturbed)
+    assert accuracies(store, again) == accuracies(tmp_path / "undisturbed", undisturbed)
+    client = MlflowClient(f"sqlite:///{store}/mlflow.db")
+    assert len(client.get_metric_history(again.info.run_id, "throughput/images_per_second")) == 2  # trained here
+    trials = optuna.load_study(study_name="waiting", storage=f"sqlite:///{store}/optuna.db").trials
+    assert trials[1].intermediate_values == dict(enumerate(accuracies(store, again), start=1))
+
+
+def test_a_process_that_hangs_loses_its_trial_and_drops_it_quietly_once_it_goes_on(
+    tmp_path: Path,
+    workbench: Workbench,
+    start_workbench: Start,
+    waiting_sweep: tuple[Path, tuple[str | Path, ...]],
+) -> None:
+    go, words = waiting_sweep
+    store = tmp_path / "store"
+    hanging = start_workbench(*words, "--store", store)
+    wait_for_two_epochs(hanging, store)
+    os.kill(hanging.pid, signal.SIGSTOP)
+    go.touch()
+    with closing(sqlite3.connect(store / "optuna.db")) as connection, connection:
+        connection.execute("UPDATE trial_heartbeats SET heartbeat = datetime('now', '-1 hour')")
+    taken_over = workbench(*words, "--store", store)
+    assert taken_over.returncode == 0, taken_over.stderr
+    os.kill(hanging.pid, signal.SIGCONT)
+    _, said = hanging.communicate()
+    assert hanging.returncode == 0, said
+    assert "Traceback" not in said
+    assert outcomes(store, "waiting") == {0: "died", 1: "finished", 2: "finished"}
+    assert_at_rest(store)
+
+
+def chaos(
+    words: tuple[str | Path, ...], start_workbench: Start, *, kills: int, seed: int
+) -> "subprocess.CompletedProcess[str]":
+    """Starts the command over and over; kills a worker, or the whole family, at so many random moments."""
+    moments = random.Random(seed)
+    sweep = start_workbench(*words)
+    for _ in range(kills):
+        try:
+            sweep.wait(timeout=moments.uniform(0.2, 5))
+        except subprocess.TimeoutExpired:
+            family = psutil.Process(sweep.pid).children(recursive=True)
+            if family and moments.random() < 0.5:
+                moments.choice(family).kill()
+                continue
+            sweep.kill()
+            for member in family:
+                with suppress(psutil.NoSuchProcess):
+                    member.kill()
+        sweep.communicate()
+        sweep = start_workbench(*words)
+    printed, said = sweep.communicate()
+    if sweep.returncode != 0:  # its helpers died under it
+        return chaos(words, start_workbench, kills=0, seed=seed)
+    return subprocess.CompletedProcess(sweep.args, sweep.returncode, printed, said)
+
+
+@pytest.mark.parametrize(
+    ("trials", "kills"), [pytest.param(40, 25, marks=pytest.mark.soak), (12, 8)], ids=["whole", "short"]
+)
+def test_whatever_is_killed_and_however_often_the_sweep_ends_with_exactly_its_trials(
+    tmp_path: Path, start_workbench: Start, trials: int, kills: int
+) -> None:
+    words = (*SWEEP, "--budget.trials", str(trials), "--store", tmp_path, "--json")
+    ended = chaos(words, start_workbench, kills=kills, seed=kills)
+    assert ended.returncode == 0, ended.stderr
+    told = outcomes(tmp_path)
+    assert counting(told) == trials
+    assert list(told.values()).count("died") >= kills // 4  # the rest struck between trials
+    assert_at_rest(tmp_path)
+    study = optuna.load_study(study_name="digits", storage=f"sqlite:///{tmp_path}/optuna.db")
+    counted = [trial for trial in study.trials if trial.user_attrs["outcome"] in COUNTING]
+    assert sorted(trial.user_attrs["slot"] for trial in counted) == list(range(trials))
+    assert len({str(trial.params) for trial in counted}) == trials
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own with 24 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", folder], capture_output=True)
+    if mounted.returncode != 0:
+        message = f"a small disk needs the right to mount one: {mounted.stderr.decode()}"
+        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_full_disk_stops_the_sweep_with_a_clear_word_and_it_goes_on_once_there_is_room(
+    small_disk: Path, workbench: Workbench, start_workbench: Start, workers: str
+) -> None:
+    words = ("sweep", "digits", "--workers", workers, "--budget.trials", "4", "--pruner.kind", "none")
+    words += ("--trainer.max_epochs", "20", "--store", small_disk / "store")  # type: ignore[assignment]
+    sweep = start_workbench(*words)
+    while not trial_runs(small_disk / "store"):
+        assert sweep.poll() is None
+    filler = small_disk / "filler"
+    with suppress(OSError), filler.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+    _, said = sweep.communicate()
+    assert sweep.returncode == 1, said
+    last = said.splitlines()[-1]
+    assert str(small_disk / "store") in last
+    assert "full" in last or "No space left" in last
+    assert "the same command again" in last
+    filler.unlink()
+    again = workbench(*words)
+    assert again.returncode == 0, again.stderr
+    told = outcomes(small_disk / "store")
+    assert counting(told) == 4
+    assert "failed" not in told.values()
+    assert_at_rest(small_disk / "store")

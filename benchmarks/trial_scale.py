@@ -1,0 +1,63 @@
+"""What a trial costs in tracking and storage alone, after few trials and after very many: trials that train nothing."""
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from experiments import Store
+from experiments.config import flatten
+from experiments.tracking import create_run, open_run
+from sweeps import load_sweep
+from sweeps.progress import SweepProgress
+from sweeps.stage import best_trials, counted, settle
+from sweeps.study import Search
+
+
+def store_after(trials: int, scratch: Path) -> Path:
+    """A store with a sweep of so many trials; made at the first call."""
+    folder = scratch / f"store of {trials} trials"
+    if not folder.exists():
+        _run(_open(folder), trials)
+    return folder
+
+
+def ten_trials(folder: Path) -> Callable[[], float]:
+    """Ten trials more, in a copy of the store; how many there are then."""
+    copy = Path(tempfile.mkdtemp(dir=folder.parent)) / "store"
+    shutil.copytree(folder, copy)
+    search = _open(copy)
+    _run(search, 1)  # what a process does once
+
+    def run() -> float:
+        _run(search, 10)
+        return len(search.trials())
+
+    return run
+
+
+def _open(folder: Path) -> Search:
+    overrides = {"sampler.kind": "random", "pruner.kind": "none", "budget.trials": 1_000_000}
+    return Search.open(Store.open(folder), load_sweep("digits", overrides), "data")
+
+
+def _run(search: Search, trials: int) -> None:
+    """All that sweeps.run and its worker do round a trial, but for the training."""
+    progress = SweepProgress(search.sweep)
+    for number in range(trials):
+        if number and number % 200 == 0:
+            print(f"… {number} trials", file=sys.stderr)
+        claim = search.claim()
+        assert claim is not None
+        progress.started(search, claim.trial.number)
+        config = search.sweep.trial_config(claim.params, claim.seed)
+        run_id = create_run(search.store, experiment="digits", name=claim.name, kind="trial", tags=claim.tags)
+        with open_run(search.store, run_id) as run:
+            run.log_params(flatten(config.tree()))
+            for epoch in range(1, 4):
+                claim.trial.report(claim.seed / 2**32, step=epoch)
+                run.log_metrics({"train/loss": 0.5, "val/loss": 0.5, "val/accuracy": 0.5}, epoch)
+        settle(search.study, claim.trial, "finished", value=claim.seed / 2**32)
+        progress.ended(search, claim.trial.number)
+        best_trials(search.study), counted(search.study)  # for the sweep's own metric
