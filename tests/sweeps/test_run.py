@@ -2,7 +2,6 @@
 
 import json
 import os
-import random
 import signal
 import sqlite3
 import subprocess
@@ -204,24 +203,6 @@ def test_a_sweep_cut_in_two_equals_the_whole_one(tmp_path: Path) -> None:
     run_to(6, tmp_path / "cut")
     whole, cut = (Stores(tmp_path / name, "digits").study.trials for name in ("whole", "cut"))
     assert [(trial.params, trial.value) for trial in cut] == [(trial.params, trial.value) for trial in whole]
-
-
-def test_a_sweep_killed_again_and_again_ends_with_exactly_its_trials(
-    tmp_path: Path, workbench: Workbench, start_workbench: Start
-) -> None:
-    words = ("sweep", "digits", "--budget.trials", "10", "--trainer.max_epochs", "8", "--pruner.kind", "none")
-    moments = random.Random(0)
-    for _ in range(4):
-        sweep = start_workbench(*words, "--store", tmp_path)
-        assert sweep.stderr is not None
-        for _ in range(moments.randint(1, 2)):  # so many trials later, and then somewhere in the next one
-            sweep.stderr.readline()
-        with pytest.raises(subprocess.TimeoutExpired):
-            sweep.wait(timeout=moments.uniform(0, 0.4))
-        os.kill(sweep.pid, signal.SIGKILL)
-        sweep.wait()
-    assert workbench(*words, "--store", tmp_path).returncode == 0
-    Stores(tmp_path, "digits").assert_agreement(target=10)
 
 
 def test_ctrl_c_ends_a_sweep_and_its_trial_as_interrupted(tmp_path: Path, start_workbench: Start) -> None:
