@@ -132,8 +132,16 @@ def _parser() -> tuple[_Parser, dict[str, _Parser]]:
 
     runs = add("runs", _runs, _show_runs, "list runs, newest first")
     runs.add_argument("--sweep", metavar="NAME", help="only the trials and finalists of this sweep")
+    kinds = ["train", "sweep", "trial", "finalist", "reproduction", "comparison"]
+    runs.add_argument("--kind", choices=kinds, help="only runs of this kind")
+    outcomes = ["running", "finished", "pruned", "failed", "interrupted", "died"]
+    runs.add_argument("--status", choices=outcomes, help="only runs that ended so, or still run")
+    runs.add_argument("--since", metavar="TIME", help="only runs begun since: 2026-11-24, 12h, 7d")
     runs.add_argument("--filter", default="", metavar="EXPR", help="MLflow's filter: metrics.`val/accuracy` > 0.9")
-    runs.add_argument("--limit", type=_count, metavar="N", help="at most this many")
+    runs.add_argument("--sort", metavar="METRIC", help="best first, such as val/accuracy (default: newest first)")
+    runs.add_argument("--columns", metavar="A,B", help="metrics and params to show (default: val and test accuracy)")
+    runs.add_argument("--limit", type=_count, metavar="N", help="at most this many (default, in a table: 100)")
+    runs.add_argument("--csv", action="store_true", help="print every param and metric as CSV")
 
     compare = add("compare", _compare, _show_compare, "what differs between runs, and how their metrics differ")
     compare.add_argument("runs", nargs="*", metavar="RUN", help=RUN_HELP)
@@ -238,22 +246,44 @@ def _show_sweep(document: Document) -> None:
 
 
 def _runs(args: argparse.Namespace) -> Document:
-    from experiments import Store
-    from experiments.runs import list_runs
+    from datetime import datetime
 
-    found = list_runs(Store.open(args.store), sweep=args.sweep, filter_string=args.filter, limit=args.limit)
-    return {"runs": [run.as_dict() for run in found]}
+    from experiments import Store
+    from experiments.runs import list_runs, parse_since
+
+    since = parse_since(args.since, datetime.now()) if args.since else None
+    shown_at_once = None if args.json or args.csv or args.sweep else 100
+    limit = args.limit or shown_at_once
+    options = {"sweep": args.sweep, "kind": args.kind, "status": args.status, "since": since, "sort": args.sort}
+    found = list_runs(Store.open(args.store), filter_string=args.filter, limit=limit, **options)
+    if args.csv:
+        args.show = _show_runs_csv
+    if not args.limit and len(found) == shown_at_once:
+        print(f"the first {shown_at_once} runs; --limit N shows more, --filter others", file=sys.stderr)
+    return {"runs": [run.as_dict() for run in found], "columns": args.columns and args.columns.split(",")}
 
 
 def _show_runs(document: Document) -> None:
     from datetime import datetime
 
-    table = _table("run", "name", "kind", "outcome", "started", "val/accuracy", "test/accuracy")
+    names = document["columns"] or ["val/accuracy", "test/accuracy"]
+    table = _table("run", "name", "kind", "outcome", "started", *names)
     for run in document["runs"]:
         started = datetime.fromtimestamp(run["start_time"] / 1000).strftime("%Y-%m-%d %H:%M:%S")
-        scores = [_number(run["metrics"].get(name)) for name in ("val/accuracy", "test/accuracy")]
-        table.add_row(run["run_id"][:8], run["name"], run["kind"], run["outcome"] or run["status"], started, *scores)
+        cells = [_number(run["metrics"][n]) if n in run["metrics"] else run["params"].get(n, "") for n in names]
+        table.add_row(run["run_id"][:8], run["name"], run["kind"], run["outcome"] or run["status"], started, *cells)
     _print(table)
+
+
+def _show_runs_csv(document: Document) -> None:
+    import csv
+
+    runs = document["runs"]
+    own = ["run_id", "name", "kind", "status", "outcome", "start_time"]
+    names = document["columns"] or sorted({name for run in runs for name in [*run["params"], *run["metrics"]]})
+    writer = csv.DictWriter(sys.stdout, [*own, *names], extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(run["params"] | run["metrics"] | {name: run[name] for name in own} for run in runs)
 
 
 def _compare(args: argparse.Namespace) -> Document:
@@ -387,7 +417,8 @@ def _finite(document: Any) -> Any:
 def _print(table: "Table") -> None:
     from rich.console import Console
 
-    Console(markup=False, highlight=False).print(table)  # a name like [/x] is a name, not markup
+    width = None if sys.stdout.isatty() else 400  # a file or a pipe has no edge to cut a table at
+    Console(markup=False, highlight=False, width=width).print(table)  # a name like [/x] is a name, not markup
 
 
 def _number(value: float | None) -> str:

@@ -3,8 +3,9 @@
 import contextlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 from mlflow.entities import Run
@@ -51,18 +52,49 @@ class RunSummary:
 
 
 def list_runs(
-    store: Store, *, sweep: str | None = None, filter_string: str = "", limit: int | None = None
+    store: Store,
+    *,
+    sweep: str | None = None,
+    kind: str | None = None,
+    status: str | None = None,
+    since: datetime | None = None,
+    filter_string: str = "",
+    sort: str | None = None,
+    limit: int | None = None,
 ) -> list[RunSummary]:
-    """Runs, newest first; of one sweep (its trials and finalists), or passing MLflow's own filter expression."""
+    """Runs, newest first, or by a metric, best first and those without it last.
+
+    `sweep`: its trials and finalists alone. `status`: an outcome, or `running`. `filter_string`: MLflow's own filter
+    expression. The database filters, sorts and limits, so that a few of very many come as quickly as all of a few.
+    """
     clauses = [filter_string] if filter_string else []
     if sweep is not None:
         clauses.append(f"tags.`mlflow.parentRunId` = '{find_sweep(store, sweep).info.run_id}'")
+    if kind is not None:
+        clauses.append(f"tags.`workbench.kind` = {_quoted(kind)}")
+    if status is not None:
+        clauses.append(
+            "attributes.status = 'RUNNING'" if status == "running" else f"tags.`workbench.outcome` = {_quoted(status)}"
+        )
+    if since is not None:
+        clauses.append(f"attributes.start_time >= {int(since.timestamp() * 1000)}")
+    order = [f"metrics.`{sort}` {'ASC' if sort.endswith('loss') else 'DESC'}"] if sort else []
     try:
-        return [RunSummary.of(run) for run in _search(store, " and ".join(clauses), limit)]
+        return [RunSummary.of(run) for run in _search(store, " and ".join(clauses), limit, order)]
     except MlflowException as error:
         remedy = "write it as MLflow does: metrics.`val/accuracy` > 0.9 and params.`optimizer.kind` = 'sgd'"
         reason = str(error).splitlines()[0]
         raise InputError("--filter", filter_string, reason, remedy) from error
+
+
+def parse_since(text: str, now: datetime) -> datetime:
+    """The moment that `2026-11-24`, `2026-11-24T18:30`, or an age such as `90m`, `12h`, `7d` or `2w` means."""
+    age = re.fullmatch(r"(\d+)([mhdw])", text)
+    units = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+    try:
+        return now - timedelta(**{units[age[2]]: int(age[1])}) if age else datetime.fromisoformat(text)
+    except (ValueError, OverflowError) as error:
+        raise InputError("--since", text, "is neither a time nor an age", "write 2026-11-24, 12h or 7d") from error
 
 
 def find_sweep(store: Store, name: str) -> Run:
@@ -125,13 +157,15 @@ def _quoted(text: str) -> str:
     return f'"{text}"' if "'" in text else f"'{text}'"
 
 
-def _search(store: Store, filter_string: str, limit: int | None) -> list[Run]:
+def _search(store: Store, filter_string: str, limit: int | None, order: Sequence[str] = ()) -> list[Run]:
     experiments = [experiment.experiment_id for experiment in store.client.search_experiments()]
     runs: list[Run] = []
     token = None
     while True:
         wanted = _PAGE if limit is None else min(_PAGE, limit - len(runs))
-        page = store.client.search_runs(experiments, filter_string, max_results=wanted, page_token=token)
+        page = store.client.search_runs(
+            experiments, filter_string, max_results=wanted, order_by=list(order), page_token=token
+        )
         runs += page
         token = page.token
         if not token or len(runs) == limit:
