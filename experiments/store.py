@@ -103,11 +103,6 @@ class Store:
         """Whether runs go to this folder's own database."""
         return self.tracking_uri == f"sqlite:///{self.folder / 'mlflow.db'}"
 
-    @property
-    def optuna_url(self) -> str:
-        """The SQLAlchemy URL of the database of studies."""
-        return f"sqlite:///{self.folder / 'optuna.db'}"
-
     @contextmanager
     def telling_failures(self) -> Iterator[None]:
         """Within it, whatever comes from a store that cannot be read or written is raised as a StoreError."""

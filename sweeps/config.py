@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from experiments.config import ExperimentConfig, Metric, flatten, load_config, sign_of
 from experiments.recipe import build, field_paths, find_recipe, read_recipe, with_overrides
+from experiments.redaction import without_credentials
 from lightning_modules import InputError
 from lightning_modules.errors import choose_from
 from sweeps.budget import BudgetConfig
@@ -64,6 +65,7 @@ class SweepConfig:
     constraints: ConstraintsConfig = field(default_factory=ConstraintsConfig)
     start: StartConfig = field(default_factory=StartConfig)
     finalists: FinalistsConfig = field(default_factory=FinalistsConfig)
+    storage: str | None = None  # postgresql://…, for workers on several machines; null: optuna.db in the store
     retries: int = 2  # how often a trial whose process died is tried again before its slot gets a new one
 
     def __post_init__(self) -> None:
@@ -103,7 +105,8 @@ class Sweep:
 
     def config_tree(self) -> dict[str, Any]:
         """The sweep's settings as a complete recipe, nested; the experiment's fields are all under `overrides`."""
-        return asdict(self.config) | {"overrides": flatten(self.base.tree())}
+        storage = self.config.storage and without_credentials(self.config.storage)
+        return asdict(self.config) | {"overrides": flatten(self.base.tree()), "storage": storage}
 
     def identity(self) -> dict[str, Any]:
         """What must stay as it is when the sweep is continued.

@@ -64,7 +64,7 @@ class Finals(Stage):
     @classmethod
     def open(cls, store: Store, sweep: Sweep, data_sha256: str) -> Self:
         search = Search.open(store, sweep, data_sha256)
-        with store.lock("optuna"):
+        with search.storage.lock("optuna"):
             study = optuna.create_study(
                 study_name=f"{sweep.name} finalists",
                 storage=search.study._storage,
@@ -73,7 +73,7 @@ class Finals(Stage):
                 direction=sweep.config.objective.direction,
                 load_if_exists=True,
             )
-        return cls(store, sweep, study, search)
+        return cls(store, sweep, study, search.storage, search)
 
     def claim(self) -> Claim | None:
         with self.lock():

@@ -12,7 +12,7 @@ from sweeps.stage import ATTEMPT, Stage, settle
 def reconcile(stage: Stage, sweep_run_id: str) -> None:
     """Ends every trial that is RUNNING without a live process, as its MLflow run ended; then runs as their trials.
 
-    A process is taken for gone that does not exist on this host, or has given no sign of life for sweeps.stage.GRACE.
+    A process is taken for gone that does not exist on this host, or has given no sign of life for sweeps.storage.GRACE.
     One killed between closing the run and telling the study left a finished run: its trial counts, with its value. One
     without an end of its own died. The slot of a dead or interrupted trial is open again.
     """

@@ -48,7 +48,7 @@ def run(
             _fill(search, tracked, dataset, workers, progress)
             finals = Finals.open(store, sweep, dataset.sha256)
             _fill(finals, tracked, dataset, workers, progress)
-            with store.lock(f"finalists-{sweep.name}".replace("/", "_")):
+            with search.storage.lock(f"finalists-{sweep.name}"):
                 finalists = finals.finalists(tracked.run_id)
                 if finalists and finalists[0].is_sound:
                     read_test(store, finalists[0], dataset)
@@ -75,12 +75,16 @@ def _fill(
             first_failures.see(stage.trials()[number])
 
     engine = work if workers == 1 else partial(local.work, workers=workers)
-    reconcile(stage, tracked.run_id)
-    while stage.has_open_slot() or stage.is_running():
-        engine(stage, parent=tracked.run_id, dataset=dataset, started=started, ended=ended)
-        if stage.is_running():  # another command's trials: whatever they leave open is taken up here
-            time.sleep(_POLL)
-            reconcile(stage, tracked.run_id)
+
+    def fill() -> None:
+        reconcile(stage, tracked.run_id)
+        while stage.has_open_slot() or stage.is_running():
+            engine(stage, parent=tracked.run_id, dataset=dataset, started=started, ended=ended)
+            if stage.is_running():  # another command's trials: whatever they leave open is taken up here
+                time.sleep(_POLL)
+                reconcile(stage, tracked.run_id)
+
+    stage.storage.persist(fill)
 
 
 def _sweep_run(search: Search) -> AbstractContextManager[TrackedRun]:

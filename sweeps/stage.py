@@ -11,21 +11,20 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
 import optuna
-from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
-from optuna.storages import RDBStorage
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from experiments.owner import Owner
-from experiments.store import Store, check_database, enable_wal
+from experiments.store import Store
 from experiments.tracking import Outcome
 from sweeps.budget import counts
 from sweeps.config import Sweep
 from sweeps.space import Point
+from sweeps.storage import Storage
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 ATTEMPT = "workbench.attempt"  # the tag of a run that holds the id of its Optuna trial
-BEAT, GRACE = 15, 120  # seconds between two signs of life of a trial, and without one until others take it over
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +46,7 @@ class Stage(ABC):
     store: Store
     sweep: Sweep
     study: optuna.Study
+    storage: Storage
 
     kind: ClassVar[Literal["trial", "finalist"]]  # of its MLflow runs
 
@@ -78,7 +78,7 @@ class Stage(ABC):
 
     def lock(self) -> Any:
         """Held by whoever takes or frees a slot."""
-        return self.store.lock(f"sweep-{self.sweep.name}".replace("/", "_"))
+        return self.storage.lock(f"sweep-{self.sweep.name}")
 
     def ask(self) -> Trial:
         """The next trial of the study."""
@@ -91,18 +91,6 @@ class Stage(ABC):
         for name, value in {**attributes, "owner": str(Owner.current())}.items():
             trial.set_user_attr(name, value)
         self.study._storage.record_heartbeat(trial._trial_id)  # type: ignore[attr-defined]  # an RDBStorage has it
-
-
-def open_storage(store: Store) -> RDBStorage:
-    """The store's database of studies. To be called under a lock where it may be missing."""
-    database = store.folder / "optuna.db"
-    if database.exists():
-        check_database(database)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)  # heartbeats are so marked since Optuna 2.9
-        storage = RDBStorage(store.optuna_url, heartbeat_interval=BEAT, grace_period=GRACE)
-    enable_wal(database)
-    return storage
 
 
 def settle(study: optuna.Study, trial: Trial, outcome: Outcome, value: float | None = None, error: str = "") -> None:

@@ -20,8 +20,9 @@ from sweeps.config import Sweep
 from sweeps.pruners import make_pruner
 from sweeps.samplers import make_sampler, next_listed
 from sweeps.space import Point, describe
-from sweeps.stage import Claim, Stage, best_trials, left_open_by, open_storage
+from sweeps.stage import Claim, Stage, best_trials, left_open_by
 from sweeps.start import earlier_study, first_points
+from sweeps.storage import Storage
 
 
 class Search(Stage):
@@ -31,12 +32,13 @@ class Search(Stage):
 
     @classmethod
     def open(cls, store: Store, sweep: Sweep, data_sha256: str) -> Self:
-        with store.lock("optuna"):
-            storage = open_storage(store)
-            start = [] if _is_started(sweep.name, storage) else _first_points(sweep, storage)
+        storage = Storage(store, sweep.config.storage)
+        database = storage.open()
+        with storage.lock("optuna"):
+            start = [] if _is_started(sweep.name, database) else _first_points(sweep, database)
             study = optuna.create_study(
                 study_name=sweep.name,
-                storage=storage,
+                storage=database,
                 direction=sweep.config.objective.direction,
                 pruner=make_pruner(sweep.config.pruner, sweep.max_epochs),
                 load_if_exists=True,
@@ -51,7 +53,7 @@ class Search(Stage):
                 message = f"the sweep {sweep.name} was started with {before.get(name)!r}"
                 remedy = "set it back, or start a sweep of its own with --name"
                 raise InputError(name, identity.get(name), message, remedy)
-        return cls(store, sweep, study)
+        return cls(store, sweep, study, storage)
 
     def claim(self) -> Claim | None:
         with self.lock():
@@ -119,13 +121,13 @@ def _of_slot(trials: list[FrozenTrial], slot: int) -> list[FrozenTrial]:
     return [trial for trial in trials if trial.user_attrs.get("slot") == slot]
 
 
-def _is_started(name: str, storage: RDBStorage) -> bool:
-    if name not in optuna.get_all_study_names(storage):
+def _is_started(name: str, database: RDBStorage) -> bool:
+    if name not in optuna.get_all_study_names(database):
         return False
-    return "identity" in optuna.load_study(study_name=name, storage=storage).user_attrs
+    return "identity" in optuna.load_study(study_name=name, storage=database).user_attrs
 
 
-def _first_points(sweep: Sweep, storage: RDBStorage) -> list[Point]:
+def _first_points(sweep: Sweep, database: RDBStorage) -> list[Point]:
     start = sweep.config.start
-    earlier = best_trials(earlier_study(start.sweep, storage)) if start.sweep is not None else []
+    earlier = best_trials(earlier_study(start.sweep, database)) if start.sweep is not None else []
     return first_points(start, sweep.space, earlier)

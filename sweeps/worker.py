@@ -11,8 +11,11 @@ Told = Callable[[int], None]  # takes a trial's number
 
 def work(stage: Stage, *, parent: str, dataset: ImageDataset, started: Told, ended: Told) -> None:
     """Runs trials until no slot is open. Raises StoreError where the store can no longer be written."""
-    with stage.store.telling_failures():
+
+    def run_trials() -> None:
         while claim := stage.claim():
             started(claim.trial.number)
             run_trial(stage, claim, parent=parent, dataset=dataset)
             ended(claim.trial.number)
+
+    stage.storage.persist(run_trials)

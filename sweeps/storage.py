@@ -1,0 +1,141 @@
+"""Where studies are kept: an SQLite file in the store's folder, or a PostgreSQL database that machines share."""
+
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import sqlalchemy
+from optuna.exceptions import ExperimentalWarning
+from optuna.storages import RDBStorage
+from sqlalchemy.engine import URL, Engine, make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
+
+from experiments.redaction import without_credentials
+from experiments.store import Store, StoreError, check_database, enable_wal
+from lightning_modules import InputError
+
+BEAT, GRACE = 15, 120  # seconds between two signs of life of a trial, and without one until others take it over
+_PATIENCE = 300  # seconds that a server may be away
+_TRIES = 6  # to do what a lost connection broke off
+_LONGEST_PAUSE = 30  # seconds between two tries to reach it
+
+
+@dataclass(frozen=True)
+class Storage:
+    """The database of studies of one store; `url` None: the file `optuna.db` in its folder."""
+
+    store: Store
+    url: str | None = None
+
+    def open(self) -> RDBStorage:
+        """Optuna's storage, its tables made by whoever comes first. InputError where the database cannot be opened."""
+        if self.url is None:
+            database = self.store.folder / "optuna.db"
+            with self.lock("optuna"):
+                if database.exists():
+                    check_database(database)
+                storage = _rdb_storage(f"sqlite:///{database}")
+                enable_wal(database)
+            return storage
+        with self.lock("optuna"):
+            storage = _rdb_storage(self._server.url.render_as_string(hide_password=False), pool_pre_ping=True)
+        _be_patient(storage.engine)
+        return storage
+
+    def lock(self, name: str) -> AbstractContextManager[Any]:
+        """Held by one process at a time, of all that use this database."""
+        if self.url is None:
+            return self.store.lock(name.replace("/", "_"))
+        return _advisory_lock(self._server, name)
+
+    def persist(self, do: Callable[[], None]) -> None:
+        """Does it; and again, after growing pauses, where a server was lost in the middle of it.
+
+        Raises StoreError where it comes to nothing again and again, or at once where there is no server.
+        """
+        for attempt in range(_TRIES):
+            try:
+                with self.store.telling_failures():
+                    do()
+                return
+            except StoreError as error:
+                if self.url is None or attempt == _TRIES - 1:
+                    raise
+                print(f"{error.message}; going on in {2**attempt} s", file=sys.stderr)
+            time.sleep(2**attempt)
+
+    @cached_property
+    def _server(self) -> Engine:
+        """The connections that locks are held on. The first use finds out whether the server is to be reached."""
+        assert self.url is not None
+        engine = sqlalchemy.create_engine(_checked(self.url), pool_pre_ping=True)
+        try:
+            engine.connect().close()
+        except OperationalError as error:
+            reason = str(error.orig).strip().splitlines()[-1]
+            remedy = "start that server, or correct the URL (a password is best kept in PGPASSWORD or ~/.pgpass)"
+            raise InputError("storage", without_credentials(self.url), f"cannot be opened: {reason}", remedy) from error
+        _be_patient(engine)
+        return engine
+
+
+def _checked(url: str) -> URL:
+    """The URL with its driver; InputError where it is none of PostgreSQL's, or the driver is missing."""
+    shown = without_credentials(url)
+    try:
+        parsed = make_url(url)
+        if parsed.get_backend_name() != "postgresql":
+            remedy = "write postgresql://USER@HOST/DATABASE, or leave it out for a file in the store"
+            raise InputError("storage", shown, "is no PostgreSQL database", remedy)
+        if parsed.drivername == "postgresql":
+            parsed = parsed.set(drivername="postgresql+psycopg")
+        parsed.get_dialect().import_dbapi()
+    except (ArgumentError, NoSuchModuleError) as error:
+        remedy = "write postgresql://USER@HOST/DATABASE"
+        raise InputError("storage", shown, "is no URL of a database", remedy) from error
+    except ImportError as error:
+        remedy = "pip install 'lightning-workbench[postgres]' -c constraints.txt"
+        raise InputError("storage", shown, f"its driver is missing: {error.name}", remedy) from error
+    return parsed
+
+
+def _rdb_storage(url: str, **engine: Any) -> RDBStorage:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)  # heartbeats are so marked since Optuna 2.9
+        return RDBStorage(url, engine_kwargs=engine, heartbeat_interval=BEAT, grace_period=GRACE)
+
+
+@contextmanager
+def _advisory_lock(engine: Engine, name: str) -> Iterator[None]:
+    """PostgreSQL lets go of it when the connection ends, however that comes about."""
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        key = {"name": f"workbench {name}"}
+        connection.execute(sqlalchemy.text("SELECT pg_advisory_lock(hashtextextended(:name, 0))"), key)
+        try:
+            yield
+        finally:
+            connection.execute(sqlalchemy.text("SELECT pg_advisory_unlock(hashtextextended(:name, 0))"), key)
+
+
+def _be_patient(engine: Engine) -> None:
+    """From now on a connection that cannot be made is tried for again, with growing pauses, for `_PATIENCE`."""
+
+    def connect(dialect: Any, _: Any, words: Any, options: Any) -> Any:
+        start, pause = time.monotonic(), 1.0
+        while True:
+            try:
+                return dialect.connect(*words, **options)
+            except dialect.loaded_dbapi.OperationalError as error:
+                if time.monotonic() - start > _PATIENCE:
+                    raise
+                reason = str(error).strip().splitlines()[-1]
+                print(f"storage: {without_credentials(reason)}; trying again in {pause:.0f} s", file=sys.stderr)
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    sqlalchemy.event.listen(engine, "do_connect", connect)

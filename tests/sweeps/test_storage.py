@@ -1,0 +1,162 @@
+"""A sweep whose study lies in PostgreSQL: a real server on loopback, shared, restarted, and away."""
+
+import getpass
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from experiments import Store  # sets how mlflow logs
+from lightning_modules import InputError
+from sweeps import load_sweep
+from sweeps.storage import Storage
+from sweeps.study import Search
+
+Workbench = Callable[..., "subprocess.CompletedProcess[str]"]
+Start = Callable[..., "subprocess.Popen[str]"]
+
+HOLDER = """
+import sys
+from experiments import Store
+from sweeps.storage import Storage
+storage = Storage(Store.open(sys.argv[1]), sys.argv[2])
+print("waiting", flush=True)
+with storage.lock("same"):
+    print("held")
+"""
+PASSWORD = secrets.token_urlsafe(16)  # made here: the patch that runs record may hold this file
+
+
+class Postgres:
+    """A PostgreSQL server of its own, on a free port of loopback, with one user and her password."""
+
+    def __init__(self, folder: Path) -> None:
+        self._programs = next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)), Path("/usr/bin"))
+        self._data, self._log = folder / "data", folder / "log"
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        (folder / "password").write_text(PASSWORD)
+        if getpass.getuser() == "root":  # whom PostgreSQL refuses to serve
+            for path in (folder, folder / "password"):
+                shutil.chown(path, "postgres", "postgres")
+        options = ("-A", "scram-sha-256", "-U", "researcher", "--pwfile", folder / "password")
+        self._run("initdb", "-D", self._data, *options)
+        self.start()
+
+    @property
+    def url(self) -> str:
+        return f"postgresql://researcher:{PASSWORD}@127.0.0.1:{self.port}/postgres"
+
+    def start(self) -> None:
+        options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off"
+        self._run("pg_ctl", "start", "-w", "-D", self._data, "-l", self._log, "-o", options)
+
+    def stop(self) -> None:
+        self._run("pg_ctl", "stop", "-m", "immediate", "-D", self._data)
+
+    def _run(self, program: str, *words: str | Path) -> None:
+        command = [str(self._programs / program), *map(str, words)]
+        if getpass.getuser() == "root":
+            command = ["runuser", "-u", "postgres", "--", *command]
+        subprocess.run(command, check=True, capture_output=True, cwd="/")
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Postgres]:
+    if not list(Path("/usr/lib/postgresql").glob("*/bin/initdb")):
+        message = "needs Debian's package postgresql"
+        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own folders are closed to the server, another user's
+        server = Postgres(Path(folder))
+        yield server
+        server.stop()
+
+
+def words(postgres: Postgres, folder: Path, *more: str) -> tuple[str | Path, ...]:
+    sweep = ("sweep", "digits", "--trainer.max_epochs", "4", "--pruner.kind", "none", "--workers", "1")
+    return (*sweep, "--storage", postgres.url, "--store", folder, *more)
+
+
+def test_hosts_share_one_sweep_while_the_server_restarts_and_a_worker_is_killed(
+    postgres: Postgres, tmp_path: Path, start_workbench: Start, tracking_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each command has a folder of its own, as on a host of its own; runs go to one MLflow server."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking_server)
+    more = ("--name", "shared", "--budget.trials", "12", "--finalists.top", "2", "--json")
+    hosts = [start_workbench(*words(postgres, tmp_path / name, *more)) for name in ("a", "b", "c")]
+
+    for host in hosts:  # each has brought a trial to its end
+        assert host.stderr is not None
+        assert any("trial" in line for line in host.stderr)
+    hosts[0].kill()
+    postgres.stop()
+    postgres.start()
+    documents = []
+    for host in hosts[1:]:
+        printed, said = host.communicate()
+        assert host.returncode == 0, said
+        assert PASSWORD not in printed + said
+        documents.append(json.loads(printed))
+    first, second = documents
+    assert first["trials"] == second["trials"]
+    assert first["champion"] == second["champion"]
+    counting = [trial for trial in first["trials"] if trial["outcome"] in {"finished", "pruned", "failed"}]
+    assert len(counting) == 12
+    assert len({str(trial["params"]) for trial in counting}) == 12
+    client = MlflowClient(tracking_server)
+    experiment = client.get_experiment_by_name("digits")
+    runs = client.search_runs([experiment.experiment_id], "tags.`workbench.sweep` = 'shared'", max_results=1000)
+    assert not [run for run in runs if run.info.status == "RUNNING"]
+    assert sum(run.data.tags["workbench.kind"] == "finalist" for run in runs) == 2
+    for run in runs:
+        if run.data.tags["workbench.outcome"] == "finished" and run.data.tags["workbench.kind"] == "trial":
+            points = client.get_metric_history(run.info.run_id, "val/accuracy")
+            assert len({point.step for point in points}) == len(points) == 4
+
+
+def test_the_password_reaches_nothing_that_a_sweep_leaves(
+    postgres: Postgres, tmp_path: Path, workbench: Workbench
+) -> None:
+    ended = workbench(*words(postgres, tmp_path / "store", "--name", "secret", "--budget.trials", "1"))
+    assert ended.returncode == 0, ended.stderr
+    assert PASSWORD not in ended.stdout + ended.stderr
+    for path in (tmp_path / "store").rglob("*"):
+        assert not path.is_file() or PASSWORD.encode() not in path.read_bytes(), path
+
+
+def test_only_one_process_at_a_time_holds_a_lock(postgres: Postgres, tmp_path: Path) -> None:
+    one, other = (Storage(Store.open(tmp_path / name), postgres.url) for name in "ab")
+    with one.lock("same"), other.lock("another"):
+        words = [sys.executable, "-c", HOLDER, str(tmp_path / "c"), postgres.url]
+        held = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+        assert held.stdout is not None
+        assert held.stdout.readline() == "waiting\n"
+        with pytest.raises(subprocess.TimeoutExpired):
+            held.wait(timeout=1)
+    assert held.communicate()[0] == "held\n"
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("nonsense", "no URL of a database"),
+        ("mysql://host/db", "no PostgreSQL"),
+        ("sqlite:///optuna.db", "no PostgreSQL"),
+        ("postgresql://me:pw@127.0.0.1:1/db", "cannot be opened"),
+    ],
+)
+def test_a_storage_that_cannot_be_used_is_refused_in_one_line(tmp_path: Path, url: str, message: str) -> None:
+    with pytest.raises(InputError, match=message) as refused:
+        Search.open(Store.open(tmp_path), load_sweep("digits", {"storage": url}), "data")
+    assert "pw" not in str(refused.value)
+    assert "\n" not in str(refused.value)
