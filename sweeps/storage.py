@@ -14,6 +14,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.storages import RDBStorage
 from sqlalchemy.engine import URL, Engine, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
+from sqlalchemy.pool import NullPool
 
 from experiments.redaction import without_credentials
 from experiments.store import Store, StoreError, check_database, enable_wal
@@ -71,9 +72,9 @@ class Storage:
 
     @cached_property
     def _server(self) -> Engine:
-        """The connections that locks are held on. The first use finds out whether the server is to be reached."""
+        """Where locks are held, each on a connection of its own. The first use finds out whether there is a server."""
         assert self.url is not None
-        engine = sqlalchemy.create_engine(_checked(self.url), pool_pre_ping=True)
+        engine = sqlalchemy.create_engine(_checked(self.url), poolclass=NullPool)
         try:
             engine.connect().close()
         except OperationalError as error:
