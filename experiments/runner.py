@@ -17,6 +17,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from experiments import dashboard, plots, provenance
 from experiments.checkpoints import Checkpoints, epochs_done, load_weights
 from experiments.config import ExperimentConfig, load_config, sign_of
+from experiments.description import describe_run
 from experiments.epochs import Epoch, EpochEnd, NonFiniteLossError, Observer, check_finite
 from experiments.exact import set_exact
 from experiments.interrupts import interruptible
@@ -117,6 +118,7 @@ def run(
                 trainer = _fit(tracked, config, data, classifier, observers, callbacks, begun)
                 if read_test:
                     _test(tracked, trainer, classifier, data)
+                tracked.set_tags({"mlflow.note.content": describe_run(config, tracked.latest)})
         except (NonFiniteLossError, OutOfMemoryError) as failure:
             error = str(failure)
     return _result(store, run_id, error)
@@ -131,6 +133,8 @@ def read_test(store: Store, run_id: str, *, dataset: ImageDataset | None = None)
     step = load_weights(classifier, checkpoint)
     with interruptible(), reopen_run(store, run_id) as tracked:
         _test(tracked, _trainer(config, RunLogger(tracked, lambda: step)), classifier, data)
+        metrics = store.client.get_run(run_id).data.metrics | tracked.latest
+        tracked.set_tags({"mlflow.note.content": describe_run(config, metrics)})
 
 
 def _result(store: Store, run_id: str, error: str) -> RunResult:

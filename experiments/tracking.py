@@ -58,6 +58,7 @@ class TrackedRun:
         self.folder = files_folder(store, info)
         self.folder.mkdir(parents=True, exist_ok=True)
         self._in_place = self.folder.parent != _spool(store)
+        self.latest: dict[str, float] = {}  # the last value of each metric that this process logged
         # What the run has from an earlier process:
         self._known_points: set[tuple[str, int]] = set()  # (metric, step)
         self._known_params: set[str] = set()
@@ -72,6 +73,7 @@ class TrackedRun:
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         """Takes the values and returns at once. `step` counts optimizer steps."""
+        self.latest |= metrics
         self._writer.add({k: v for k, v in metrics.items() if (k, step) not in self._known_points}, step)
 
     def flush_metrics(self) -> None:

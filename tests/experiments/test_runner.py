@@ -131,6 +131,20 @@ def digits_module() -> ImageDataModule:
     return data
 
 
+def test_the_description_holds_the_scores_and_what_differs_from_the_defaults(first_run: Run) -> None:
+    first, _, *table = first_run.data.tags["mlflow.note.content"].splitlines()
+    scores = [f"**{name} {first_run.data.metrics[name]:.4f}**" for name in ("val/accuracy", "val/loss")]
+    assert first.startswith(", ".join(scores))
+    assert f"**test/accuracy {first_run.data.metrics['test/accuracy']:.4f}**" in first
+    rows = {
+        "| experiment | digits |",
+        "| optimizer.lr | 0.003 |",
+        "| trainer.max_epochs | 3 |",
+        "| trainer.threads | 1 |",
+    }
+    assert set(table[2:]) == rows
+
+
 def test_the_data_set_s_full_hash_is_tagged(first_run: Run) -> None:
     assert first_run.data.tags["workbench.data_sha256"] == digits_sha256()
 

@@ -245,8 +245,8 @@ def test_a_process_that_hangs_loses_its_trial_and_drops_it_quietly_once_it_goes_
     assert_at_rest(store)
 
 
-def chaos(store: Path, start: Callable[[], "subprocess.Popen[str]"], *, kills: int) -> "subprocess.Popen[str]":
-    """Starts the command over and over, and kills a worker or the command so many times; it as it ran to its end.
+def chaos(store: Path, start: Callable[[], "subprocess.Popen[str]"], *, kills: int) -> None:
+    """Starts the command over and over, and kills a worker, the command, or all its processes, so many times.
 
     Three kills of four strike while a trial runs, the others at any moment. Workers end with their command.
     """
@@ -259,16 +259,19 @@ def chaos(store: Path, start: Callable[[], "subprocess.Popen[str]"], *, kills: i
         with suppress(subprocess.TimeoutExpired):
             sweep.wait(timeout=moments.uniform(0, 1))
         family = psutil.Process(sweep.pid).children(recursive=True) if sweep.poll() is None else []
-        if family and moments.random() < 0.5:
+        struck = moments.choice(["worker", "command", "all"])
+        if family and struck == "worker":
             moments.choice(family).kill()
             continue
         sweep.kill()
+        for member in family if struck == "all" else []:
+            with suppress(psutil.NoSuchProcess):
+                member.kill()
         sweep.communicate()
         assert not psutil.wait_procs(family, timeout=60)[1]
         sweep = start()
     while sweep.wait() != 0:  # it may end by itself where its helpers died under it
         sweep = start()
-    return sweep
 
 
 @pytest.mark.parametrize(
@@ -281,7 +284,8 @@ def test_whatever_is_killed_and_however_often_the_sweep_ends_with_exactly_its_tr
     chaos(tmp_path, lambda: start_workbench(*words), kills=kills)
     told = outcomes(tmp_path)
     assert counting(told) == trials
-    assert list(told.values()).count("died") >= kills // 4  # the others struck between two trials
+    assert "died" in told.values()
+    assert len(told) - trials >= kills // 2  # the other kills struck between two trials
     assert_at_rest(tmp_path)
     study = optuna.load_study(study_name="digits", storage=f"sqlite:///{tmp_path}/optuna.db")
     counted = [trial for trial in study.trials if trial.user_attrs["outcome"] in COUNTING]

@@ -1,0 +1,171 @@
+"""MLflow's dashboard on a sweep, and the sweep's own page, in headless Chromium."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.request import urlopen
+
+import pytest
+
+if TYPE_CHECKING:
+    from selenium.webdriver import Chrome
+
+Workbench = Callable[..., "subprocess.CompletedProcess[str]"]
+
+CHROMIUM, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
+EPOCHS = 3
+CLOSE_ASSISTANT = "button[data-component-id='mlflow.assistant.chat_panel.close']"
+UNFOLD = "button[data-component-id$='runnamecellrenderer.tsx_46']"  # a sweep's trials
+# x and y of every line drawn on the page, by the title of its chart.
+CURVES = """
+return Object.fromEntries([...document.querySelectorAll('.js-plotly-plot')].map(plot =>
+    [plot.data[0].metricKey || plot.data[0].name || '', plot.data[0].x ? [...plot.data[0].x] : []]))
+"""
+
+
+@dataclass(frozen=True)
+class Dashboard:
+    """`workbench ui` on a store that holds one sweep, and a browser."""
+
+    url: str
+    store: Path
+    sweep: dict[str, Any]  # what the command printed
+    browser: "Chrome"
+
+    def open(self, address: str) -> None:
+        self.browser.get("about:blank")  # a change of the fragment alone loads nothing
+        self.browser.get(address if "://" in address else self.url + address)
+
+    def until(self, holds: Callable[["Chrome"], Any]) -> Any:
+        """Waits until something holds of the page; its value."""
+        from selenium.common.exceptions import StaleElementReferenceException, WebDriverException
+        from selenium.webdriver.support.ui import WebDriverWait
+
+        ignored = (StaleElementReferenceException, WebDriverException)
+        return WebDriverWait(self.browser, 120, ignored_exceptions=ignored).until(holds)
+
+    def wait_for(self, *texts: str) -> str:
+        """Waits until the page shows all of these; all its text."""
+        return str(self.until(lambda page: all(text in _text(page) for text in texts) and _text(page)))
+
+    def click(self, selector: str) -> None:
+        self.until(lambda page: page.find_elements("css selector", selector))[0].click()
+
+
+def _text(page: "Chrome") -> str:
+    return page.find_element("tag name", "body").text
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["Chrome"]:
+    if not (CHROMIUM.exists() and DRIVER.exists()):
+        message = "needs Debian's packages chromium and chromium-driver"
+        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
+    webdriver = pytest.importorskip("selenium.webdriver", reason="needs the extra `browser`")
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(CHROMIUM)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    for flag in ("headless", "no-sandbox", "disable-gpu", "disable-background-networking", "window-size=2400,3000"):
+        options.add_argument(f"--{flag}")
+    chrome = webdriver.Chrome(options, webdriver.ChromeService(str(DRIVER)))
+    yield chrome
+    chrome.quit()
+
+
+@pytest.fixture(scope="module")
+def dashboard(
+    tmp_path_factory: pytest.TempPathFactory, workbench: Workbench, poll: Callable[..., None], browser: "Chrome"
+) -> Iterator[Dashboard]:
+    store = tmp_path_factory.mktemp("dashboard") / "store"
+    words = ("--budget.trials", "3", "--trainer.max_epochs", str(EPOCHS), "--pruner.kind", "none")
+    printed = workbench("sweep", "digits", *words, "--store", store, "--json")
+    assert printed.returncode == 0, printed.stderr
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "workbench", "ui", "--no-browser", "--port", str(port), "--store", str(store)]
+    with (store / "ui.log").open("w") as log:
+        server = subprocess.Popen(command, stdout=log, stderr=log)
+
+    def answers() -> bool:
+        assert server.poll() is None, (store / "ui.log").read_text()
+        try:
+            return bool(urlopen(f"http://127.0.0.1:{port}/health").status == 200)
+        except OSError:
+            return False
+
+    poll(answers, seconds=120)
+    yield Dashboard(f"http://127.0.0.1:{port}", store, json.loads(printed.stdout), browser)
+    server.send_signal(signal.SIGINT)
+    server.wait()
+
+
+def metrics(dashboard: Dashboard, workbench: Workbench, run_id: str) -> dict[str, float]:
+    runs = json.loads(workbench("runs", "--store", dashboard.store, "--json").stdout)["runs"]
+    found: dict[str, float] = next(run["metrics"] for run in runs if run["run_id"] == run_id)
+    return found
+
+
+def test_the_experiment_page_unfolds_a_sweep_into_its_trials_with_their_metrics(
+    dashboard: Dashboard, workbench: Workbench
+) -> None:
+    dashboard.open("/#/experiments/1/runs")
+    dashboard.click(CLOSE_ASSISTANT)
+    before = dashboard.wait_for("digits", "matching runs")
+    trials = dashboard.sweep["trials"]
+    runs = json.loads(workbench("runs", "--sweep", "digits", "--store", dashboard.store, "--json").stdout)["runs"]
+    names = [run["name"] for run in runs if run["kind"] == "trial"]
+    assert len(names) == len(trials) == 3
+    assert not any(name in before for name in names)
+    dashboard.click(UNFOLD)
+    dashboard.wait_for(*names, *(f"{trial['value']:.6f}"[:6] for trial in trials))
+
+
+def test_the_link_that_compare_prints_opens_exactly_these_runs(dashboard: Dashboard, workbench: Workbench) -> None:
+    chosen = [trial["run_id"] for trial in dashboard.sweep["trials"][:2]]
+    compared = json.loads(workbench("compare", *chosen, "--store", dashboard.store, "--json").stdout)
+    dashboard.open(compared["dashboard_url"].replace("http://127.0.0.1:5000", dashboard.url))
+    shown = dashboard.wait_for("Comparing 2 Runs from 1 Experiment", *chosen)
+    assert dashboard.sweep["trials"][2]["run_id"] not in shown
+    params = [row["field"] for row in compared["differences"] if row["kind"] == "param" and row["field"] != "seed"]
+    assert params
+    chart = dashboard.until(lambda page: page.find_elements("css selector", ".js-plotly-plot .parcoords"))[0]
+    dashboard.until(lambda _: "optimizer.lr" in chart.text)
+    assert all(param in shown for param in params)
+
+
+def test_a_runs_page_has_description_data_model_and_curves_of_one_point_an_epoch(dashboard: Dashboard) -> None:
+    (run_id,) = dashboard.sweep["champion"]["run_ids"]
+    dashboard.open(f"/#/experiments/1/runs/{run_id}")
+    accuracy = dashboard.sweep["champion"]["test_accuracy"]["mean"]
+    dashboard.wait_for(f"test/accuracy {accuracy:.4f}", "digits-train", "Registered models", "v1")
+    dashboard.open(f"/#/experiments/1/runs/{run_id}/model-metrics")
+    curves = dashboard.until(lambda page: len(page.execute_script(CURVES)) > 1 and page.execute_script(CURVES))
+    assert {len(points) for name, points in curves.items() if "throughput" in name} <= {EPOCHS}
+
+
+def test_the_confusion_matrix_opens_in_place(dashboard: Dashboard) -> None:
+    (run_id,) = dashboard.sweep["champion"]["run_ids"]
+    dashboard.open(f"/#/experiments/1/runs/{run_id}/artifacts/plots/confusion_matrix_test.png")
+    widest = "return Math.max(0, ...[...document.images].map(image => image.naturalWidth))"
+    dashboard.until(lambda page: page.execute_script(widest) > 300)
+
+
+def test_the_sweeps_page_shows_its_charts_and_asks_nothing_of_the_outside(dashboard: Dashboard) -> None:
+    report = dashboard.store / "artifacts" / dashboard.sweep["sweep_run_id"] / "artifacts" / "report.html"
+    dashboard.browser.get_log("browser"), dashboard.browser.get_log("performance")  # of pages before
+    dashboard.open(report.as_uri())
+    widths = dashboard.browser.execute_script("return [...document.images].map(image => image.naturalWidth)")
+    assert len(widths) >= 2
+    assert min(widths) > 300
+    assert dashboard.browser.get_log("browser") == []
+    events = [json.loads(entry["message"])["message"] for entry in dashboard.browser.get_log("performance")]
+    asked = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
+    assert {address.partition(":")[0] for address in asked} <= {"file", "data", "about"}
