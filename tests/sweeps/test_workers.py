@@ -6,6 +6,7 @@ import random
 import signal
 import sqlite3
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
@@ -255,7 +256,7 @@ def chaos(store: Path, start: Callable[[], "subprocess.Popen[str]"], *, kills: i
     for _ in range(kills):
         if moments.random() < 0.75:
             while sweep.poll() is None and not workers_at_work(store):
-                pass
+                time.sleep(0.05)
         with suppress(subprocess.TimeoutExpired):
             sweep.wait(timeout=moments.uniform(0, 1))
         family = psutil.Process(sweep.pid).children(recursive=True) if sweep.poll() is None else []
