@@ -139,6 +139,16 @@ def _parser() -> tuple[_Parser, dict[str, _Parser]]:
     compare = add("compare", _compare, _show_compare, "what differs between runs, and how their metrics differ")
     compare.add_argument("runs", nargs="*", metavar="RUN", help=RUN_HELP)
     compare.add_argument("--sweep", metavar="NAME", help="all trials and finalists of this sweep")
+    compare.add_argument(
+        "--group-by", metavar="FIELD", help="over seeds: runs that share this param's value are a group"
+    )
+    compare.add_argument("--all", action="store_true", help="show what is equal, too")
+    compare.add_argument(
+        "--html", metavar="FILE", help="write a page with pictures, which needs nothing from elsewhere"
+    )
+    compare.add_argument(
+        "--log", action="store_true", help="keep page and pictures in MLflow, as a run of kind comparison"
+    )
 
     reproduce = add(
         "reproduce",

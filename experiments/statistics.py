@@ -117,8 +117,8 @@ def paired_bootstrap_interval(first_only: int, second_only: int, images: int) ->
     multinomial distribution, with a fixed seed. One image more of either kind stands in for what a few discordant
     images do not show, as Bonett and Price (2012), Adjusted Wald confidence interval for a difference of binomial
     proportions based on paired data, Journal of Educational and Behavioral Statistics 37(4), do: without it, the
-    interval of few discordant images is too short (of two in 144 images it covers 76 %; with them, 99 %), and that of none
-    has no length.
+    interval of few discordant images is too short (of two in 144 images it covers 76 %; with them, 99 %), and that of
+    none has no length.
     """
     drawn = images + 2
     shares = np.array([first_only + 1, second_only + 1, images - first_only - second_only]) / drawn
