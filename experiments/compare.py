@@ -8,7 +8,7 @@ from experiments.artifacts import Artifacts
 from experiments.differences import differences, does_differ, read_provenances
 from experiments.groups import group_by_param, group_by_seed
 from experiments.runs import RunSummary
-from experiments.scores import split_of
+from experiments.scores import ranked, score, split_of
 from experiments.significance import corrected, image_tests, seed_tests
 from experiments.store import Store
 from experiments.worktree import scratch_folder
@@ -23,6 +23,7 @@ def compare(
 
     - `differences`: rows {field, kind, values{run_id: value}}, those on which all agree only with `show_all`;
     - `metrics`: rows {name, values{run_id: value}, best: [run_id]};
+    - `metric`: the accuracy that runs are ranked and tested by; `ranking`: [{run_id, score}], best first;
     - `groups`, where runs are grouped by a param, or some differ in nothing but the seed: {name, run_ids, metric,
       values, mean, sd, ci95};
     - `tests`: {name, metric, between, difference, ci95, p_value, uncorrected_p_value, distinguishable}: between groups
@@ -47,6 +48,8 @@ def compare(
         "runs": [run.as_dict() for run in runs],
         "differences": [row for row in rows if show_all or does_differ(row)],
         "metrics": _metrics(runs),
+        "metric": f"{split}/accuracy",
+        "ranking": [{"run_id": run.run_id, "score": score(run, split)} for run in ranked(runs, split)],
         "groups": [group.as_dict() for group in (groups if group_by else with_seeds)],
         "tests": corrected(tests),
         "notes": [*notes, *more],
