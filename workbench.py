@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Document = dict[str, Any]
 RUN_HELP = "a run id, the start of one, a run name, latest, SWEEP:champion, SWEEP:best or SWEEP:all"
-SIDE_BY_SIDE, MOST_ROWS, MOST_COLUMNS = 6, 20, 8  # of a comparison on the terminal: runs, runs, params
+SIDE_BY_SIDE, MOST_ROWS, MOST_COLUMNS = 4, 20, 8  # of a comparison on the terminal: runs, runs, params
 
 
 class _Parser(argparse.ArgumentParser):

@@ -8,13 +8,14 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from sklearn.metrics import confusion_matrix
 
 from experiments.plots import MOST_IMAGES, plot_images
 from experiments.significance import Predictions
 
-_DPI, _MAX_TICK = 100, 24
+_DPI, _MAX_TICK = 100, 24  # characters, and ticks of one axis
 
 Pair = tuple[Predictions, Predictions]  # of the same images
 Names = tuple[str, str]  # of the two
@@ -31,6 +32,7 @@ def plot_curves(histories: Mapping[str, Sequence[Mapping[str, float]]], path: Pa
                     label = name if split == "val" else None
                     axes.plot(*zip(*points, strict=True), style, marker=".", color=f"C{number % 10}", label=label)
         axes.set(xlabel="epoch", ylabel=f"{score}: val, and train (dotted)")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
     figure.savefig(path, dpi=_DPI)

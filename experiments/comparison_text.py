@@ -30,7 +30,7 @@ def _verdict(test: Mapping[str, Any], between: list[str], is_corrected: bool) ->
     low, high = test["ci95"]
     how = f"{test['name']}, Holm's correction" if is_corrected else test["name"]
     apart = f"{test['metric']} differs by {test['difference']:.4f} [{low:.4f}, {high:.4f}]"
-    return f"{said}: {apart}, p = {test['p_value']:.4f} ({how})"
+    return f"{said}: {apart}, p = {test['p_value']:.2g} ({how})"
 
 
 def field(row: Mapping[str, Any]) -> str:
@@ -53,7 +53,9 @@ def cell(row: Mapping[str, Any], run_id: str) -> str:
 def score(metric: Mapping[str, Any], run_id: str) -> str:
     """One run's value of a metric; a star where it is the best."""
     value = metric["values"][run_id]
-    return "" if value is None else f"{value:.4f}" + (" *" if run_id in metric["best"] else "")
+    if value is None:
+        return ""
+    return (f"{value:.4f}" if abs(value) < 1000 else f"{value:.0f}") + (" *" if run_id in metric["best"] else "")
 
 
 def group(found: Mapping[str, Any]) -> tuple[str, str, str, str, str]:
