@@ -322,7 +322,7 @@ def _side_by_side(document: Document) -> "Table":
 
 def _one_below_the_other(document: Document) -> "Table":
     """Many runs, a row each: the best ones, with the params that differ and the accuracy."""
-    from experiments.comparison_text import cell, field
+    from experiments.comparison_text import field, short_cell
 
     names = {run["run_id"]: run["name"] for run in document["runs"]}
     shown = [row for row in document["differences"] if row["kind"] == "param"][:MOST_COLUMNS]
@@ -330,7 +330,7 @@ def _one_below_the_other(document: Document) -> "Table":
     best = document["ranking"][:MOST_ROWS]
     for place in best:
         run_id = place["run_id"]
-        table.add_row(run_id[:8], names[run_id], _number(place["score"]), *(cell(row, run_id) for row in shown))
+        table.add_row(run_id[:8], names[run_id], _number(place["score"]), *(short_cell(row, run_id) for row in shown))
     also = ", ".join(field(row) for row in document["differences"] if row not in shown)
     runs = f"{len(names) - len(best)} more runs are not shown" if len(names) > len(best) else ""
     table.caption = "; ".join(filter(None, [runs, also and f"also differs: {also}"])) or None

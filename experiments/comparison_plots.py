@@ -113,7 +113,8 @@ def plot_parallel_coordinates(
     for place, (_, ticks) in enumerate(axes_of.values()):
         axes.axvline(place, color="gray", linewidth=0.8)
         for height, text in ticks:
-            axes.annotate(text, (place, height), (3, 0), textcoords="offset points", fontsize=8, va="center")
+            box = {"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 1}
+            axes.annotate(text, (place, height), (3, 0), textcoords="offset points", fontsize=8, va="center", bbox=box)
     axes.set_xticks(range(len(axes_of)), list(axes_of), rotation=20, ha="right")
     axes.set_yticks([])
     axes.spines[:].set_visible(False)

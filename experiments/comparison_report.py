@@ -9,7 +9,7 @@ from typing import Any
 from experiments.artifacts import Artifacts
 from experiments.compare import Document
 from experiments.comparison_pictures import Pictures
-from experiments.comparison_text import GROUP_COLUMNS, cell, field, group, labels, score, verdicts
+from experiments.comparison_text import GROUP_COLUMNS, cell, field, group, labels, score, short_cell, verdicts
 from experiments.runs import RunSummary
 from experiments.store import Store
 from experiments.tracking import create_run, open_run
@@ -101,6 +101,6 @@ def _one_below_the_other(document: Document) -> list[str]:
     shown = [row for row in document["differences"] if row["kind"] == "param"]
     also = ", ".join(field(row) for row in document["differences"] if row not in shown)
     ids = [*scores, *(run_id for run_id in named if run_id not in scores)]
-    rows = [(named[run_id], scores.get(run_id, ""), *(cell(row, run_id) for row in shown)) for run_id in ids]
+    rows = [(named[run_id], scores.get(run_id, ""), *(short_cell(row, run_id) for row in shown)) for run_id in ids]
     columns = ("run", document["metric"], *(row["field"] for row in shown))
     return [heading("Runs"), paragraph(f"Also differs: {also}.") if also else "", table(columns, rows)]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-_SHOWN_LINES = 4
+_SHOWN_LINES, _MAX_NUMBER = 4, 10  # lines of code, characters
 
 Document = Mapping[str, Any]
 
@@ -48,6 +48,15 @@ def cell(row: Mapping[str, Any], run_id: str) -> str:
     if value is None:
         return {"package": "not installed", "param": "", "data": "not known"}.get(row["kind"], "")
     return f"{value[:12]}…" if row["kind"] == "data" else str(value)
+
+
+def short_cell(row: Mapping[str, Any], run_id: str) -> str:
+    """The same for a table of many runs: long numbers to four digits."""
+    text = cell(row, run_id)
+    try:
+        return f"{float(text):.4g}" if len(text) > _MAX_NUMBER else text
+    except ValueError:
+        return text
 
 
 def score(metric: Mapping[str, Any], run_id: str) -> str:

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from mlflow.entities import Metric, Param, Run, RunTag
 from sklearn.datasets import load_digits
 
+import workbench as command_line
 from experiments import Store, differences, load_config, provenance, run
 from experiments.compare import compare
 from experiments.comparison_report import report
@@ -246,18 +248,14 @@ class Untrained:
         tags = [RunTag("workbench.outcome", "finished")]
         self.store.client.log_batch(run_id, metrics=metrics, params=texts, tags=tags)
         self.store.client.set_terminated(run_id)
-        folder = Path(self.store.client.get_run(run_id).info.artifact_uri.removeprefix("file://"))
-        folder.mkdir(parents=True)
-        (folder / "provenance.json").write_text(json.dumps(record))
-        if not isinstance(right, float):
-            probabilities = np.eye(2, dtype=np.float32)[[int(each) for each in right]]
-            label = probabilities.argmax(axis=1)
-            np.savez(
-                folder / "predictions.npz",
-                val_label=label,
-                val_target=np.ones_like(label),
-                val_probabilities=probabilities,
-            )
+        with tempfile.TemporaryDirectory() as folder:
+            if record:
+                Path(folder, "provenance.json").write_text(json.dumps(record))
+            if not isinstance(right, float):
+                label = np.array(right, int)
+                answers = {"label": label, "target": np.ones_like(label), "probabilities": np.eye(2)[label]}
+                np.savez(Path(folder, "predictions.npz"), **{f"val_{key}": value for key, value in answers.items()})
+            self.store.client.log_artifacts(run_id, folder)
         return run_id
 
 
@@ -294,9 +292,7 @@ def test_only_runs_of_the_same_split_are_tested(untrained: Untrained) -> None:
 
 def test_runs_without_provenance_are_said_to_be_unknown(untrained: Untrained) -> None:
     for name in ("one", "two"):
-        run_id = untrained.trial(name, [True] * 9 + [name == "one"], lr=name)
-        folder = untrained.store.client.get_run(run_id).info.artifact_uri.removeprefix("file://")
-        (Path(folder) / "provenance.json").unlink()
+        untrained.trial(name, [True] * 9 + [name == "one"], record={}, lr=name)
     document = compared(untrained.store, "one", "two")
     assert document["tests"] == []
     assert [note.partition(":")[0] for note in document["notes"]] == [
@@ -352,3 +348,31 @@ def test_a_param_that_no_run_has_is_bad_input(untrained: Untrained) -> None:
         untrained.trial(name, 0.9, lr=name)
     with pytest.raises(InputError, match="did you mean 'lr'"):
         compared(untrained.store, "one", "two", group_by="lrr")
+
+
+def test_many_runs_are_shown_a_row_each(
+    untrained: Untrained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options: list[dict[str, Any]] = [{"momentum": 0.9}, {"momentum": 0.5}, {}, {}, {}]
+    names = [f"row{number}" for number in range(5)]
+    for number, (name, more) in enumerate(zip(names, options, strict=True)):
+        kind = "sgd" if more else "adam"
+        untrained.trial(name, [True] * (9 - number) + [False] * (1 + number), lr=10.0**-number, kind=kind, **more)
+    page = tmp_path / "page.html"
+    assert command_line.main(["compare", *names, "--store", str(untrained.store.folder), "--html", str(page)]) == 0
+    shown = capsys.readouterr().out
+    places = [shown.index(name) for name in names]
+    assert places == sorted(places)
+    assert "row0 (" in shown
+    assert "are not distinguishable: val/accuracy differs by 0.1000" in shown
+    assert 'alt="Parallel coordinates"' in page.read_text()
+
+
+def test_a_store_elsewhere_is_read_over_http(
+    tracking_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking_server)
+    untrained = Untrained(Store.open(tmp_path))
+    ids = [untrained.trial(name, right, lr=name) for name, right in (("a", [True, True]), ("b", [True, False]))]
+    (test,) = compared(untrained.store, *ids)["tests"]
+    assert (test["between"], test["first_only"], test["second_only"]) == (ids, 1, 0)
