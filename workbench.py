@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 Document = dict[str, Any]
 RUN_HELP = "a run id, the start of one, a run name, latest, SWEEP:champion, SWEEP:best or SWEEP:all"
+SIDE_BY_SIDE, MOST_ROWS, MOST_COLUMNS = 4, 20, 8  # of a comparison on the terminal: runs, runs, params
 
 
 class _Parser(argparse.ArgumentParser):
@@ -146,6 +147,16 @@ def _parser() -> tuple[_Parser, dict[str, _Parser]]:
     compare = add("compare", _compare, _show_compare, "what differs between runs, and how their metrics differ")
     compare.add_argument("runs", nargs="*", metavar="RUN", help=RUN_HELP)
     compare.add_argument("--sweep", metavar="NAME", help="all trials and finalists of this sweep")
+    compare.add_argument(
+        "--group-by", metavar="FIELD", help="over seeds: runs that share this param's value are a group"
+    )
+    compare.add_argument("--all", action="store_true", help="show what is equal, too")
+    compare.add_argument(
+        "--html", metavar="FILE", help="write a page with pictures, which needs nothing from elsewhere"
+    )
+    compare.add_argument(
+        "--log", action="store_true", help="keep page and pictures in MLflow, as a run of kind comparison"
+    )
 
     reproduce = add(
         "reproduce",
@@ -294,23 +305,65 @@ def _compare(args: argparse.Namespace) -> Document:
     store = Store.open(args.store)
     found = list_runs(store, sweep=args.sweep) if args.sweep else []
     unique = {run.run_id: run for run in [*found, *(run for word in args.runs for run in resolve(store, word))]}
-    if len(unique) < 2:
-        raise _UsageError(f"compare needs two runs or more, and these words name {len(unique)}")
-    return compare(store, list(unique.values()))
+    runs = list(unique.values())
+    if len(runs) < 2:
+        raise _UsageError(f"compare needs two runs or more, and these words name {len(runs)}")
+    document = compare(store, runs, group_by=args.group_by, show_all=args.all)
+    if args.html or args.log:
+        from experiments.comparison_report import report
+
+        document |= report(store, runs, document, html=args.html, log=args.log)
+    return document
 
 
 def _show_compare(document: Document) -> None:
+    from experiments.comparison_text import GROUP_COLUMNS, group, verdicts
+
+    _print(_side_by_side(document) if len(document["runs"]) <= SIDE_BY_SIDE else _one_below_the_other(document))
+    if not document["differences"]:
+        print("nothing that is recorded differs")
+    if document["groups"]:
+        table = _table(*GROUP_COLUMNS)
+        for found in document["groups"]:
+            table.add_row(*group(found))
+        _print(table)
+    print("\n".join([*verdicts(document), *(f"note: {note}" for note in document["notes"])]))
+    if document.get("html"):
+        print(f"page       {document['html']}")
+    if document.get("comparison_run_id"):
+        print(f"logged as  {document['comparison_run_id']}")
+    print(f"dashboard  {document['dashboard_url']}  (start it with: workbench ui)")
+
+
+def _side_by_side(document: Document) -> "Table":
+    """A few runs, a column each."""
+    from experiments.comparison_text import cell, field, score
+
     ids = [run["run_id"] for run in document["runs"]]
     table = _table("", *(f"{run['run_id'][:8]}\n{run['name']}" for run in document["runs"]))
     for row in document["differences"]:
-        table.add_row(row["field"], *(str(row["values"][run_id]) for run_id in ids))
+        table.add_row(field(row), *(cell(row, run_id) for run_id in ids))
     table.add_section()
     for row in document["metrics"]:
-        table.add_row(row["name"], *(_number(row["values"][run_id]) for run_id in ids))
-    _print(table)
-    if not document["differences"]:
-        print("no param differs")
-    print(f"dashboard  {document['dashboard_url']}  (start it with: workbench ui)")
+        table.add_row(row["name"], *(score(row, run_id) for run_id in ids))
+    return table
+
+
+def _one_below_the_other(document: Document) -> "Table":
+    """Many runs, a row each: the best ones, with the params that differ and the accuracy."""
+    from experiments.comparison_text import field, short_cell
+
+    names = {run["run_id"]: run["name"] for run in document["runs"]}
+    shown = [row for row in document["differences"] if row["kind"] == "param"][:MOST_COLUMNS]
+    table = _table("run", "name", document["metric"], *(row["field"] for row in shown))
+    best = document["ranking"][:MOST_ROWS]
+    for place in best:
+        run_id = place["run_id"]
+        table.add_row(run_id[:8], names[run_id], _number(place["score"]), *(short_cell(row, run_id) for row in shown))
+    also = ", ".join(field(row) for row in document["differences"] if row not in shown)
+    runs = f"{len(names) - len(best)} more runs are not shown" if len(names) > len(best) else ""
+    table.caption = "; ".join(filter(None, [runs, also and f"also differs: {also}"])) or None
+    return table
 
 
 def _reproduce(args: argparse.Namespace) -> Document:

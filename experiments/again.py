@@ -14,13 +14,12 @@ from typing import Any
 
 from experiments.cannot_run import CannotRun
 from experiments.machine import changes_numbers
-from experiments.provenance import PROJECT
 from experiments.recipe import with_overrides
 from experiments.record import Record, read_record
-from experiments.source import find_checkout
+from experiments.source import PROJECT, find_checkout
 from experiments.source_copy import copy_sources
 from experiments.store import Store
-from experiments.worktree import checkout, unpack
+from experiments.worktree import checkout, place, recorded_code, unpack
 from lightning_modules import InputError
 
 # As in workbench.py: with no search for garbage while it imports, a re-run starts in half the time.
@@ -50,21 +49,9 @@ class Again:
 
     @contextmanager
     def recorded_code(self) -> Iterator[Code]:
-        """The code as it was: commit and patch, and what git did not keep."""
-        folder, git = self.record.folder, self.record.provenance["git"]
-        sources = folder / "sources.zip"
-        if git is None:
-            if not sources.exists():
-                raise CannotRun("neither a commit nor a copy of its code was recorded", "run it anew in a git checkout")
-            with unpack(self._scratch_home, sources) as code:
-                yield self._importable(code)
-            return
-        patch = (folder / "uncommitted.patch").read_bytes()
-        with checkout(self._scratch_home, PROJECT, git["commit"], patch) as code:
-            if sources.exists():
-                with unpack(self._scratch_home, sources) as kept:
-                    for path in filter(Path.is_file, kept.rglob("*")):
-                        _place(code, str(path.relative_to(kept)), path.read_bytes())
+        """The code as it was."""
+        git = self.record.provenance["git"]
+        with recorded_code(self._scratch_home, PROJECT, git and git["commit"], self.record.folder) as code:
             yield self._importable(code)
 
     @contextmanager
@@ -76,7 +63,7 @@ class Again:
                 own = name.startswith("user/")
                 path = Path(network or PROJECT) / name.removeprefix("user/") if own else PROJECT / name
                 if path.is_file():
-                    _place(code, name, path.read_bytes())
+                    place(code, name, path.read_bytes())
             yield self._importable(code, *([Path(network)] if network else []))
 
     def _todays_project(self) -> AbstractContextManager[Path]:
@@ -139,14 +126,6 @@ class Again:
             imports += [str(Path(entry).absolute()) for entry in kept.get("PYTHONPATH", "").split(os.pathsep) if entry]
         above = {"GIT_CEILING_DIRECTORIES": str(self.store.folder)}  # a copy of sources is no part of a repository
         return kept | above | {"PYTHONPATH": os.pathsep.join(imports), "PYTHONDONTWRITEBYTECODE": "1"}
-
-
-def _place(code: Path, name: str, content: bytes) -> None:
-    target = code / name
-    if not target.resolve().is_relative_to(code.resolve()):  # by a symbolic link of the commit
-        raise CannotRun(f"{name!r} of the run's sources leads out of its checkout", "look into its sources.zip")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(content)
 
 
 def _call(python: str, folder: Path, environment: Mapping[str, str], job: Mapping[str, Any]) -> dict[str, Any]:

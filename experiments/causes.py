@@ -1,24 +1,19 @@
 """Why a re-run may differ from its record: everything that differs between the two, what explains most first."""
 
-import difflib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, TypeVar, get_args
 
-from experiments.config import LOCATIONS
-
-Kind = Literal[
-    "data", "code", "config", "seed", "threads", "package", "hardware", "environment", "nondeterminism", "unrecorded"
-]
+from experiments.code_differences import Place, code_differences
+from experiments.origins import LOCATIONS, Field, Kind, origins, unkept
 
 # What often differs without any effect on the numbers.
 IDLE_KINDS: set[Kind] = {"package", "hardware", "environment", "unrecorded"}
-_KIND_OF_FIELD: dict[str, Kind] = {"seed": "seed", "data.split_seed": "seed", "trainer.threads": "threads"}
-_KIND_OF_STATE: dict[str, Kind] = {"interop_threads": "threads", "cpu_capability": "hardware", "gpus": "hardware"}
-_CODE, _SHOWN_LINES = {".py", ".yaml", ".toml"}, 4
-_NO_CODE = {".git", ".venv", "tests", "benchmarks", "docs"}
-_UNTOLD = {"host", "memory_bytes", "cores"}  # of a machine: they do not change numbers
+_KIND_OF_PARAM: dict[str, Kind] = {"seed": "seed", "data.split_seed": "seed", "trainer.threads": "threads"}
+_SHOWN_LINES = 4
+
+Key = TypeVar("Key", str, Field)
 
 
 @dataclass(frozen=True)
@@ -40,81 +35,48 @@ class Origins:
 
 
 def causes(recorded: Origins, now: Origins) -> list[Cause]:
-    """What differs, in the order of `Kind`."""
+    """What differs, in the order of `Kind`; and, as the last thing to suspect, what the record could not keep."""
     order = get_args(Kind)
     return sorted(_all(recorded, now), key=lambda cause: order.index(cause.kind))
 
 
 def _all(recorded: Origins, now: Origins) -> Iterator[Cause]:
-    before, after = recorded.provenance, now.provenance
-    if before["data_sha256"] != after["data_sha256"]:
-        yield Cause("data", f"data bytes: SHA-256 {before['data_sha256'][:12]}…, now {after['data_sha256'][:12]}…")
-    yield from _code(recorded, now)
+    if recorded.code != now.code:
+        yield from (Cause("code", _hunk(place)) for place in code_differences([recorded.code, now.code]))
     for name, value, again in _differing(recorded.params, now.params):
         if name not in LOCATIONS:
             why = " (its config.yaml was edited after the run)" if name in recorded.edited else ""
-            yield Cause(_KIND_OF_FIELD.get(name, "config"), f"{name}: {value}, now {again}{why}")
-    yield from _packages(before["packages"], after["packages"])
-    for name, value, again in _differing(before["torch"], after["torch"]):
-        if name != "version" and _KIND_OF_FIELD.get(f"trainer.{name}") is None:
-            yield Cause(_KIND_OF_STATE.get(name, "environment"), f"torch {name}: {value}, now {again}")
-    for name, value, again in _differing(before["machine"], after["machine"]):
-        if name == "cpu_flags":
-            gone, new = set(value.split()) - set(again.split()), set(again.split()) - set(value.split())
-            yield Cause("hardware", f"CPU flags: without {sorted(gone)}, with {sorted(new)}")
-        elif name not in _UNTOLD:
-            kind: Kind = "hardware" if name == "cpu" else "environment"
-            yield Cause(kind, f"{name}: {value}, now {again}")
-    for name, value, again in _differing(before["variables"], after["variables"]):
-        kind = "threads" if name.endswith("NUM_THREADS") else "environment"
-        yield Cause(kind, f"variable {name}: {value}, now {again}")
+            yield Cause(_KIND_OF_PARAM.get(name, "config"), f"{name}: {value}, now {again}{why}")
+    for field, value, again in _differing(origins(recorded.provenance), origins(now.provenance)):
+        yield Cause(field[0], _detail(field, value, again))
+    for name in unkept(recorded.provenance):
+        yield Cause("unrecorded", f"{name}: changed or new when the run was made, and not kept")
 
 
-def _differing(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+def _differing(before: Mapping[Key, Any], after: Mapping[Key, Any]) -> Iterator[tuple[Key, Any, Any]]:
     for name in sorted(before.keys() | after.keys()):
         if before.get(name) != after.get(name):
             yield name, before.get(name), after.get(name)
 
 
-def _packages(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Cause]:
-    for name, one, other in _differing(before, after):
-        if one is None or other is None:
-            versions = [package["version"] if package else "not installed" for package in (one, other)]
-            yield Cause("package", f"{name} {versions[0]}, now {versions[1]}")
-        elif one["version"] != other["version"]:
-            yield Cause("package", f"{name} {one['version']}, now {other['version']}")
-        elif one["files_sha256"] != other["files_sha256"]:
-            yield Cause("package", f"{name} {one['version']}: other files under the same version")
+def _detail(field: Field, value: Any, again: Any) -> str:
+    kind, name = field
+    if kind == "data":
+        return f"data bytes: SHA-256 {value[:12]}…, now {again[:12]}…"
+    if name == "cpu_flags":
+        gone, new = set(value.split()) - set(again.split()), set(again.split()) - set(value.split())
+        return f"CPU flags: without {sorted(gone)}, with {sorted(new)}"
+    if kind == "package":
+        before, after = (package[0] if package else "not installed" for package in (value, again))
+        return f"{name} {before}" + (f", now {after}" if before != after else ": other files under the same version")
+    return f"{name}: {value}, now {again}"
 
 
-def _code(recorded: Origins, now: Origins) -> Iterator[Cause]:
-    """Files and hunks that differ; and, as the last thing to suspect, what the record could not keep."""
-    if recorded.code != now.code:
-        yield from (Cause("code", text) for text in _hunks(recorded.code, now.code))
-    git, sources = recorded.provenance["git"] or {}, recorded.provenance["sources"] or {}
-    for name in [*git.get("left_out_of_patch", ()), *sources.get("left_out", ())]:
-        yield Cause("unrecorded", f"{name}: changed or new when the run was made, and not kept")
-
-
-def _hunks(before: Path, after: Path) -> Iterator[str]:
-    """Every place where the code differs, as `file:line: -old +new`."""
-    for name in sorted(_files(before) | _files(after), key=lambda name: (not name.endswith(".py"), name)):
-        one, other = (folder / name for folder in (before, after))
-        if not (one.exists() and other.exists()):
-            yield f"{name}: {'only now' if other.exists() else 'no longer there'}"
-        elif one.read_bytes() != other.read_bytes():
-            texts = [path.read_text(encoding="utf-8", errors="replace").splitlines() for path in (one, other)]
-            for tag, start, end, start_now, end_now in difflib.SequenceMatcher(None, texts[0], texts[1]).get_opcodes():
-                if tag != "equal":
-                    lines = [f"-{line.strip()}" for line in texts[0][start:end]]
-                    lines += [f"+{line.strip()}" for line in texts[1][start_now:end_now]]
-                    shown = " ".join(lines[:_SHOWN_LINES]) + (" …" if len(lines) > _SHOWN_LINES else "")
-                    yield f"{name}:{start_now + 1}: {shown}"
-
-
-def _files(folder: Path) -> set[str]:
-    return {
-        str(path.relative_to(folder))
-        for path in folder.rglob("*")
-        if path.suffix in _CODE and path.is_file() and not _NO_CODE & set(path.relative_to(folder).parts)
-    }
+def _hunk(place: Place) -> str:
+    """`file:line: -old +new`, the line being the new one's."""
+    before, after = place.copies
+    if before is None or after is None:
+        return f"{place.file}: {'only now' if before is None else 'no longer there'}"
+    lines = [f"-{line.strip()}" for line in before.text] + [f"+{line.strip()}" for line in after.text]
+    shown = " ".join(lines[:_SHOWN_LINES]) + (" …" if len(lines) > _SHOWN_LINES else "")
+    return f"{place.file}:{after.first}: {shown}"

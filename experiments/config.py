@@ -20,9 +20,6 @@ Precision = Literal["32-true", "64-true", "bf16-mixed", "16-mixed"]
 MatmulPrecision = Literal["highest", "high", "medium"]
 Compile = Literal["none", "default", "cuda_graphs"]
 
-# Fields that tell where data lie: the same data may lie elsewhere, and their digest tells whether they are the same.
-LOCATIONS = {"data.root", "data.path", "data.labels_path"}
-
 
 @dataclass(frozen=True, kw_only=True)
 class TrainerConfig:

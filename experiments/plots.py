@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sklearn.metrics import confusion_matrix
 
-_ROWS, _COLUMNS = 3, 8  # of mistakes shown
+_ROWS, _COLUMNS = 3, 8  # of images shown
+MOST_IMAGES = _ROWS * _COLUMNS
 
 
 def plot_curves(history: Sequence[dict[str, float]], path: Path) -> None:
@@ -56,20 +57,24 @@ def plot_mistakes(
     """The images of wrong label on which the network was surest, the worst first."""
     label = probabilities.argmax(axis=1)
     wrong = np.flatnonzero(label != target)
-    worst = wrong[np.argsort(-probabilities[wrong, label[wrong]], kind="stable")][: _ROWS * _COLUMNS]
+    worst = wrong[np.argsort(-probabilities[wrong, label[wrong]], kind="stable")][:MOST_IMAGES]
+    texts = [f"{class_names[label[i]]} {probabilities[i, label[i]]:.2f}\n(is {class_names[target[i]]})" for i in worst]
+    title = f"{title}: {len(wrong)} of {len(target)} wrong; the surest mistakes"
+    plot_images([images[index] for index in worst], texts, title, path)
+
+
+def plot_images(images: Sequence[NDArray[Any]], texts: Sequence[str], title: str, path: Path) -> None:
+    """Up to MOST_IMAGES images (H, W, C), each below its text."""
     figure = Figure(figsize=(12, 6.5), layout="tight")
     axes = figure.subplots()
-    axes.set_title(f"{title}: {len(wrong)} of {len(target)} wrong; the surest mistakes")
+    axes.set_title(title)
     axes.set_axis_off()
-    for place, index in enumerate(worst):  # one axes for all: axes of their own take ten times as long to draw
-        row, column = divmod(place, _COLUMNS)
-        image = images[index].squeeze(-1) if images.shape[-1] == 1 else images[index]
-        if image.dtype != np.uint8:  # a colour image of floats is shown only between 0 and 1
-            image = (image - image.min()) / ((image.max() - image.min()) or 1)
-        axes.imshow(image, cmap="gray", extent=(column + 0.1, column + 0.9, row + 0.95, row + 0.25))
-        text = (
-            f"{class_names[label[index]]} {probabilities[index, label[index]]:.2f}\n(is {class_names[target[index]]})"
-        )
+    for place, (image, text) in enumerate(zip(images, texts, strict=True)):
+        row, column = divmod(place, _COLUMNS)  # one axes for all: axes of their own take ten times as long to draw
+        shown = image.squeeze(-1) if image.shape[-1] == 1 else image
+        if shown.dtype != np.uint8:  # a colour image of floats is shown only between 0 and 1
+            shown = (shown - shown.min()) / ((shown.max() - shown.min()) or 1)
+        axes.imshow(shown, cmap="gray", extent=(column + 0.1, column + 0.9, row + 0.95, row + 0.25))
         axes.text(column + 0.5, row + 0.22, text, fontsize=8, ha="center", va="bottom")
     axes.set(xlim=(0, _COLUMNS), ylim=(_ROWS, 0), aspect="auto")
     figure.savefig(path, dpi=80)

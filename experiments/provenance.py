@@ -12,12 +12,10 @@ from experiments.config import ExperimentConfig, flatten
 from experiments.machine import machine, torch_state, variables
 from experiments.packages import installed, requirements
 from experiments.redaction import without_credentials
-from experiments.source import find_checkout
+from experiments.source import PROJECT, find_checkout
 from experiments.source_copy import copy_sources, network_folder
 from experiments.tracking import TrackedRun
 from lightning_modules import ImageDataModule
-
-PROJECT = Path(__file__).resolve().parent.parent
 
 
 def record(run: TrackedRun, config: ExperimentConfig, data: ImageDataModule) -> None:

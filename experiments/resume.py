@@ -9,7 +9,8 @@ from pathlib import Path
 from mlflow.entities import Run
 
 from experiments.checkpoints import epochs_done
-from experiments.config import LOCATIONS, ExperimentConfig, flatten, load_config
+from experiments.config import ExperimentConfig, flatten, load_config
+from experiments.origins import LOCATIONS
 from experiments.store import Store
 from experiments.trace import Line, read_trace
 from experiments.tracking import files_folder

@@ -28,6 +28,7 @@ class RunSummary:
     status: str
     outcome: str
     start_time: int  # milliseconds since 1970
+    artifact_uri: str
     metrics: dict[str, float]
     params: dict[str, str]
 
@@ -43,6 +44,7 @@ class RunSummary:
             status=run.info.status,
             outcome=tags.get("workbench.outcome", ""),
             start_time=run.info.start_time,
+            artifact_uri=run.info.artifact_uri,
             metrics=metrics,
             params=dict(run.data.params),
         )

@@ -11,6 +11,7 @@ from typing import Any
 
 from experiments.redaction import is_secret_file, without_credentials
 
+PROJECT = Path(__file__).resolve().parent.parent
 MAX_FILE, MAX_TOTAL = 1_000_000, 10_000_000  # bytes; what is larger is not code
 # Set by git for its hooks; they would lead to another repository than the project's.
 _ELSEWHERE = ("GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY")

@@ -56,8 +56,7 @@ class Trace:
             file.write(json.dumps(line) + "\n")
 
     def _remember(self, line: Line) -> None:
-        scores = {name: float.fromhex(value) for name, value in line["metrics"].items()}
-        self.history.append({"epoch": line["epoch"], "step": line["step"]} | scores)
+        self.history.append(as_scores(line))
 
 
 def starting_point(data: ImageDataModule, module: torch.nn.Module) -> list[Line]:
@@ -73,6 +72,12 @@ def read_trace(path: Path) -> list[Line]:
     """The lines of a trace; a last one that a killed process did not finish is left out."""
     whole = path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
     return [json.loads(line) for line in whole]
+
+
+def as_scores(line: Line) -> dict[str, float]:
+    """An epoch's line in plain numbers: `epoch`, `step` and its scores."""
+    scores = {name: float.fromhex(value) for name, value in line["metrics"].items()}
+    return {"epoch": line["epoch"], "step": line["step"]} | scores
 
 
 @dataclass(frozen=True)

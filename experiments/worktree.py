@@ -31,6 +31,37 @@ _NO_SETTINGS = {
 
 
 @contextmanager
+def recorded_code(scratch: Path, project: Path, commit: str | None, artifacts: Path) -> Iterator[Path]:
+    """The project's code as a run had it, in a folder of `scratch` that is removed at the end.
+
+    That is `commit` with the `uncommitted.patch` in the folder `artifacts`, and what git did not keep, from the
+    `sources.zip` beside it; without a commit the archive is all. Raises CannotRun where it is not to be had.
+    """
+    sources = artifacts / "sources.zip"
+    if commit is None:
+        if not sources.exists():
+            raise CannotRun("neither a commit nor a copy of its code was recorded", "run it anew in a git checkout")
+        with unpack(scratch, sources) as code:
+            yield code
+        return
+    with checkout(scratch, project, commit, (artifacts / "uncommitted.patch").read_bytes()) as code:
+        if sources.exists():
+            with unpack(scratch, sources) as kept:
+                for path in filter(Path.is_file, kept.rglob("*")):
+                    place(code, str(path.relative_to(kept)), path.read_bytes())
+        yield code
+
+
+def place(code: Path, name: str, content: bytes) -> None:
+    """Writes the file `name` below the folder `code`; CannotRun where it would lead out of it."""
+    target = code / name
+    if not target.resolve().is_relative_to(code.resolve()):  # by a symbolic link of the commit
+        raise CannotRun(f"{name!r} of the run's sources leads out of its checkout", "look into its sources.zip")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(content)
+
+
+@contextmanager
 def checkout(scratch: Path, project: Path, commit: str, patch: bytes) -> Iterator[Path]:
     """The folder `project` of a git checkout as it was at `commit` with `patch` applied: a copy in `scratch`.
 

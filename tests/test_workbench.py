@@ -157,6 +157,7 @@ def test_compare_shows_a_table(two_runs: Path, capsys: pytest.CaptureFixture[str
     shown = capsys.readouterr().out
     assert "optimizer.lr" in shown
     assert "optimizer.kind" not in shown
+    assert "(exact McNemar test of test/accuracy)" in shown
 
 
 def test_data_list_names_every_source(capsys: pytest.CaptureFixture[str]) -> None:
