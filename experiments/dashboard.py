@@ -48,7 +48,7 @@ def serve(store: Store, port: int = DEFAULT_PORT, *, browser: bool = False) -> N
     command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", store.tracking_uri]
     command += ["--default-artifact-root", (store.folder / "artifacts").as_uri()]
-    command += ["--allowed-hosts", f"localhost:{port},{HOST}:{port}"]
+    command += ["--allowed-hosts", f"localhost:{port},{HOST}:{port}", "--uvicorn-opts", "--log-level warning"]
     safe = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}
     with interruptible():
         # A session of its own: Ctrl-C reaches this process, which then ends the server with all its workers.
