@@ -94,7 +94,9 @@ def _parallel_coordinates(study: optuna.Study, metric: str, params: list[str]) -
 
 def _slices(study: optuna.Study, metric: str) -> Figure:
     axes = optuna.visualization.matplotlib.plot_slice(study, target_name=metric)
-    return _figure_of(axes)
+    figure = _figure_of(axes)
+    figure.set_size_inches(2 + 3 * len(figure.axes[:-1]), 4)  # the last is the colour bar
+    return figure
 
 
 def _learning_curves(trials: list[FrozenTrial], metric: str) -> Figure:
