@@ -271,10 +271,11 @@ def chaos(store: Path, start: Callable[[], "subprocess.Popen[str]"], *, kills: i
         sweep.communicate()
         assert not psutil.wait_procs(family, timeout=60)[1]
         sweep = start()
-    while sweep.wait() != 0:  # it may end by itself where its helpers died under it
+    while sweep.communicate() and sweep.returncode != 0:  # it may end by itself where its helpers died under it
         sweep = start()
 
 
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize(
     ("trials", "kills"), [pytest.param(40, 25, marks=pytest.mark.soak), (12, 8)], ids=["whole", "short"]
 )
