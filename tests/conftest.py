@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-_REAL_DATA = os.environ.get("WORKBENCH_DATA")  # what `real_data` gives
+# What `real_data` gives; under a name of its own for pytest-xdist's workers, which inherit this environment.
+_REAL_DATA = os.environ.get("WORKBENCH_DATA", os.environ.get("WORKBENCH_TESTS_REAL_DATA"))
+if _REAL_DATA is not None:
+    os.environ["WORKBENCH_TESTS_REAL_DATA"] = _REAL_DATA
 
 # Before any test: a store or data folder of the user's own must never be touched.
 for _variable in ("MLFLOW_TRACKING_URI", "WORKBENCH_DATA", "WORKBENCH_MIRRORS"):
