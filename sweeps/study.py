@@ -66,9 +66,8 @@ class Search(Stage):
             if not is_waiting and not (earlier and self._enqueue_again(earlier[-1])):
                 is_listed = self._enqueue_listed(trials, slot)
                 if not is_listed and sweep.config.sampler.kind == "grid":
-                    study.set_user_attr(
-                        "grid_is_spent", True
-                    )  # some of its points killed their process again and again
+                    # Slots are left, and no point: some killed their process again and again.
+                    study.set_user_attr("grid_is_spent", True)
                     return None
             # Reseeded for every draw, so that a sweep cut in two draws what the whole one would have drawn.
             study.sampler = make_sampler(sweep.config.sampler, sweep.seed(f"sampler {len(earlier)}", slot))
