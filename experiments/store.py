@@ -121,11 +121,14 @@ class Store:
 
     def experiment_id(self, name: str) -> str:
         """The id of the MLflow experiment `name`, made when it is missing."""
-        with self.lock("experiments"):
-            experiment = self.client.get_experiment_by_name(name)
-            if experiment is None:
-                location = (self.folder / "artifacts").as_uri() if self.is_local else None
+        experiment = self.client.get_experiment_by_name(name)
+        if experiment is None:
+            location = (self.folder / "artifacts").as_uri() if self.is_local else None
+            try:
                 return str(self.client.create_experiment(name, artifact_location=location))
+            except MlflowException:  # made meanwhile by another process, here or on another host?
+                if (experiment := self.client.get_experiment_by_name(name)) is None:
+                    raise
         if experiment.lifecycle_stage == "deleted":
             remedy = f"choose another name, or: mlflow experiments restore -x {experiment.experiment_id}"
             raise InputError("experiment", name, "was deleted in this store", remedy)

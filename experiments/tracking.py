@@ -16,6 +16,7 @@ from typing import Any, Literal
 from urllib.parse import urlparse
 
 from mlflow.entities import DatasetInput, Metric, Param, RunInfo, RunTag
+from mlflow.exceptions import MlflowException
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from mlflow.utils.file_utils import local_file_uri_to_path
 from pytorch_lightning.loggers.logger import Logger
@@ -106,7 +107,20 @@ class TrackedRun:
         self.store.client.log_batch(self.run_id, tags=[RunTag(key, value[:_MAX_TAG]) for key, value in tags.items()])
 
     def log_inputs(self, inputs: Sequence[DatasetInput]) -> None:
-        self.store.client.log_inputs(self.run_id, datasets=inputs)
+        """Adds the data that the run read. Runs of one experiment share the rows of equal data.
+
+        MLflow looks for such a row and then makes it, so of two that do so at once one is refused. Each time it is,
+        the other has made at least one of them.
+        """
+        attempts_left = len(inputs)
+        while True:
+            try:
+                self.store.client.log_inputs(self.run_id, datasets=inputs)
+                return
+            except MlflowException:
+                if not attempts_left:
+                    raise
+                attempts_left -= 1
 
     def close(self, outcome: Outcome, error: str = "") -> None:
         """Writes what is still buffered, sends files to a remote store, and sets status and outcome."""

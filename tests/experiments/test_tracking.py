@@ -1,10 +1,14 @@
 """Writing a run: metrics and params in batches, and the status that stands for how it ended."""
 
+import sqlite3
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import Any
 
 import pytest
-from mlflow.entities import Run
+from mlflow.entities import Dataset, DatasetInput, Run
 
 from experiments import Store
 from experiments.interrupts import Interrupted
@@ -24,7 +28,7 @@ def reread(store: Store, run_id: str) -> Run:
     return store.client.get_run(run_id)
 
 
-# Metrics and params.
+# Metrics, params and inputs.
 
 
 def test_points_keep_their_order(scratch_store: Store) -> None:
@@ -58,6 +62,26 @@ def test_null_true_and_false_are_written_as_in_yaml(scratch_store: Store) -> Non
     with open_run(scratch_store, run_id) as run:
         run.log_params({"a": None, "b": True, "c": False, "d": 1, "e": 0})
     assert reread(scratch_store, run_id).data.params == {"a": "null", "b": "true", "c": "false", "d": "1", "e": "0"}
+
+
+def test_runs_that_begin_at_once_share_the_rows_of_their_data(scratch_store: Store) -> None:
+    names = ("digits-train", "digits-val")
+    inputs = [DatasetInput(Dataset(name, "a digest", "local", "digits"), []) for name in names]
+    runs = 8
+    together = threading.Barrier(runs)
+
+    def begin(run_id: str) -> None:
+        with open_run(scratch_store, run_id) as run:
+            together.wait()
+            run.log_inputs(inputs)
+
+    run_ids = [new_run(scratch_store) for _ in range(runs)]
+    with ThreadPoolExecutor(runs) as threads:
+        list(threads.map(begin, run_ids))
+    for run_id in run_ids:
+        assert {data.dataset.name for data in reread(scratch_store, run_id).inputs.dataset_inputs} == set(names)
+    with closing(sqlite3.connect(scratch_store.folder / "mlflow.db")) as database:
+        assert database.execute("SELECT count(*) FROM datasets").fetchone() == (len(names),)
 
 
 def test_values_that_the_store_refused_at_first_arrive_later(
