@@ -10,7 +10,7 @@ from numpy import unique
 
 from lightning_modules.augmentation import AugmentationConfig
 from lightning_modules.batches import Batches
-from lightning_modules.datasets import ImageDataset, Location, find_source
+from lightning_modules.datasets import ImageDataset, Location, all_sources, find_source
 from lightning_modules.errors import InputError, check_choice
 from lightning_modules.normalization import Normalization, NormalizationKind, fit_normalization
 from lightning_modules.placement import Placement
@@ -26,8 +26,10 @@ class DataConfig:
 
     source: str = "digits"  # a name from `workbench data list`
     root: str | None = None  # folder of downloads; null: WORKBENCH_DATA, else the user's cache folder
-    path: str | None = None  # source arrays: one .npz, or a .npy of images
+    path: str | None = None  # source arrays: one .npz, or a .npy of images; image_folder: the folder
     labels_path: str | None = None  # source arrays: the .npy of labels that goes with a .npy of images
+    image_size: int | list[int] | None = None  # image_folder: side, or [height, width]; null: all have one size
+    channels: Literal[1, 3] | None = None  # image_folder: 1 gray, 3 RGB; null: 3
     batch_size: int | Literal["full"] = 32  # images a step; full: the whole train split, gradient descent
     val_fraction: float = 0.1  # of the training images, where the source has no val split of its own
     test_fraction: float = 0.2  # of all images, where the source has no test split of its own
@@ -37,10 +39,13 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         source = find_source(self.source)
-        for name in ("path", "labels_path"):
-            if getattr(self, name) is not None and not source.takes_path:
-                remedy = "leave it out, or set data.source to arrays"
+        for name in ("path", "labels_path", "image_size", "channels"):
+            if getattr(self, name) is not None and name not in source.takes:
+                takers = ", ".join(name_ for name_, other in sorted(all_sources().items()) if name in other.takes)
+                remedy = f"leave it out, or set data.source to {takers}"
                 raise InputError(f"data.{name}", getattr(self, name), f"is not for source {self.source}", remedy)
+        if self.image_size is not None and not (len(sides := self._sides(self.image_size)) == 2 and min(sides) >= 1):
+            raise InputError("data.image_size", self.image_size, "must be 1 pixel or more", "try 64, or [48, 64]")
         for name in ("root", "path", "labels_path"):  # absolute, so that the config means the same from anywhere
             value = getattr(self, name)
             if value is not None:
@@ -55,11 +60,26 @@ class DataConfig:
         if not 0 <= self.split_seed < 2**32:
             raise InputError("data.split_seed", self.split_seed, "must be 0 or more and below 2^32", "try 0")
 
+    @staticmethod
+    def _sides(size: int | list[int]) -> tuple[int, ...]:
+        return (size, size) if isinstance(size, int) else tuple(size)
+
+    @property
+    def location(self) -> Location:
+        """What the source is asked for."""
+        height_width = None if self.image_size is None else self._sides(self.image_size)
+        return Location(
+            root=self.root,
+            path=self.path,
+            labels_path=self.labels_path,
+            image_size=None if height_width is None else (height_width[0], height_width[1]),
+            channels=self.channels or 3,
+        )
+
 
 def load_dataset(config: DataConfig) -> ImageDataset:
     """Reads the images that `config` names; the same for every split, batch size, normalization and augmentation."""
-    location = Location(root=config.root, path=config.path, labels_path=config.labels_path)
-    return find_source(config.source).load(location)
+    return find_source(config.source).load(config.location)
 
 
 class ImageDataModule(pl.LightningDataModule):
@@ -82,6 +102,9 @@ class ImageDataModule(pl.LightningDataModule):
         if self.splits:  # fit, validate and test all call setup
             return
         config = self.config
+        if refused := self.dataset.refused:
+            more = f" (and {len(refused) - 1} more files)" if len(refused) > 1 else ""
+            raise InputError("data.path", refused[0].name, refused[0].reason + more, "remove or replace it")
         splits = make_splits(
             self.dataset,
             val_fraction=config.val_fraction,

@@ -94,7 +94,8 @@ def _dataset(pairs: Mapping[str, tuple[_Array, _Array]]) -> ImageDataset:
     if len(shapes) > 1:
         message = f"and the other splits differ in image shape: {sorted(shapes)}"
         raise pairs["train"][0].refused(message, "give all of them one shape")
-    return ImageDataset(class_names=tuple(str(value) for value in class_values), **parts)
+    names = tuple(str(value) for value in class_values)
+    return ImageDataset(train=parts["train"], val=parts.get("val"), test=parts.get("test"), class_names=names)
 
 
 def _part(images: _Array, labels: _Array, class_values: NDArray[Any]) -> LabelledImages:
@@ -146,6 +147,8 @@ def _pixels(images: _Array) -> NDArray[Any]:
 
 SOURCES = {
     "arrays": Source(
-        summary="your .npz (x, y or x_train, y_train, …), or .npy images with .npy labels", load=_load, takes_path=True
+        summary="your .npz (x, y or x_train, y_train, …), or .npy images with .npy labels",
+        load=_load,
+        takes=frozenset({"path", "labels_path"}),
     )
 }

@@ -72,23 +72,13 @@ def _load(release: _Release, location: Location) -> ImageDataset:
 
 def _fetch(release: _Release, location: Location) -> Path:
     """The folder that holds every file, intact. What is there already needs no network."""
-    root = location.root or os.environ.get("WORKBENCH_DATA")
-    if root is not None and not Path(root).is_dir():
-        field = "data.root" if location.root else "WORKBENCH_DATA"
-        raise InputError(field, root, "no such folder", "create it, or name the folder that downloads should live in")
-    folder = Path(root or _cache()) / release.name
+    folder = location.folder() / release.name
     for name, sha256 in release.sha256.items():
         path = folder / name
         if path.is_file() and _sha256(path) == sha256:
             continue
         _download(release, name, folder)
     return folder
-
-
-def _cache() -> Path:
-    import pooch
-
-    return Path(pooch.os_cache("lightning-workbench"))
 
 
 def _sha256(path: Path) -> str:
