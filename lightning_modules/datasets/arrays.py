@@ -2,9 +2,9 @@
 
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,11 @@ from lightning_modules.datasets.base import ImageDataset, LabelledImages, Locati
 from lightning_modules.errors import InputError
 
 _CHANNELS = (1, 3, 4)
+_BOMB_BYTES, _BOMB_RATIO = 2**28, 200  # larger than both once unfolded, an archive is refused
+_UNREADABLE = (
+    *(ValueError, OSError, EOFError, RuntimeError, MemoryError, ArithmeticError),
+    *(zipfile.BadZipFile, zlib.error),
+)
 _PAIRS = {"train": ("x_train", "y_train"), "val": ("x_val", "y_val"), "test": ("x_test", "y_test")}
 
 
@@ -57,16 +62,31 @@ def _read(field: str, path: str) -> dict[str, _Array]:
     if not Path(path).is_file():
         raise InputError(field, path, "no such file", "check the path")
     try:
-        with Path(path).open("rb") as file:  # opened here, since NumPy leaves a damaged archive open
+        # Opened here, since NumPy leaves a damaged archive open; the product of declared sides may overflow.
+        with Path(path).open("rb") as file, np.errstate(over="raise"):
             if file.read(2) != b"PK":
                 return {"x": _Array(np.load(path, mmap_mode="c", allow_pickle=False), "x", field, path)}
             file.seek(0)
             archive = np.load(file, allow_pickle=False)
+            _check_members(archive.zip.infolist())
             return {name: _Array(archive[name], name, field, path) for name in archive.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+    except _UNREADABLE as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         remedy = "save plain numeric or string arrays with numpy.save or numpy.savez"
         raise InputError(field, path, f"cannot be read as NumPy arrays: {reason}", remedy) from error
+
+
+def _check_members(members: Sequence[zipfile.ZipInfo]) -> None:
+    """Raises ValueError unless an archive is what numpy.savez writes, of a size that its file may well unfold to."""
+    for member in members:
+        path = PurePosixPath(member.filename.replace("\\", "/"))
+        if path.is_absolute() or ".." in path.parts:
+            raise ValueError(f"its member {member.filename!r} leads out of the archive")
+        if path.suffix != ".npy":
+            raise ValueError(f"its member {member.filename!r} is no array")
+    unfolded, folded = (sum(getattr(member, size) for member in members) for size in ("file_size", "compress_size"))
+    if unfolded > max(_BOMB_BYTES, _BOMB_RATIO * folded):
+        raise ValueError(f"{folded:,} bytes unfold to {unfolded:,}: a zip bomb? If it is none, use numpy.savez")
 
 
 def _pairs(arrays: Mapping[str, _Array], path: str) -> dict[str, tuple[_Array, _Array]]:
