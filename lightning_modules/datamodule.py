@@ -1,4 +1,4 @@
-"""The LightningDataModule: source → split → fit normalization; then each batch: gather, augment, normalize."""
+"""The LightningDataModule: source → split → clean → fit normalization; then each batch: gather, augment, normalize."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +10,7 @@ from numpy import unique
 
 from lightning_modules.augmentation import AugmentationConfig
 from lightning_modules.batches import Batches
+from lightning_modules.cleaning import CleaningConfig, clean
 from lightning_modules.datasets import ImageDataset, Location, all_sources, find_source
 from lightning_modules.errors import InputError, check_choice
 from lightning_modules.normalization import Normalization, NormalizationKind, fit_normalization
@@ -34,6 +35,7 @@ class DataConfig:
     val_fraction: float = 0.1  # of the training images, where the source has no val split of its own
     test_fraction: float = 0.2  # of all images, where the source has no test split of its own
     split_seed: int = 0  # who validates; apart from `seed`, so that all trials of a sweep score on the same images
+    cleaning: CleaningConfig = field(default_factory=CleaningConfig)
     normalization: NormalizationKind = "per_pixel"  # fitted on train alone
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
 
@@ -87,7 +89,8 @@ class ImageDataModule(pl.LightningDataModule):
 
     `seed` decides the order and augmentation of training batches; `config.split_seed` who is in which split.
     `dataset`: what `load_dataset(config)` gave before, so that many runs read it once.
-    Batches are (float32 images (N, C, H, W), int64 labels (N,)). Raises InputError where the data cannot be used.
+    Batches are (float32 images (N, C, H, W), int64 labels (N,)). Once set up, `splits` hold what is used, `report` what
+    was found wrong and what was left out. Raises InputError where the data cannot be used.
     """
 
     def __init__(self, config: DataConfig, *, seed: int = 0, dataset: ImageDataset | None = None) -> None:
@@ -102,15 +105,13 @@ class ImageDataModule(pl.LightningDataModule):
         if self.splits:  # fit, validate and test all call setup
             return
         config = self.config
-        if refused := self.dataset.refused:
-            more = f" (and {len(refused) - 1} more files)" if len(refused) > 1 else ""
-            raise InputError("data.path", refused[0].name, refused[0].reason + more, "remove or replace it")
         splits = make_splits(
             self.dataset,
             val_fraction=config.val_fraction,
             test_fraction=config.test_fraction,
             split_seed=config.split_seed,
         )
+        splits, self.report = clean(self.dataset, splits, config.cleaning)
         missing = set(range(self.num_classes)) - set(unique(splits["train"].labels[splits["train"].indices]).tolist())
         if missing:
             names = ", ".join(self.class_names[k] for k in sorted(missing))

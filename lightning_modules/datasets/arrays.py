@@ -159,10 +159,10 @@ def _pixels(images: _Array) -> NDArray[Any]:
     if pixels.dtype == np.uint8:
         return pixels
     with np.errstate(over="ignore"):
-        pixels = pixels.astype(np.float32)
-    if not np.isfinite(pixels).all():
-        raise images.refused("holds NaN or Inf, or more than float32 can", "replace them before saving")
-    return pixels
+        floats = pixels.astype(np.float32)
+    if pixels.dtype.itemsize > floats.itemsize and (np.isinf(floats) & np.isfinite(pixels)).any():
+        raise images.refused("holds more than float32 can", "scale it down before saving")
+    return floats
 
 
 SOURCES = {

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lightning_modules.datasets.content import Content, content_of
 from lightning_modules.errors import InputError
 
 
@@ -24,6 +25,11 @@ class LabelledImages:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @cached_property
+    def content(self) -> Content:
+        """What each image holds; found once, in one pass."""
+        return content_of(self.images)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from lightning_modules import DataConfig, ImageDataModule, InputError
+from lightning_modules import CleaningConfig, DataConfig, ImageDataModule, InputError
 from lightning_modules.datamodule import load_dataset
 from lightning_modules.datasets import ImageDataset
 
@@ -160,11 +161,15 @@ def test_a_class_or_split_that_is_a_link_out_of_the_folder_is_refused(tmp_path: 
 
 
 def test_training_stops_at_a_file_that_cannot_be_used(tmp_path: Path, cache: Path) -> None:
-    folder = put(tmp_path / "pets")
-    (folder / "cat/c.png").write_bytes(b"")
-    data = ImageDataModule(DataConfig(source="image_folder", path=str(folder), root=str(cache)))
-    with pytest.raises(InputError, match=r"cat/c\.png"):
-        data.setup()
+    folder = put(tmp_path / "pets", {f"{pet}/{number}.png": number for pet in ("cat", "dog") for number in range(9)})
+    (folder / "cat/3.png").write_bytes(b"")
+    config = DataConfig(source="image_folder", path=str(folder), root=str(cache), val_fraction=0.2)
+    with pytest.raises(InputError, match=r"^data\.cleaning\.unreadable: 1 in train: .*: cat/3\.png is no PNG"):
+        ImageDataModule(config).setup()
+    dropping = ImageDataModule(replace(config, cleaning=CleaningConfig(unreadable="drop")))
+    dropping.setup()
+    assert sum(map(len, dropping.splits.values())) == 17
+    assert dropping.report.findings[0].dropped == 1
 
 
 @pytest.mark.parametrize(
