@@ -21,7 +21,7 @@ MatmulPrecision = Literal["highest", "high", "medium"]
 Compile = Literal["none", "default", "cuda_graphs"]
 
 # Fields that tell where data lie: the same data may lie elsewhere, and their digest tells whether they are the same.
-LOCATIONS = {"data.root", "data.path", "data.labels_path"}
+LOCATIONS = {"data.root", "data.path", "data.labels_path", "data.groups"}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,10 +9,11 @@ from experiments.config import ExperimentConfig, load_config
 from experiments.plots import plot_data_report
 from experiments.tracking import TrackedRun
 from lightning_modules import CleaningConfig, DataReport, ImageDataModule, InputError
-from lightning_modules.cleaning import clean, whole
+from lightning_modules.cleaning import clean
 from lightning_modules.datamodule import load_dataset
 from lightning_modules.datasets import ImageDataset, all_sources
 from lightning_modules.errors import choose_from
+from lightning_modules.splits import as_published
 
 _TELL_ALL = CleaningConfig(unreadable="report", non_finite="report")
 
@@ -43,7 +44,7 @@ def check(name_or_path: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
     """
     config = _config(name_or_path, overrides).data
     dataset = load_dataset(config)
-    _, report = clean(dataset, whole(dataset), _TELL_ALL)
+    _, report = clean(dataset, as_published(dataset), _TELL_ALL)
     return _document(config.path or config.source, report, dataset)
 
 

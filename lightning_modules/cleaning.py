@@ -91,11 +91,6 @@ def clean(
     return kept, DataReport(splits=summaries, findings=findings)
 
 
-def whole(dataset: ImageDataset) -> dict[str, Subset]:
-    """The parts of a data set as splits, as they were published."""
-    return {name: Subset(part.images, part.labels, np.arange(len(part))) for name, part in dataset.parts.items()}
-
-
 def _decided(finding: Finding, policy: str) -> Finding:
     if policy == "fail":
         named = ", ".join(_named(example) for example in finding.examples[:_IN_ONE_LINE])

@@ -1,5 +1,6 @@
 """The LightningDataModule: source → split → clean → fit normalization; then each batch: gather, augment, normalize."""
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +14,7 @@ from lightning_modules.batches import Batches
 from lightning_modules.cleaning import CleaningConfig, clean
 from lightning_modules.datasets import ImageDataset, Location, all_sources, find_source
 from lightning_modules.errors import InputError, check_choice
+from lightning_modules.groups import find_groups
 from lightning_modules.normalization import Normalization, NormalizationKind, fit_normalization
 from lightning_modules.placement import Placement
 from lightning_modules.splits import Subset, make_splits
@@ -34,6 +36,10 @@ class DataConfig:
     batch_size: int | Literal["full"] = 32  # images a step; full: the whole train split, gradient descent
     val_fraction: float = 0.1  # of the training images, where the source has no val split of its own
     test_fraction: float = 0.2  # of all images, where the source has no test split of its own
+    groups: str | None = None  # .npy, or .npz with `groups`: one value a training image; equal ones are never parted
+    group_pattern: str | None = None  # image_folder: regular expression; files whose first group is equal stay together
+    folds: int | None = None  # val is one of so many parts in place of val_fraction
+    fold: int | None = None  # which one, counted from 0
     split_seed: int = 0  # who validates; apart from `seed`, so that all trials of a sweep score on the same images
     cleaning: CleaningConfig = field(default_factory=CleaningConfig)
     normalization: NormalizationKind = "per_pixel"  # fitted on train alone
@@ -48,7 +54,12 @@ class DataConfig:
                 raise InputError(f"data.{name}", getattr(self, name), f"is not for source {self.source}", remedy)
         if self.image_size is not None and not (len(sides := self._sides(self.image_size)) == 2 and min(sides) >= 1):
             raise InputError("data.image_size", self.image_size, "must be 1 pixel or more", "try 64, or [48, 64]")
-        for name in ("root", "path", "labels_path"):  # absolute, so that the config means the same from anywhere
+        for name in (
+            "root",
+            "path",
+            "labels_path",
+            "groups",
+        ):  # absolute, so that the config means the same from anywhere
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, str(Path(value).expanduser().resolve()))
@@ -61,6 +72,26 @@ class DataConfig:
                 raise InputError(f"data.{name}", value, "must be above 0 and below 1", "try 0.1")
         if not 0 <= self.split_seed < 2**32:
             raise InputError("data.split_seed", self.split_seed, "must be 0 or more and below 2^32", "try 0")
+        self._check_groups_and_folds()
+
+    def _check_groups_and_folds(self) -> None:
+        if self.groups is not None and self.group_pattern is not None:
+            raise InputError("data.group_pattern", self.group_pattern, "data.groups is given too", "leave one out")
+        try:
+            re.compile(self.group_pattern or "")
+        except re.error as error:
+            message = f"is no regular expression: {error}"
+            raise InputError(
+                "data.group_pattern", self.group_pattern, message, "try '([^/]+)_[0-9]+' or the like"
+            ) from error
+        if self.folds is not None and self.folds < 2:
+            raise InputError("data.folds", self.folds, "must be 2 or more", "try 5")
+        if (self.fold is None) != (self.folds is None):
+            missing = "fold" if self.fold is None else "folds"
+            raise InputError(f"data.{missing}", None, "data.fold and data.folds go together", "give both, or none")
+        if self.fold is not None and self.folds is not None and not 0 <= self.fold < self.folds:
+            message = f"folds are counted from 0 to {self.folds - 1}"
+            raise InputError("data.fold", self.fold, message, f"give one of 0 to {self.folds - 1}")
 
     @staticmethod
     def _sides(size: int | list[int]) -> tuple[int, ...]:
@@ -105,11 +136,19 @@ class ImageDataModule(pl.LightningDataModule):
         if self.splits:  # fit, validate and test all call setup
             return
         config = self.config
+        groups = find_groups(self.dataset.train, config.groups, config.group_pattern)
+        if groups is not None and {"val", "test"} <= self.dataset.parts.keys():
+            field = "groups" if config.groups else "group_pattern"
+            message = "has no effect: the data set has val and test splits of its own"
+            raise InputError(f"data.{field}", getattr(config, field), message, "leave it out")
         splits = make_splits(
             self.dataset,
             val_fraction=config.val_fraction,
             test_fraction=config.test_fraction,
             split_seed=config.split_seed,
+            groups=groups,
+            fold=config.fold,
+            folds=config.folds,
         )
         splits, self.report = clean(self.dataset, splits, config.cleaning)
         missing = set(range(self.num_classes)) - set(unique(splits["train"].labels[splits["train"].indices]).tolist())

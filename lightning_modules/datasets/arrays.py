@@ -43,12 +43,12 @@ def _load(location: Location) -> ImageDataset:
     if location.path is None:
         remedy = "give the .npz, or the .npy of images, as --data.path FILE"
         raise InputError("data.path", None, "source arrays needs a file", remedy)
-    arrays = _read("data.path", location.path)
+    arrays = read_arrays("data.path", location.path)
     if set(arrays) == {"x"}:
         if location.labels_path is None:
             remedy = "give the .npy of their labels as --data.labels_path FILE"
             raise InputError("data.labels_path", None, "images alone need their labels", remedy)
-        labels = _read("data.labels_path", location.labels_path)
+        labels = read_arrays("data.labels_path", location.labels_path)
         if set(labels) != {"x"}:
             raise InputError("data.labels_path", location.labels_path, "holds several arrays", "give a .npy of labels")
         arrays["y"] = replace(labels["x"], name="y")
@@ -57,7 +57,7 @@ def _load(location: Location) -> ImageDataset:
     return _dataset(_pairs(arrays, location.path))
 
 
-def _read(field: str, path: str) -> dict[str, _Array]:
+def read_arrays(field: str, path: str) -> dict[str, _Array]:
     """The arrays of an .npz by name; that of a .npy as `x`. Images are read from disk as they are used."""
     if not Path(path).is_file():
         raise InputError(field, path, "no such file", "check the path")

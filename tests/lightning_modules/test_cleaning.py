@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightning_modules import CleaningConfig, DataConfig, DataReport, ImageDataModule, InputError
-from lightning_modules.cleaning import clean, whole
+from lightning_modules.cleaning import clean
 from lightning_modules.datasets import ImageDataset, LabelledImages, RefusedFile
-from lightning_modules.splits import Subset
+from lightning_modules.splits import Subset, as_published
 
 NOISE = np.random.default_rng(0).integers(0, 256, (40, 4, 4, 1), dtype=np.uint8)
 ALL_REPORT = {"unreadable": "report", "non_finite": "report"}
@@ -27,7 +27,7 @@ def two_parts(train: LabelledImages | None = None, test: LabelledImages | None =
 
 
 def cleaned(dataset: ImageDataset, **policies: Any) -> tuple[dict[str, Subset], DataReport]:
-    return clean(dataset, whole(dataset), CleaningConfig(**ALL_REPORT | policies))
+    return clean(dataset, as_published(dataset), CleaningConfig(**ALL_REPORT | policies))
 
 
 def found(dataset: ImageDataset) -> dict[tuple[str, str], tuple[int, list[Any]]]:
