@@ -82,7 +82,7 @@ def _parse(words: list[str]) -> argparse.Namespace:
     parser, commands = _parser()
     command = next((word for word in words if not word.startswith("-")), "")
     overrides: list[str] = []
-    if command in {"train", "sweep", "reproduce"}:
+    if command in {"train", "sweep", "reproduce", "data"}:
         words, overrides = _split_overrides(words, commands[command])
     args = parser.parse_args(words)
     args.overrides = overrides
@@ -179,9 +179,10 @@ def _parser() -> tuple[_Parser, dict[str, _Parser]]:
     ui.add_argument("--port", type=int, default=5000, metavar="N", help="default: 5000")
     ui.add_argument("--no-browser", action="store_true", help="do not open the browser")
 
-    data = add("data", _data, _show_data, "data sets: list them, or download one")
-    data.add_argument("action", choices=["list", "fetch"])
-    data.add_argument("source", nargs="?", metavar="NAME", help="which one to fetch")
+    fields = "check takes fields of a recipe's data: --data.labels_path FILE --data.image_size 64 --data.channels 1"
+    data = add("data", _data, _show_data, "data sets: list them, download one, or see what is wrong with one", fields)
+    data.add_argument("action", choices=["list", "fetch", "check"])
+    data.add_argument("source", nargs="?", metavar="NAME-OR-PATH", help="which one; check: or your own file or folder")
     data.add_argument("--root", metavar="DIR", help="where downloads live (default: WORKBENCH_DATA, else a cache)")
     return parser, commands.choices
 
@@ -425,10 +426,18 @@ def _data(args: argparse.Namespace) -> Document:
     from lightning_modules.datasets import Location, all_sources, find_source
     from lightning_modules.errors import InputError
 
+    if args.overrides and args.action != "check":
+        raise _UsageError(f"unrecognized arguments: {' '.join(args.overrides)}")
     if args.action == "list":
         return {"sources": {name: source.summary for name, source in all_sources().items()}}
     if args.source is None:
-        raise InputError("NAME", None, "fetch needs the name of a data set", "see: workbench data list")
+        raise InputError("NAME", None, f"{args.action} needs the name of a data set", "see: workbench data list")
+    if args.action == "check":
+        from experiments.data_report import check
+        from experiments.recipe import parse_overrides
+
+        root = {} if args.root is None else {"data.root": args.root}
+        return check(args.source, root | parse_overrides(args.overrides))
     fetch = find_source(args.source).fetch
     if fetch is None:
         raise InputError("NAME", args.source, "is nothing to download", "see: workbench data list")
@@ -438,11 +447,37 @@ def _data(args: argparse.Namespace) -> Document:
 def _show_data(document: Document) -> None:
     if "folder" in document:
         print(f"{document['source']} is complete in {document['folder']}")
-        return
-    table = _table("data.source", "what it is")
-    for name, summary in document["sources"].items():
-        table.add_row(name, summary)
+    elif "findings" in document:
+        _show_findings(document)
+    else:
+        table = _table("data.source", "what it is")
+        for name, summary in document["sources"].items():
+            table.add_row(name, summary)
+        _print(table)
+
+
+def _show_findings(document: Document) -> None:
+    table = _table("split", "images", "height × width × channels", "type", "images a class")
+    for split, told in document["splits"].items():
+        counts = told["classes"].values()
+        size = " × ".join(map(str, told["shape"]))
+        table.add_row(split, str(told["count"]), size, told["dtype"], f"{min(counts)} to {max(counts)}")
     _print(table)
+    table = _table("kind", "split", "count", "what", "for example")
+    for finding in document["findings"]:
+        examples = "\n".join(_example(example) for example in finding["examples"][:5])
+        table.add_row(finding["kind"], finding["split"], str(finding["count"]), finding["message"], examples)
+    _print(table) if document["findings"] else print("nothing found")
+    print(f"{document['path']}  SHA-256 {document['sha256']}")
+
+
+def _example(example: Document) -> str:
+    """`12 cat/a.png (cat) = test 7 (dog)`"""
+    words = [str(example[key]) for key in ("split", "index", "file") if key in example]
+    words += [f"({example['class']})"] if "class" in example else []
+    words += [example["what"]] if "what" in example else []
+    words += ["=", _example(example["same_as"])] if "same_as" in example else []
+    return " ".join(words)
 
 
 def _table(*columns: str) -> "Table":

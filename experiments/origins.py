@@ -9,7 +9,7 @@ Kind = Literal[
 Field = tuple[Kind, str]  # and its name
 
 # Fields that tell where data lie: the same data may lie elsewhere, and their digest tells whether they are the same.
-LOCATIONS = {"data.root", "data.path", "data.labels_path"}
+LOCATIONS = {"data.root", "data.path", "data.labels_path", "data.groups"}
 
 _KIND_OF_STATE: dict[str, Kind] = {"interop_threads": "threads", "cpu_capability": "hardware", "gpus": "hardware"}
 _TOLD_ELSEWHERE = {"version", "threads"}  # of torch's state: by the package, and by the config

@@ -1,15 +1,19 @@
 """Every picture of one run, as PNG."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sklearn.metrics import confusion_matrix
 
-_ROWS, _COLUMNS = 3, 8  # of images shown
+from lightning_modules import DataReport
+from lightning_modules.splits import Subset
+
+_ROWS, _COLUMNS, _NARROW_COLUMNS = 3, 8, 6  # of images shown
 MOST_IMAGES = _ROWS * _COLUMNS
 
 
@@ -68,13 +72,44 @@ def plot_images(images: Sequence[NDArray[Any]], texts: Sequence[str], title: str
     figure = Figure(figsize=(12, 6.5), layout="tight")
     axes = figure.subplots()
     axes.set_title(title)
-    axes.set_axis_off()
-    for place, (image, text) in enumerate(zip(images, texts, strict=True)):
-        row, column = divmod(place, _COLUMNS)  # one axes for all: axes of their own take ten times as long to draw
-        shown = image.squeeze(-1) if image.shape[-1] == 1 else image
-        if shown.dtype != np.uint8:  # a colour image of floats is shown only between 0 and 1
-            shown = (shown - shown.min()) / ((shown.max() - shown.min()) or 1)
-        axes.imshow(shown, cmap="gray", extent=(column + 0.1, column + 0.9, row + 0.95, row + 0.25))
-        axes.text(column + 0.5, row + 0.22, text, fontsize=8, ha="center", va="bottom")
-    axes.set(xlim=(0, _COLUMNS), ylim=(_ROWS, 0), aspect="auto")
+    _draw_images(axes, images, texts, _COLUMNS)
     figure.savefig(path, dpi=80)
+
+
+def plot_data_report(report: DataReport, splits: Mapping[str, Subset], path: Path) -> None:
+    """How many images each class has in each split, and the images in which faults were found."""
+    figure = Figure(figsize=(12, 5), layout="tight")
+    bars, faults = figure.subplots(1, 2, width_ratios=(1, 2))
+    names = list(report.splits["train"]["classes"])
+    places = np.arange(len(names))
+    left = np.zeros(len(names))
+    for split, summary in report.splits.items():
+        counts = np.array(list(summary["classes"].values()))
+        bars.barh(places, counts, left=left, label=f"{split}: {summary['count']}")
+        left += counts
+    bars.set_yticks(places, names) if len(names) <= 40 else bars.set_yticks([])
+    bars.invert_yaxis()
+    bars.set(xlabel="images")
+    bars.legend()
+    told = [f"{finding.split}: {finding.kind} {finding.count}, {finding.policy}" for finding in report.findings]
+    faults.set_title("\n".join(told) or "nothing found", fontsize=8, loc="left")
+    found = [finding for finding in report.findings if "index" in finding.examples[0]]
+    share = _ROWS * _NARROW_COLUMNS // max(1, len(found))
+    shown = [(finding, example) for finding in found for example in finding.examples[:share]]
+    images = [splits[finding.split].images[example["index"]] for finding, example in shown]
+    captions = [f"{finding.kind}\n{finding.split} {example['index']}" for finding, example in shown]
+    _draw_images(faults, images, captions, _NARROW_COLUMNS)
+    figure.savefig(path, dpi=80)
+
+
+def _draw_images(axes: Axes, images: Sequence[NDArray[Any]], captions: Sequence[str], columns: int) -> None:
+    """In rows, each below its caption. One axes for all: axes of their own take ten times as long to draw."""
+    axes.set_axis_off()
+    for place, (image, caption) in enumerate(zip(images, captions, strict=True)):
+        row, column = divmod(place, columns)
+        image = image.squeeze(-1) if image.shape[-1] == 1 else image
+        if image.dtype != np.uint8:  # a colour image of floats is shown only between 0 and 1
+            image = np.nan_to_num((image - image.min()) / ((image.max() - image.min()) or 1))
+        axes.imshow(image, cmap="gray", extent=(column + 0.1, column + 0.9, row + 0.95, row + 0.25))
+        axes.text(column + 0.5, row + 0.22, caption, fontsize=8, ha="center", va="bottom")
+    axes.set(xlim=(0, columns), ylim=(_ROWS, 0), aspect="auto")

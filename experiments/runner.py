@@ -14,7 +14,7 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
-from experiments import dashboard, plots, provenance
+from experiments import dashboard, data_report, plots, provenance
 from experiments.checkpoints import Checkpoints, epochs_done, load_weights
 from experiments.config import ExperimentConfig, load_config, sign_of
 from experiments.description import describe_run
@@ -113,6 +113,7 @@ def run(
                 tracked.monitor_system()
                 if not epochs_done(tracked.folder):
                     provenance.record(tracked, config, data)
+                    data_report.record(tracked, data)
                 if continues is not None:
                     take_over(store, continues, tracked.folder, config, starting_point(data, classifier))
                 trainer = _fit(tracked, config, data, classifier, observers, callbacks, begun)

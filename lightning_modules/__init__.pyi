@@ -1,6 +1,8 @@
 from .augmentation import AugmentationConfig as AugmentationConfig
 from .classifier import ImageClassifier as ImageClassifier
 from .classifier import ModelConfig as ModelConfig
+from .cleaning import CleaningConfig as CleaningConfig
+from .cleaning import DataReport as DataReport
 from .datamodule import DataConfig as DataConfig
 from .datamodule import ImageDataModule as ImageDataModule
 from .errors import InputError as InputError

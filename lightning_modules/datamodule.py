@@ -1,5 +1,6 @@
-"""The LightningDataModule: source → split → fit normalization; then each batch: gather, augment, normalize."""
+"""The LightningDataModule: source → split → clean → fit normalization; then each batch: gather, augment, normalize."""
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -10,8 +11,10 @@ from numpy import unique
 
 from lightning_modules.augmentation import AugmentationConfig
 from lightning_modules.batches import Batches
-from lightning_modules.datasets import ImageDataset, Location, find_source
+from lightning_modules.cleaning import CleaningConfig, clean
+from lightning_modules.datasets import ImageDataset, Location, all_sources, find_source
 from lightning_modules.errors import InputError, check_choice
+from lightning_modules.groups import find_groups
 from lightning_modules.normalization import Normalization, NormalizationKind, fit_normalization
 from lightning_modules.placement import Placement
 from lightning_modules.splits import Subset, make_splits
@@ -26,22 +29,32 @@ class DataConfig:
 
     source: str = "digits"  # a name from `workbench data list`
     root: str | None = None  # folder of downloads; null: WORKBENCH_DATA, else the user's cache folder
-    path: str | None = None  # source arrays: one .npz, or a .npy of images
+    path: str | None = None  # source arrays: one .npz, or a .npy of images; image_folder: the folder
     labels_path: str | None = None  # source arrays: the .npy of labels that goes with a .npy of images
+    image_size: int | list[int] | None = None  # image_folder: side, or [height, width]; null: all have one size
+    channels: Literal[1, 3] | None = None  # image_folder: 1 gray, 3 RGB; null: 3
     batch_size: int | Literal["full"] = 32  # images a step; full: the whole train split, gradient descent
     val_fraction: float = 0.1  # of the training images, where the source has no val split of its own
     test_fraction: float = 0.2  # of all images, where the source has no test split of its own
+    groups: str | None = None  # .npy, or .npz with `groups`: one value a training image; equal ones are never parted
+    group_pattern: str | None = None  # image_folder: regular expression; files whose first group is equal stay together
+    folds: int | None = None  # val is one of so many parts in place of val_fraction
+    fold: int | None = None  # which one, counted from 0
     split_seed: int = 0  # who validates; apart from `seed`, so that all trials of a sweep score on the same images
+    cleaning: CleaningConfig = field(default_factory=CleaningConfig)
     normalization: NormalizationKind = "per_pixel"  # fitted on train alone
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
 
     def __post_init__(self) -> None:
         source = find_source(self.source)
-        for name in ("path", "labels_path"):
-            if getattr(self, name) is not None and not source.takes_path:
-                remedy = "leave it out, or set data.source to arrays"
+        for name in ("path", "labels_path", "image_size", "channels"):
+            if getattr(self, name) is not None and name not in source.takes:
+                takers = ", ".join(name_ for name_, other in sorted(all_sources().items()) if name in other.takes)
+                remedy = f"leave it out, or set data.source to {takers}"
                 raise InputError(f"data.{name}", getattr(self, name), f"is not for source {self.source}", remedy)
-        for name in ("root", "path", "labels_path"):  # absolute, so that the config means the same from anywhere
+        if self.image_size is not None and not (len(sides := self._sides(self.image_size)) == 2 and min(sides) >= 1):
+            raise InputError("data.image_size", self.image_size, "must be 1 pixel or more", "try 64, or [48, 64]")
+        for name in ("root", "path", "labels_path", "groups"):  # absolute, so that it means the same from anywhere
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, str(Path(value).expanduser().resolve()))
@@ -54,12 +67,47 @@ class DataConfig:
                 raise InputError(f"data.{name}", value, "must be above 0 and below 1", "try 0.1")
         if not 0 <= self.split_seed < 2**32:
             raise InputError("data.split_seed", self.split_seed, "must be 0 or more and below 2^32", "try 0")
+        self._check_groups_and_folds()
+
+    def _check_groups_and_folds(self) -> None:
+        if self.groups is not None and self.group_pattern is not None:
+            raise InputError("data.group_pattern", self.group_pattern, "data.groups is given too", "leave one out")
+        try:
+            re.compile(self.group_pattern or "")
+        except re.error as error:
+            message = f"is no regular expression: {error}"
+            raise InputError(
+                "data.group_pattern", self.group_pattern, message, "try '([^/]+)_[0-9]+' or the like"
+            ) from error
+        if self.folds is not None and self.folds < 2:
+            raise InputError("data.folds", self.folds, "must be 2 or more", "try 5")
+        if (self.fold is None) != (self.folds is None):
+            missing = "fold" if self.fold is None else "folds"
+            raise InputError(f"data.{missing}", None, "data.fold and data.folds go together", "give both, or none")
+        if self.fold is not None and self.folds is not None and not 0 <= self.fold < self.folds:
+            message = f"folds are counted from 0 to {self.folds - 1}"
+            raise InputError("data.fold", self.fold, message, f"give one of 0 to {self.folds - 1}")
+
+    @staticmethod
+    def _sides(size: int | list[int]) -> tuple[int, ...]:
+        return (size, size) if isinstance(size, int) else tuple(size)
+
+    @property
+    def location(self) -> Location:
+        """What the source is asked for."""
+        height_width = None if self.image_size is None else self._sides(self.image_size)
+        return Location(
+            root=self.root,
+            path=self.path,
+            labels_path=self.labels_path,
+            image_size=None if height_width is None else (height_width[0], height_width[1]),
+            channels=self.channels or 3,
+        )
 
 
 def load_dataset(config: DataConfig) -> ImageDataset:
     """Reads the images that `config` names; the same for every split, batch size, normalization and augmentation."""
-    location = Location(root=config.root, path=config.path, labels_path=config.labels_path)
-    return find_source(config.source).load(location)
+    return find_source(config.source).load(config.location)
 
 
 class ImageDataModule(pl.LightningDataModule):
@@ -67,7 +115,8 @@ class ImageDataModule(pl.LightningDataModule):
 
     `seed` decides the order and augmentation of training batches; `config.split_seed` who is in which split.
     `dataset`: what `load_dataset(config)` gave before, so that many runs read it once.
-    Batches are (float32 images (N, C, H, W), int64 labels (N,)). Raises InputError where the data cannot be used.
+    Batches are (float32 images (N, C, H, W), int64 labels (N,)). Once set up, `splits` hold what is used, `report` what
+    was found wrong and what was left out. Raises InputError where the data cannot be used.
     """
 
     def __init__(self, config: DataConfig, *, seed: int = 0, dataset: ImageDataset | None = None) -> None:
@@ -82,12 +131,21 @@ class ImageDataModule(pl.LightningDataModule):
         if self.splits:  # fit, validate and test all call setup
             return
         config = self.config
+        groups = find_groups(self.dataset.train, config.groups, config.group_pattern)
+        if groups is not None and {"val", "test"} <= self.dataset.parts.keys():
+            field = "groups" if config.groups else "group_pattern"
+            message = "has no effect: the data set has val and test splits of its own"
+            raise InputError(f"data.{field}", getattr(config, field), message, "leave it out")
         splits = make_splits(
             self.dataset,
             val_fraction=config.val_fraction,
             test_fraction=config.test_fraction,
             split_seed=config.split_seed,
+            groups=groups,
+            fold=config.fold,
+            folds=config.folds,
         )
+        splits, self.report = clean(self.dataset, splits, config.cleaning)
         missing = set(range(self.num_classes)) - set(unique(splits["train"].labels[splits["train"].indices]).tolist())
         if missing:
             names = ", ".join(self.class_names[k] for k in sorted(missing))

@@ -6,13 +6,13 @@ same parameters, after `retries` deaths with new ones. Seeds hang on the slot.
 
 import json
 from datetime import datetime
-from typing import Self
+from typing import Any, Self
 
 import optuna
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from experiments.config import sign_of
+from experiments.config import ExperimentConfig, flatten, sign_of
 from experiments.store import Store
 from lightning_modules import InputError
 from sweeps.budget import open_slot
@@ -48,8 +48,7 @@ class Search(Stage):
             if before is None:
                 study.set_user_attr("start", start)
                 study.set_user_attr("identity", identity)
-            elif before != identity:
-                name = next(key for key in {**before, **identity} if before.get(key) != identity.get(key))
+            elif (name := _first_change(before, identity)) is not None:
                 message = f"the sweep {sweep.name} was started with {before.get(name)!r}"
                 remedy = "set it back, or start a sweep of its own with --name"
                 raise InputError(name, identity.get(name), message, remedy)
@@ -124,6 +123,12 @@ def _is_started(name: str, database: RDBStorage) -> bool:
     if name not in optuna.get_all_study_names(database):
         return False
     return "identity" in optuna.load_study(study_name=name, storage=database).user_attrs
+
+
+def _first_change(before: dict[str, Any], now: dict[str, Any]) -> str | None:
+    """The first field whose value is another. A field that the study lacks, being new, stood at its default."""
+    defaults = flatten(ExperimentConfig().tree())
+    return next((name for name in {**before, **now} if before.get(name, defaults.get(name)) != now.get(name)), None)
 
 
 def _first_points(sweep: Sweep, database: RDBStorage) -> list[Point]:

@@ -2,9 +2,9 @@
 
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,11 @@ from lightning_modules.datasets.base import ImageDataset, LabelledImages, Locati
 from lightning_modules.errors import InputError
 
 _CHANNELS = (1, 3, 4)
+_BOMB_BYTES, _BOMB_RATIO = 2**28, 200  # larger than both once unfolded, an archive is refused
+_UNREADABLE = (
+    *(ValueError, OSError, EOFError, RuntimeError, MemoryError, ArithmeticError),
+    *(zipfile.BadZipFile, zlib.error),
+)
 _PAIRS = {"train": ("x_train", "y_train"), "val": ("x_val", "y_val"), "test": ("x_test", "y_test")}
 
 
@@ -38,12 +43,12 @@ def _load(location: Location) -> ImageDataset:
     if location.path is None:
         remedy = "give the .npz, or the .npy of images, as --data.path FILE"
         raise InputError("data.path", None, "source arrays needs a file", remedy)
-    arrays = _read("data.path", location.path)
+    arrays = read_arrays("data.path", location.path)
     if set(arrays) == {"x"}:
         if location.labels_path is None:
             remedy = "give the .npy of their labels as --data.labels_path FILE"
             raise InputError("data.labels_path", None, "images alone need their labels", remedy)
-        labels = _read("data.labels_path", location.labels_path)
+        labels = read_arrays("data.labels_path", location.labels_path)
         if set(labels) != {"x"}:
             raise InputError("data.labels_path", location.labels_path, "holds several arrays", "give a .npy of labels")
         arrays["y"] = replace(labels["x"], name="y")
@@ -52,21 +57,36 @@ def _load(location: Location) -> ImageDataset:
     return _dataset(_pairs(arrays, location.path))
 
 
-def _read(field: str, path: str) -> dict[str, _Array]:
+def read_arrays(field: str, path: str) -> dict[str, _Array]:
     """The arrays of an .npz by name; that of a .npy as `x`. Images are read from disk as they are used."""
     if not Path(path).is_file():
         raise InputError(field, path, "no such file", "check the path")
     try:
-        with Path(path).open("rb") as file:  # opened here, since NumPy leaves a damaged archive open
+        # Opened here, since NumPy leaves a damaged archive open; the product of declared sides may overflow.
+        with Path(path).open("rb") as file, np.errstate(over="raise"):
             if file.read(2) != b"PK":
                 return {"x": _Array(np.load(path, mmap_mode="c", allow_pickle=False), "x", field, path)}
             file.seek(0)
             archive = np.load(file, allow_pickle=False)
+            _check_members(archive.zip.infolist())
             return {name: _Array(archive[name], name, field, path) for name in archive.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+    except _UNREADABLE as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         remedy = "save plain numeric or string arrays with numpy.save or numpy.savez"
         raise InputError(field, path, f"cannot be read as NumPy arrays: {reason}", remedy) from error
+
+
+def _check_members(members: Sequence[zipfile.ZipInfo]) -> None:
+    """Raises ValueError unless an archive is what numpy.savez writes, of a size that its file may well unfold to."""
+    for member in members:
+        path = PurePosixPath(member.filename.replace("\\", "/"))
+        if path.is_absolute() or ".." in path.parts:
+            raise ValueError(f"its member {member.filename!r} leads out of the archive")
+        if path.suffix != ".npy":
+            raise ValueError(f"its member {member.filename!r} is no array")
+    unfolded, folded = (sum(getattr(member, size) for member in members) for size in ("file_size", "compress_size"))
+    if unfolded > max(_BOMB_BYTES, _BOMB_RATIO * folded):
+        raise ValueError(f"{folded:,} bytes unfold to {unfolded:,}: a zip bomb? If it is none, use numpy.savez")
 
 
 def _pairs(arrays: Mapping[str, _Array], path: str) -> dict[str, tuple[_Array, _Array]]:
@@ -94,7 +114,8 @@ def _dataset(pairs: Mapping[str, tuple[_Array, _Array]]) -> ImageDataset:
     if len(shapes) > 1:
         message = f"and the other splits differ in image shape: {sorted(shapes)}"
         raise pairs["train"][0].refused(message, "give all of them one shape")
-    return ImageDataset(class_names=tuple(str(value) for value in class_values), **parts)
+    names = tuple(str(value) for value in class_values)
+    return ImageDataset(train=parts["train"], val=parts.get("val"), test=parts.get("test"), class_names=names)
 
 
 def _part(images: _Array, labels: _Array, class_values: NDArray[Any]) -> LabelledImages:
@@ -138,14 +159,16 @@ def _pixels(images: _Array) -> NDArray[Any]:
     if pixels.dtype == np.uint8:
         return pixels
     with np.errstate(over="ignore"):
-        pixels = pixels.astype(np.float32)
-    if not np.isfinite(pixels).all():
-        raise images.refused("holds NaN or Inf, or more than float32 can", "replace them before saving")
-    return pixels
+        floats = pixels.astype(np.float32)
+    if pixels.dtype.itemsize > floats.itemsize and (np.isinf(floats) & np.isfinite(pixels)).any():
+        raise images.refused("holds more than float32 can", "scale it down before saving")
+    return floats
 
 
 SOURCES = {
     "arrays": Source(
-        summary="your .npz (x, y or x_train, y_train, …), or .npy images with .npy labels", load=_load, takes_path=True
+        summary="your .npz (x, y or x_train, y_train, …), or .npy images with .npy labels",
+        load=_load,
+        takes=frozenset({"path", "labels_path"}),
     )
 }

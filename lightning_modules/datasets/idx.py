@@ -1,4 +1,8 @@
-"""Data sets published as gzipped IDX files (LeCun et al. 1998), downloaded once and checked by SHA-256."""
+"""Data sets published as gzipped IDX files (LeCun et al. 1998), downloaded once and checked by SHA-256.
+
+The checksums of MNIST and Kuzushiji-MNIST are those that TensorFlow Datasets publishes (tensorflow_datasets/
+url_checksums/), of the files that stand behind the MD5s of torchvision.datasets too.
+"""
 
 import gzip
 import hashlib
@@ -19,6 +23,8 @@ from numpy.typing import NDArray
 from lightning_modules.datasets.base import ImageDataset, LabelledImages, Location, Source
 from lightning_modules.errors import InputError
 
+_LARGEST_GZIP_RATIO = 1032  # https://zlib.net/zlib_tech.html
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Release:
@@ -26,6 +32,7 @@ class _Release:
 
     name: str
     sha256: Mapping[str, str]  # file name → SHA-256, in the order train images, train labels, test images, test labels
+    summary: str
     mirrors: tuple[str, ...]  # base URLs, tried in turn; WORKBENCH_MIRRORS (separated by spaces) goes before them
     class_names: tuple[str, ...]
 
@@ -33,6 +40,7 @@ class _Release:
 # https://github.com/zalandoresearch/fashion-mnist (Xiao, Rasul & Vollgraf 2017), MIT licence.
 FASHION_MNIST = _Release(
     name="fashion_mnist",
+    summary="60,000 + 10,000 gray pictures of clothes, 28×28, ten classes (Zalando Research)",
     sha256={
         "train-images-idx3-ubyte.gz": "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
         "train-labels-idx1-ubyte.gz": "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
@@ -59,6 +67,40 @@ FASHION_MNIST = _Release(
     ),
 )
 
+# MNIST (LeCun, Cortes & Burges 1998), CC BY-SA 3.0. SHA-256 as TensorFlow Datasets publishes them, in
+# tensorflow_datasets/url_checksums/mnist.txt.
+MNIST = _Release(
+    name="mnist",
+    summary="60,000 + 10,000 gray handwritten digits, 28×28, ten classes (LeCun, Cortes & Burges)",
+    sha256={
+        "train-images-idx3-ubyte.gz": "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+        "train-labels-idx1-ubyte.gz": "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+        "t10k-images-idx3-ubyte.gz": "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+        "t10k-labels-idx1-ubyte.gz": "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+    },
+    mirrors=(
+        "https://storage.googleapis.com/cvdf-datasets/mnist/",
+        "https://ossci-datasets.s3.amazonaws.com/mnist/",
+        "http://yann.lecun.com/exdb/mnist/",
+    ),
+    class_names=tuple("0123456789"),
+)
+
+# Kuzushiji-MNIST, https://github.com/rois-codh/kmnist (Clanuwat et al. 2018), CC BY-SA 4.0. SHA-256 as TensorFlow
+# Datasets publishes them, in tensorflow_datasets/url_checksums/kmnist.txt.
+KMNIST = _Release(
+    name="kmnist",
+    summary="60,000 + 10,000 gray cursive Japanese characters, 28×28, ten classes (ROIS-CODH)",
+    sha256={
+        "train-images-idx3-ubyte.gz": "51467d22d8cc72929e2a028a0428f2086b092bb31cfb79c69cc0a90ce135fde4",
+        "train-labels-idx1-ubyte.gz": "e38f9ebcd0f3ebcdec7fc8eabdcdaef93bb0df8ea12bee65224341c8183d8e17",
+        "t10k-images-idx3-ubyte.gz": "edd7a857845ad6bb1d0ba43fe7e794d164fe2dce499a1694695a792adfac43c5",
+        "t10k-labels-idx1-ubyte.gz": "20bb9a0ef54c7db3efc55a92eef5582c109615df22683c380526788f98e42a1c",
+    },
+    mirrors=("http://codh.rois.ac.jp/kmnist/dataset/kmnist/",),
+    class_names=("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
+)
+
 
 def _load(release: _Release, location: Location) -> ImageDataset:
     folder = _fetch(release, location)
@@ -72,23 +114,13 @@ def _load(release: _Release, location: Location) -> ImageDataset:
 
 def _fetch(release: _Release, location: Location) -> Path:
     """The folder that holds every file, intact. What is there already needs no network."""
-    root = location.root or os.environ.get("WORKBENCH_DATA")
-    if root is not None and not Path(root).is_dir():
-        field = "data.root" if location.root else "WORKBENCH_DATA"
-        raise InputError(field, root, "no such folder", "create it, or name the folder that downloads should live in")
-    folder = Path(root or _cache()) / release.name
+    folder = location.folder() / release.name
     for name, sha256 in release.sha256.items():
         path = folder / name
         if path.is_file() and _sha256(path) == sha256:
             continue
         _download(release, name, folder)
     return folder
-
-
-def _cache() -> Path:
-    import pooch
-
-    return Path(pooch.os_cache("lightning-workbench"))
 
 
 def _sha256(path: Path) -> str:
@@ -144,16 +176,16 @@ def _read_idx(path: Path) -> NDArray[np.uint8]:
             shape = struct.unpack(f">{dimensions}I", file.read(4 * dimensions))
             if zero or kind != 8:
                 raise ValueError("not an IDX file of unsigned bytes")
-            values = np.frombuffer(bytearray(file.read(math.prod(shape) + 1)), np.uint8)
+            count = math.prod(shape)
+            if count > _LARGEST_GZIP_RATIO * path.stat().st_size:
+                raise ValueError(f"declares {count:,} values, more than the file can hold")
+            values = np.frombuffer(bytearray(file.read(count + 1)), np.uint8)
             return values.reshape(shape)
     except (OSError, EOFError, ValueError, struct.error, zlib.error) as error:
         raise InputError("data.root", str(path), f"cannot be read: {error}", "delete it to fetch it again") from error
 
 
 SOURCES = {
-    FASHION_MNIST.name: Source(
-        summary="60,000 + 10,000 gray pictures of clothes, 28×28, ten classes (Zalando Research)",
-        load=partial(_load, FASHION_MNIST),
-        fetch=partial(_fetch, FASHION_MNIST),
-    )
+    release.name: Source(summary=release.summary, load=partial(_load, release), fetch=partial(_fetch, release))
+    for release in (FASHION_MNIST, MNIST, KMNIST)
 }

@@ -1,31 +1,42 @@
 """A data set in files that several processes map into memory: one copy for all of them."""
 
+import json
+from dataclasses import astuple
 from pathlib import Path
 
 import numpy as np
 
-from lightning_modules.datasets.base import ImageDataset, LabelledImages
-
-_PARTS, _ARRAYS = ("train", "val", "test"), ("images", "labels")
+from lightning_modules.datasets.base import ImageDataset, LabelledImages, RefusedFile
 
 
 def save_shared(dataset: ImageDataset, folder: Path) -> None:
-    """Writes every part's arrays into `folder`."""
-    for name in _PARTS:
-        if (part := getattr(dataset, name)) is not None:
-            for array in _ARRAYS:
-                np.save(folder / f"{name}_{array}.npy", getattr(part, array))
-    np.save(folder / "class_names.npy", np.array(dataset.class_names))
+    """Writes every part's arrays, and all names, into `folder`."""
+    for split, part in dataset.parts.items():
+        np.save(folder / f"{split}_images.npy", part.images)
+        np.save(folder / f"{split}_labels.npy", part.labels)
+    told = {
+        "class_names": dataset.class_names,
+        "names": {split: part.names for split, part in dataset.parts.items()},
+        "refused": [astuple(file) for file in dataset.refused],
+    }
+    (folder / "told.json").write_text(json.dumps(told), encoding="utf-8")
 
 
 def map_shared(folder: Path) -> ImageDataset:
     """The data set that `save_shared` wrote, mapped: what one process changes stays its own."""
-    train, val, test = (_map_part(folder, name) for name in _PARTS)
-    assert train is not None
-    names = tuple(str(name) for name in np.load(folder / "class_names.npy"))
-    return ImageDataset(train=train, val=val, test=test, class_names=names)
+    told = json.loads((folder / "told.json").read_text(encoding="utf-8"))
+    parts = {split: _map_part(folder, split, names) for split, names in told["names"].items()}
+    return ImageDataset(
+        train=parts["train"],
+        val=parts.get("val"),
+        test=parts.get("test"),
+        class_names=tuple(told["class_names"]),
+        refused=tuple(RefusedFile(*file) for file in told["refused"]),
+    )
 
 
-def _map_part(folder: Path, name: str) -> LabelledImages | None:
-    paths = [folder / f"{name}_{array}.npy" for array in _ARRAYS]
-    return LabelledImages(*(np.asarray(np.load(path, mmap_mode="c")) for path in paths)) if paths[0].exists() else None
+def _map_part(folder: Path, split: str, names: list[str] | None) -> LabelledImages:
+    images, labels = (
+        np.asarray(np.load(folder / f"{split}_{kind}.npy", mmap_mode="c")) for kind in ("images", "labels")
+    )
+    return LabelledImages(images, labels, None if names is None else tuple(names))

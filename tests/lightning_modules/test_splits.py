@@ -111,3 +111,90 @@ def test_too_few_images_of_a_class_are_refused(
 ) -> None:
     with pytest.raises(InputError, match=rf"^{field}: cannot split {sum(counts)} images, {min(counts)} in the small"):
         split(*counts, test=official)
+
+
+def test_splits_of_earlier_runs_stay_as_they_were() -> None:
+    digits = find_source("digits").load(Location())
+    splits = make_splits(digits, val_fraction=0.1, test_fraction=0.2, split_seed=0)
+    assert {name: subset.order_sha256[:16] for name, subset in splits.items()} == {
+        "train": "a9cdc3630501bf2d",
+        "val": "5d605a5c3f0eccd4",
+        "test": "2fbaae31b8c6aad1",
+    }
+
+
+# Folds.
+
+
+def test_folds_share_no_image_and_together_are_all_but_test() -> None:
+    folds = [split(50, 30, folds=5, fold=fold) for fold in range(5)]
+    assert len({tuple(splits["test"].indices.tolist()) for splits in folds}) == 1
+    together = np.concatenate([splits["val"].indices for splits in folds] + [folds[0]["test"].indices])
+    assert sorted(together.tolist()) == list(range(80))
+    counts = [class_counts(splits["val"]) for splits in folds]
+    assert sorted(counts) == [[8, 4], [8, 5], [8, 5], [8, 5], [8, 5]]
+    for splits in folds:
+        assert not set(splits["train"].indices) & set(splits["val"].indices)
+        assert len(splits["train"]) + len(splits["val"]) == 64
+
+
+def test_split_seed_shuffles_folds() -> None:
+    first, second = (split(50, 30, folds=5, fold=0, split_seed=seed) for seed in (0, 1))
+    assert first["val"].indices.tolist() != second["val"].indices.tolist()
+
+
+def test_a_class_too_small_for_the_folds_is_named() -> None:
+    with pytest.raises(InputError, match=r"^data\.folds: class 'b' has 4 images to be split among 5"):
+        split(50, 5, folds=5, fold=0)
+
+
+def test_folds_of_a_val_set_that_the_publisher_made_are_refused() -> None:
+    with pytest.raises(InputError, match=r"^data\.folds: the data set has a val split of its own"):
+        split(50, 50, val=labelled(1, 1), folds=5, fold=0)
+
+
+# Groups.
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    sizes=st.lists(st.integers(1, 9), min_size=6, max_size=40),
+    val_fraction=st.floats(0.02, 0.6),
+    test_fraction=st.floats(0.02, 0.6),
+    split_seed=st.integers(0, 2**32 - 1),
+    folds=st.sampled_from([None, 2, 3]),
+)
+def test_no_group_is_in_two_splits(
+    sizes: list[int], val_fraction: float, test_fraction: float, split_seed: int, folds: int | None
+) -> None:
+    groups = np.repeat(np.arange(len(sizes)), sizes)
+    dataset = ImageDataset(labelled(len(groups)), ("a",))
+    splits = make_splits(
+        dataset,
+        val_fraction=val_fraction,
+        test_fraction=test_fraction,
+        split_seed=split_seed,
+        groups=groups,
+        folds=folds if len(sizes) > 9 else None,
+        fold=0 if folds and len(sizes) > 9 else None,
+    )
+    together = np.concatenate([subset.indices for subset in splits.values()])
+    assert sorted(together.tolist()) == list(range(len(groups)))
+    members = [set(groups[subset.indices].tolist()) for subset in splits.values()]
+    assert all(members)
+    assert sum(map(len, members)) == len(sizes)
+
+
+def test_shares_of_many_small_groups_are_those_asked_for_class_by_class() -> None:
+    groups = np.arange(400) // 2
+    splits = make_splits(
+        ImageDataset(labelled(200, 200), ("a", "b")), val_fraction=0.25, test_fraction=0.2, split_seed=0, groups=groups
+    )
+    counts = {name: class_counts(subset) for name, subset in splits.items()}
+    assert counts == {"train": [120, 120], "val": [40, 40], "test": [40, 40]}
+
+
+def test_a_class_in_one_group_alone_is_named() -> None:
+    dataset = ImageDataset(labelled(20, 20), ("a", "b"))
+    with pytest.raises(InputError, match=r"^data\.test_fraction: class 'b' has 1 groups to be split among 2"):
+        make_splits(dataset, val_fraction=0.2, test_fraction=0.2, split_seed=0, groups=np.arange(40).clip(max=20))

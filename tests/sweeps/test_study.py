@@ -145,3 +145,13 @@ def test_a_started_sweep_refuses_other_constraints(store: Store, sweep_of: Sweep
     Search.open(store, sweep_of(2), "data")
     with pytest.raises(InputError, match=r"^constraints\.seconds: .*--name"):
         Search.open(store, sweep_of(2, **{"constraints.seconds": 5.0}), "data")
+
+
+def test_a_sweep_started_before_a_field_existed_goes_on_with_its_default_alone(store: Store, sweep_of: SweepOf) -> None:
+    study = Search.open(store, sweep_of(2), "data").study
+    identity = dict(study.user_attrs["identity"])
+    del identity["data.val_fraction"]
+    study.set_user_attr("identity", identity)
+    Search.open(store, sweep_of(2), "data")
+    with pytest.raises(InputError, match=r"^data\.val_fraction: .*--name"):
+        Search.open(store, sweep_of(2, **{"data.val_fraction": 0.2}), "data")

@@ -277,12 +277,15 @@ def chaos(store: Path, start: Callable[[], "subprocess.Popen[str]"], *, kills: i
 
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize(
-    ("trials", "kills"), [pytest.param(40, 25, marks=pytest.mark.soak), (12, 8)], ids=["whole", "short"]
+    ("trials", "kills", "epochs"),
+    [pytest.param(40, 25, "20", marks=pytest.mark.soak), (12, 8, "4")],
+    ids=["whole", "short"],
 )
 def test_whatever_is_killed_and_however_often_the_sweep_ends_with_exactly_its_trials(
-    tmp_path: Path, start_workbench: Start, trials: int, kills: int
+    tmp_path: Path, start_workbench: Start, trials: int, kills: int, epochs: str
 ) -> None:
-    words = (*SWEEP, "--budget.trials", str(trials), "--store", tmp_path, "--json")
+    budget = ("--budget.trials", str(trials), "--trainer.max_epochs", epochs)
+    words = (*SWEEP, *budget, "--store", tmp_path, "--json")
     chaos(tmp_path, lambda: start_workbench(*words), kills=kills)
     told = outcomes(tmp_path)
     assert counting(told) == trials

@@ -10,7 +10,7 @@ from lightning_modules.datasets import ImageDataset, LabelledImages, all_sources
 
 
 def test_every_source_is_found_by_its_name() -> None:
-    assert {"arrays", "digits", "fashion_mnist"} <= all_sources().keys()
+    assert {"arrays", "digits", "fashion_mnist", "image_folder", "kmnist", "mnist"} <= all_sources().keys()
     assert all(find_source(name) == source for name, source in all_sources().items())
 
 

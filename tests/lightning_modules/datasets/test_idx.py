@@ -5,7 +5,7 @@ import hashlib
 import struct
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -37,7 +37,7 @@ UNREACHABLE = "http://127.0.0.1:1/"  # nothing may listen on port 1
 
 def release_of(*mirrors: str, files: Files = FILES) -> idx._Release:
     sha256 = {name: hashlib.sha256(contents).hexdigest() for name, contents in files.items()}
-    return idx._Release(name="tiny", sha256=sha256, mirrors=mirrors, class_names=("a", "b"))
+    return idx._Release(name="tiny", summary="", sha256=sha256, mirrors=mirrors, class_names=("a", "b"))
 
 
 @dataclass
@@ -191,6 +191,7 @@ IMAGES = gzip.decompress(FILES["train-x.gz"])
         gzip.compress(IMAGES[:-1]),  # a pixel is missing
         gzip.compress(IMAGES + b"\0"),  # a pixel too many
         gzip.compress(IMAGES[:2] + b"\x0d" + IMAGES[3:]),  # floats
+        gzip.compress(struct.pack(">HBB3I", 0, 8, 3, 10**9, 28, 28) + bytes(1000)),  # 784 GB, it says
     ],
 )
 def test_a_file_that_is_no_idx_is_refused_by_its_path(unreadable: bytes, tmp_path: Path) -> None:
@@ -198,6 +199,16 @@ def test_a_file_that_is_no_idx_is_refused_by_its_path(unreadable: bytes, tmp_pat
     put(tmp_path / "tiny", files)
     with pytest.raises(InputError, match=r"^data\.root: cannot be read: .*train-x\.gz"):
         idx._load(release_of(files=files), Location(root=str(tmp_path)))
+
+
+@pytest.mark.parametrize("name", ["fashion_mnist", "mnist", "kmnist"])
+def test_what_is_no_published_file_is_refused(name: str, tmp_path: Path, serve: Serve) -> None:
+    release = {"fashion_mnist": idx.FASHION_MNIST, "mnist": idx.MNIST, "kmnist": idx.KMNIST}[name]
+    false = serve(dict.fromkeys(release.sha256, FILES["train-x.gz"]))
+    with pytest.raises(InputError, match=r"train-images-idx3-ubyte\.gz cannot be had from .* \(wrong SHA-256\)"):
+        idx._fetch(replace(release, mirrors=(false.url,)), Location(root=str(tmp_path)))
+    assert len(release.class_names) == 10
+    assert all(len(sha256) == 64 for sha256 in release.sha256.values())
 
 
 def test_fashion_mnist_is_what_was_published(real_data: Path) -> None:

@@ -1,0 +1,135 @@
+"""A folder of pictures: `class/picture`, or `train/class/picture`, with `val/` and `test/` where there are any."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lightning_modules.datasets.base import ImageDataset, LabelledImages, Location, RefusedFile, Source
+from lightning_modules.errors import InputError
+
+_SPLITS = ("train", "val", "test")
+_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"}  # of pictures that are in no class
+_OF_THE_SYSTEM = {"Thumbs.db", "desktop.ini"}  # and hidden files: left in folders by file managers
+
+
+@dataclass(frozen=True)
+class _File:
+    """One file of a class, `name` within the data set's folder."""
+
+    split: str
+    label: int
+    name: str
+
+
+def _load(location: Location) -> ImageDataset:
+    from lightning_modules.picture_cache import PictureFiles
+
+    if location.path is None or not Path(location.path).is_dir():
+        message = "source image_folder needs a folder" if location.path is None else "no such folder"
+        raise InputError("data.path", location.path, message, "give the folder of class/picture as --data.path FOLDER")
+    folder = Path(location.path).resolve()
+    try:
+        class_names, files, refused = _scan(folder)
+    except OSError as error:
+        message = f"{error.filename} cannot be read: {error.strerror}"
+        raise InputError("data.path", str(folder), message, "give yourself the right to read it") from error
+    names = [file.name for file in files]
+    found = PictureFiles(folder, names, location.image_size, location.channels).load(location.folder() / "pictures")
+    refused += [RefusedFile(files[k].split, files[k].name, reason) for k, reason in found.refused.items()]
+    parts = {}
+    for split in _SPLITS:
+        rows = [row for row, k in enumerate(found.kept) if files[k].split == split]
+        if rows:  # files come split by split
+            of_split = [files[found.kept[row]] for row in rows]
+            labels = np.array([file.label for file in of_split], np.int64)
+            images = found.images[rows[0] : rows[-1] + 1]
+            parts[split] = LabelledImages(images, labels, tuple(file.name for file in of_split))
+    if "train" not in parts:
+        raise InputError("data.path", str(folder), "holds no picture for training", "put pictures into train/class/")
+    return ImageDataset(
+        train=parts["train"],
+        val=parts.get("val"),
+        test=parts.get("test"),
+        class_names=class_names,
+        refused=tuple(refused),
+    )
+
+
+def _scan(folder: Path) -> tuple[tuple[str, ...], list[_File], list[RefusedFile]]:
+    """The names of the classes, every file of them, split by split, and what is no file to be opened."""
+    splits = _splits(folder)
+    class_names = tuple(path.name for path in _folders(splits["train"]))
+    files: list[_File] = []
+    refused: list[RefusedFile] = []
+    for split, split_folder in splits.items():
+        stray = (path for path in split_folder.iterdir() if path.suffix.lower() in _SUFFIXES)
+        refused += [
+            RefusedFile(split, path.relative_to(folder).as_posix(), "is in no folder of a class")
+            for path in sorted(stray)
+        ]
+        for class_folder in _folders(split_folder):
+            if class_folder.name not in class_names:
+                message = f"{class_folder.relative_to(folder)} is of a class that train has not"
+                raise InputError("data.path", str(folder), message, "give training pictures of every class")
+            label = class_names.index(class_folder.name)
+            for path in _files_of(class_folder):
+                name = path.relative_to(folder).as_posix()
+                if reason := _unfit(path, folder):
+                    refused.append(RefusedFile(split, name, reason))
+                else:
+                    files.append(_File(split, label, name))
+    return class_names, files, refused
+
+
+def _splits(folder: Path) -> dict[str, Path]:
+    """The folder of each split: of train alone, unless the folder holds those of splits and nothing else."""
+    found = {path.name: path for path in _folders(folder)}
+    if "train" not in found or not found.keys() <= set(_SPLITS):
+        return {"train": folder}
+    for path in found.values():
+        if path.is_symlink():
+            reason = _unfit(path, folder)
+            raise InputError("data.path", str(path), reason, "put the folder itself there")
+    return {split: found[split] for split in _SPLITS if split in found}
+
+
+def _folders(folder: Path) -> Sequence[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _files_of(class_folder: Path) -> Iterator[Path]:
+    """All that lies below a class but hidden files and the system's; a link to a folder counts as a file."""
+    if class_folder.is_symlink():
+        yield class_folder
+        return
+    for parent, folders, files in os.walk(class_folder, onerror=_raise):
+        links = [name for name in folders if Path(parent, name).is_symlink()]
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted([*files, *links]):
+            if not name.startswith(".") and name not in _OF_THE_SYSTEM:
+                yield Path(parent, name)
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _unfit(path: Path, folder: Path) -> str:
+    """Why a file must not be opened; empty where it may."""
+    if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(folder):
+        return "is a symbolic link out of the folder"
+    if path.is_dir():
+        return "is a symbolic link to a folder"
+    return "" if path.is_file() else "is no regular file"
+
+
+SOURCES = {
+    "image_folder": Source(
+        summary="your folder of pictures, class/picture or train/class/picture (PNG, JPEG, TIFF, BMP, WebP)",
+        load=_load,
+        takes=frozenset({"path", "image_size", "channels"}),
+    )
+}
