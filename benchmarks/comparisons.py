@@ -62,6 +62,15 @@ def _in_store(version: str, runs: int) -> Version:
     return measure
 
 
+def _in_sweep(trials: int) -> Version:
+    def measure(setting: Setting) -> Result:
+        from benchmarks.store_scale import sweep_of
+
+        return child("compare_sweep", folder=sweep_of(trials, setting.folder))
+
+    return measure
+
+
 def _after_trials(trials: int) -> Version:
     def measure(setting: Setting) -> Result:
         from benchmarks.trial_scale import store_after
@@ -128,6 +137,12 @@ COMPARISONS = [
         goal=1 / 1.3,
         ours=_in_store("compare_runs", 10_000),
         theirs=_in_store("compare_runs", 100),
+    ),
+    Comparison(
+        name="workbench compare --sweep of 300 trials, against 100 trials",
+        goal=1 / 3,
+        ours=_in_sweep(300),
+        theirs=_in_sweep(100),
     ),
     Comparison(
         name="a short run in a store of 10,000 runs, against an empty one",

@@ -1,14 +1,18 @@
 """What a store of very many runs costs those that use it: starting a run, listing, comparing."""
 
+import shutil
 import sys
 from pathlib import Path
 
+import sweeps
 from benchmarks import workbench_versions
 from experiments import Store, load_config
 from experiments.compare import compare
 from experiments.config import flatten
 from experiments.runs import list_runs as newest_runs
 from experiments.runs import resolve
+from experiments.tracking import create_run, files_folder, open_run
+from sweeps import load_sweep
 
 METRICS = ("train/loss", "train/accuracy", "val/loss", "val/accuracy", "test/loss", "test/accuracy", "value")
 
@@ -32,6 +36,33 @@ def store_of(runs: int, scratch: Path) -> Path:
         store.client.log_batch(run_id, metrics=metrics, params=params)
         store.client.set_terminated(run_id)
     return folder
+
+
+def sweep_of(trials: int, scratch: Path) -> Path:
+    """A store with a sweep of so many trials on digits, all of them copies of one but for the learning rate."""
+    folder = scratch / f"sweep of {trials} trials"
+    if folder.exists():
+        return folder
+    store = Store.open(folder)
+    sweep = load_sweep("digits", {"budget.trials": 1, "trainer.max_epochs": 1})
+    sweeps.run(sweep, store=store)
+    (trial,) = newest_runs(store, sweep=sweep.name, kind="trial")
+    model = store.client.get_run(trial.run_id)
+    tags = {name: value for name, value in model.data.tags.items() if name != "workbench.owner"}
+    for number in range(1, trials):
+        name = f"trial {number}"
+        run_id = create_run(store, experiment=sweep.base.experiment, name=name, kind="trial", tags=tags)
+        with open_run(store, run_id) as run:
+            shutil.copytree(files_folder(store, model.info), run.folder, dirs_exist_ok=True)
+            run.log_params(trial.params | {"optimizer.lr": number / trials})
+            run.log_metrics(trial.metrics, 1)
+    return folder
+
+
+def compare_sweep(folder: Path) -> int:
+    """What `workbench compare --sweep digits` reads."""
+    store = Store.open(folder)
+    return len(compare(store, newest_runs(store, sweep="digits"))["runs"])
 
 
 def short_run(folder: Path) -> float:

@@ -79,11 +79,11 @@ def counting(told: dict[int, str]) -> int:
 
 
 def workers_at_work(store: Path) -> set[int]:
-    """The ids of the processes whose trials run now."""
+    """The ids of the processes whose trials run now, and not of those killed a moment ago."""
     owners = [
         Owner.parse(run.data.tags["workbench.owner"]) for run in trial_runs(store) if run.info.status == "RUNNING"
     ]
-    return {owner.pid for owner in owners if owner is not None}
+    return {owner.pid for owner in owners if owner is not None and not owner.is_gone()}
 
 
 def test_two_workers_train_at_once_and_a_killed_one_is_replaced(tmp_path: Path, start_workbench: Start) -> None:
