@@ -254,6 +254,7 @@ def _show_sweep(document: Document) -> None:
         print("\n".join(doubts(document)))
     else:
         print(headline(document))
+    print(f"trials     {document['trials_url']}")
     print(f"dashboard  {document['dashboard_url']}  (start it with: workbench ui)")
 
 

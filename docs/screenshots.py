@@ -1,12 +1,13 @@
-"""Takes the README's picture of the dashboard from a real store, in headless Chromium: `make screenshots`."""
+"""Takes the pictures of the README from the store that `make demo` left, in headless Chromium: `make screenshots`."""
 
 import argparse
 import json
 import signal
 import subprocess
 import sys
-import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
 
@@ -15,45 +16,55 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
-PORT = 5055
-BUTTONS = (
-    "button[data-component-id='mlflow.assistant.chat_panel.close']",
-    "button[data-component-id$='runnamecellrenderer.tsx_46']",  # unfolds the sweep's trials
-)
+URL = "http://127.0.0.1:5000"
+CLOSE_ASSISTANT = "button[data-component-id='mlflow.assistant.chat_panel.close']"
+FOLDER = Path(__file__).parent
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--store", default="mlruns")
-    parser.add_argument("--sweep", default="digits")
-    args = parser.parse_args()
-    workbench = [sys.executable, "-m", "workbench"]
-    command = [
-        *workbench,
-        "runs",
-        "--json",
-        "--store",
-        args.store,
-        "--filter",
-        f"tags.`workbench.sweep` = '{args.sweep}'",
-    ]
-    runs = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)["runs"]
-    sweep = next(run for run in runs if run["kind"] == "sweep")
-    server = subprocess.Popen([*workbench, "ui", "--store", args.store, "--port", str(PORT)])
+    parser.add_argument("--store", type=Path, default=Path("mlruns"))
+    store = parser.parse_args().store
+    sweep = _workbench("sweep", "digits", "--store", store)  # which is there: this only tells it again
+    first, second = (trial["run_id"] for trial in sweep["trials"][:2])
+    compared = _workbench("compare", first, second, "--store", store)
+    (champion,) = sweep["champion"]["run_ids"]
+    run = f"{URL}/#/experiments/1/runs/{champion}/model-metrics"
+    report = store / "artifacts" / sweep["sweep_run_id"] / "artifacts" / "report.html"
+    server = subprocess.Popen([sys.executable, "-m", "workbench", "ui", "--no-browser", "--store", store])
     browser = webdriver.Chrome(_options(), Service("/usr/bin/chromedriver"))
     try:
-        _wait_for_server()
-        browser.get(f"http://127.0.0.1:{PORT}/#/experiments/{sweep['experiment_id']}/runs")
         waiting = WebDriverWait(browser, 120)
-        for button in BUTTONS:
-            waiting.until(lambda page, css=button: page.find_elements(By.CSS_SELECTOR, css))[0].click()
-        waiting.until(lambda page: "adam" in page.find_element(By.TAG_NAME, "body").text)  # the trials' names
-        time.sleep(3)  # the last columns are drawn as they arrive
-        browser.save_screenshot(str(Path(__file__).with_name("dashboard.png")))
+        waiting.until(lambda _: _answers())
+        browser.get(URL)
+        waiting.until(lambda page: page.find_elements(By.CSS_SELECTOR, CLOSE_ASSISTANT))[0].click()
+
+        def take(name: str, address: str, is_drawn: Callable[[webdriver.Chrome], bool]) -> None:
+            browser.get("about:blank")  # a change of the fragment alone loads nothing
+            browser.get(address)
+            waiting.until(is_drawn)
+            browser.save_screenshot(str(FOLDER / f"{name}.png"))
+
+        take("dashboard", sweep["trials_url"], lambda page: f"{sweep['best']['value']:.3f}" in _text(page))
+        take(
+            "run", run, lambda page: len(page.find_elements(By.CSS_SELECTOR, ".js-plotly-plot .scatterlayer path")) > 4
+        )
+        take("compare", compared["dashboard_url"], lambda page: bool(page.find_elements(By.CSS_SELECTOR, ".parcoords")))
+        take("report", report.absolute().as_uri(), lambda page: "champion" in _text(page))
     finally:
         browser.quit()
         server.send_signal(signal.SIGINT)
         server.wait()
+
+
+def _workbench(*words: str | Path) -> dict[str, Any]:
+    command = [sys.executable, "-m", "workbench", *map(str, words), "--json"]
+    document: dict[str, Any] = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
+    return document
+
+
+def _text(page: webdriver.Chrome) -> str:
+    return page.find_element(By.TAG_NAME, "body").text
 
 
 def _options() -> webdriver.ChromeOptions:
@@ -64,16 +75,11 @@ def _options() -> webdriver.ChromeOptions:
     return options
 
 
-def _wait_for_server() -> None:
-    deadline = time.monotonic() + 120
-    while True:
-        try:
-            with urlopen(f"http://127.0.0.1:{PORT}/health"):
-                return
-        except (URLError, ConnectionError):
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.2)
+def _answers() -> bool:
+    try:
+        return bool(urlopen(f"{URL}/health").status == 200)
+    except (URLError, ConnectionError):
+        return False
 
 
 if __name__ == "__main__":

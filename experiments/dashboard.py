@@ -6,7 +6,9 @@ import subprocess
 import sys
 import time
 import webbrowser
+from collections.abc import Sequence
 from contextlib import suppress
+from typing import Any
 from urllib.parse import urlencode
 from urllib.request import urlopen
 
@@ -28,6 +30,22 @@ def compare_url(store: Store, experiment_ids: list[str], run_ids: list[str]) -> 
     ids = ",".join(f'"{run_id}"' for run_id in run_ids)
     experiments = ",".join(f'"{experiment_id}"' for experiment_id in experiment_ids)
     return f"{_base(store)}/#/compare-runs?" + urlencode({"runs": f"[{ids}]", "experiments": f"[{experiments}]"})
+
+
+def table_of_children(run_id: str, metric: str, params: Sequence[str]) -> dict[str, Any]:
+    """A view of an experiment's table for `TrackedRun.share_view`: the run's children, best first, and what differs."""
+    columns = [f"metrics.`{metric}`", *(f"params.`{name}`" for name in params), "tags.`workbench.outcome`"]
+    return {
+        "searchFilter": f"tags.mlflow.parentRunId = '{run_id}'",
+        "orderByKey": f"metrics.`{metric}`",
+        "orderByAsc": metric.endswith("loss"),
+        "selectedColumns": columns,
+    }
+
+
+def view_url(store: Store, experiment_id: str, run_id: str) -> str:
+    """Where the dashboard shows the view that this run shares."""
+    return f"{_base(store)}/#/experiments/{experiment_id}/runs?viewStateShareKey={run_id}"
 
 
 def _base(store: Store) -> str:

@@ -4,6 +4,7 @@ Status and outcome of a run: finished → FINISHED; pruned, interrupted → KILL
 """
 
 import getpass
+import json
 import shutil
 import sys
 import threading
@@ -105,6 +106,11 @@ class TrackedRun:
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         self.store.client.log_batch(self.run_id, tags=[RunTag(key, value[:_MAX_TAG]) for key, value in tags.items()])
+
+    def share_view(self, view: Mapping[str, Any]) -> None:
+        """Keeps a view of the experiment's table, as MLflow's UI does when one is shared; its key is the run's id."""
+        key = f"mlflow.sharedViewState.{self.run_id}"
+        self.store.client.set_experiment_tag(self.experiment_id, key, json.dumps(view))
 
     def log_inputs(self, inputs: Sequence[DatasetInput]) -> None:
         """Adds the data that the run read. Runs of one experiment share the rows of equal data.

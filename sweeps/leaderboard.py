@@ -75,4 +75,5 @@ def description(document: Mapping[str, Any]) -> str:
         for trial in ranked(document)[:10]
     ]
     table = [f"| trial | params | {document['metric']} |", "|---|---|---|", *rows]
-    return "\n".join([f"**{headline(document)}**", *doubts(document), "", *table])
+    link = f"[All trials and finalists, best first]({document['trials_url'][document['trials_url'].index('#') :]})"
+    return "\n".join([f"**{headline(document)}**", *doubts(document), "", link, "", *table])

@@ -39,7 +39,8 @@ class SweepResult:
     runner_up: dict[str, Any] | None  # the first finalist against the second: number, difference, ci95, distinguishable
     baseline: dict[str, Any] | None  # the recipe's own settings: params, mean, ci95, values, run_ids; champion_ahead
     luck: dict[str, Any] | None  # the best trial's value against its configuration's mean: number, value, mean, luck
-    dashboard_url: str
+    dashboard_url: str  # the sweep's run
+    trials_url: str  # the table of its trials and finalists, best first
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -82,7 +83,10 @@ def report(search: Search, tracked: TrackedRun, finalists: list[Finalist]) -> Sw
         baseline=_baseline(sweep, baseline, finalists[0]) if baseline else None,
         luck=_luck(best, finalists, sign_of(sweep.config.objective.metric)) if best else None,
         dashboard_url=dashboard.run_url(store, tracked.experiment_id, tracked.run_id),
+        trials_url=dashboard.view_url(store, tracked.experiment_id, tracked.run_id),
     )
+    searched = [parameter.path for parameter in sweep.space.parameters]
+    tracked.share_view(dashboard.table_of_children(tracked.run_id, sweep.config.objective.metric, searched))
     tracked.set_tags(
         {
             "workbench.best_run_ids": json.dumps([result.best["run_id"]] if result.best else []),

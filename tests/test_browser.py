@@ -127,6 +127,13 @@ def test_the_experiment_page_unfolds_a_sweep_into_its_trials_with_their_metrics(
     dashboard.wait_for(*(f"{trial['value']:.4f}"[:5] for trial in trials))
 
 
+def test_the_link_that_sweep_prints_lists_its_runs_best_first_with_what_was_searched(dashboard: Dashboard) -> None:
+    dashboard.open(dashboard.sweep["trials_url"].replace("http://127.0.0.1:5000", dashboard.url))
+    values = [f"{value:.3f}" for value in sorted((trial["value"] for trial in dashboard.sweep["trials"]), reverse=True)]
+    shown = dashboard.wait_for("val/accuracy", "optimizer.kind", "optimizer.lr", "workbench.outcome", *values)
+    assert "4 matching runs" in shown  # three trials, one finalist
+
+
 def test_the_link_that_compare_prints_opens_exactly_these_runs(dashboard: Dashboard, workbench: Workbench) -> None:
     chosen = [trial["run_id"] for trial in dashboard.sweep["trials"][:2]]
     compared = json.loads(workbench("compare", *chosen, "--store", dashboard.store, "--json").stdout)
