@@ -36,7 +36,7 @@ bench: $(READY)  ## how the workbench compares, as ratios of interleaved runs; A
 ui: $(READY)  ## MLflow's dashboard on the store, on 127.0.0.1
 	@$(BIN)/workbench ui --store $(STORE)
 
-screenshots: $(READY)  ## docs/dashboard.png from the store that make demo left (needs Debian's chromium-driver)
+screenshots: $(READY)  ## the pictures in docs/ from the store that make demo left (needs Debian's chromium-driver)
 	@$(BIN)/python docs/screenshots.py --store $(STORE)
 
 $(READY): pyproject.toml constraints.txt
