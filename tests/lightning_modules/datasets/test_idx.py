@@ -182,18 +182,18 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path, serve: Serve
 IMAGES = gzip.decompress(FILES["train-x.gz"])
 
 
-@pytest.mark.parametrize(
-    "unreadable",
-    [
-        FILES["train-x.gz"][:-10],  # truncated gzip
-        b"plain text",
-        gzip.compress(b""),
-        gzip.compress(IMAGES[:-1]),  # a pixel is missing
-        gzip.compress(IMAGES + b"\0"),  # a pixel too many
-        gzip.compress(IMAGES[:2] + b"\x0d" + IMAGES[3:]),  # floats
-        gzip.compress(struct.pack(">HBB3I", 0, 8, 3, 10**9, 28, 28) + bytes(1000)),  # 784 GB, it says
-    ],
-)
+UNREADABLE = {
+    "truncated gzip": FILES["train-x.gz"][:-10],
+    "plain text": b"plain text",
+    "empty": gzip.compress(b""),
+    "a pixel is missing": gzip.compress(IMAGES[:-1]),
+    "a pixel too many": gzip.compress(IMAGES + b"\0"),
+    "floats": gzip.compress(IMAGES[:2] + b"\x0d" + IMAGES[3:]),
+    "784 GB, it says": gzip.compress(struct.pack(">HBB3I", 0, 8, 3, 10**9, 28, 28) + bytes(1000)),
+}
+
+
+@pytest.mark.parametrize("unreadable", UNREADABLE.values(), ids=UNREADABLE.keys())
 def test_a_file_that_is_no_idx_is_refused_by_its_path(unreadable: bytes, tmp_path: Path) -> None:
     files = FILES | {"train-x.gz": unreadable}
     put(tmp_path / "tiny", files)
