@@ -129,8 +129,10 @@ def test_the_experiment_page_unfolds_a_sweep_into_its_trials_with_their_metrics(
 
 def test_the_link_that_sweep_prints_lists_its_runs_best_first_with_what_was_searched(dashboard: Dashboard) -> None:
     dashboard.open(dashboard.sweep["trials_url"].replace("http://127.0.0.1:5000", dashboard.url))
-    values = [f"{value:.3f}" for value in sorted((trial["value"] for trial in dashboard.sweep["trials"]), reverse=True)]
+    best_first = sorted((trial["value"] for trial in dashboard.sweep["trials"]), reverse=True)
+    values = [f"{value:.4f}"[:5] for value in best_first]
     shown = dashboard.wait_for("val/accuracy", "optimizer.kind", "optimizer.lr", "workbench.outcome", *values)
+    assert sorted(values, key=shown.index) == values
     assert "4 matching runs" in shown  # three trials, one finalist
 
 
