@@ -48,11 +48,16 @@ def run(
             _fill(search, tracked, dataset, workers, progress)
             finals = Finals.open(store, sweep, dataset.sha256)
             _fill(finals, tracked, dataset, workers, progress)
-            with search.storage.lock(f"finalists-{sweep.name}"):
-                finalists = finals.finalists(tracked.run_id)
-                if finalists and finalists[0].is_sound:
-                    read_test(store, finalists[0], dataset)
-                return report(search, tracked, finalists)
+            return search.storage.persist(partial(_conclude, search, finals, tracked, dataset))
+
+
+def _conclude(search: Search, finals: Finals, tracked: TrackedRun, dataset: ImageDataset) -> SweepResult:
+    """Reads the champion's test scores, and reports."""
+    with search.storage.lock(f"finalists-{search.sweep.name}"):
+        finalists = finals.finalists(tracked.run_id)
+        if finalists and finalists[0].is_sound:
+            read_test(search.store, finalists[0], dataset)
+        return report(search, tracked, finalists)
 
 
 def _fill(
