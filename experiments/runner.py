@@ -26,7 +26,7 @@ from experiments.interrupts import interruptible
 from experiments.memory import OutOfMemoryError, naming_batch_size
 from experiments.model import log_model
 from experiments.resume import check_resumable, take_over
-from experiments.store import Store
+from experiments.store import Store, StoreError
 from experiments.trace import Trace, starting_point
 from experiments.tracking import (
     STATUS,
@@ -131,8 +131,13 @@ def run(
 
 
 def read_test(store: Store, run_id: str, *, dataset: ImageDataset | None = None) -> None:
-    """Scores an ended run's kept weights on the test split, in the same run, and logs its model."""
+    """Scores an ended run's kept weights on the test split, in the same run, and logs its model.
+
+    Raises StoreError where the run's files are not there, as while they wait for the tracking server on another host.
+    """
     run_folder = Path(store.client.download_artifacts(run_id, ""))
+    if not all((run_folder / name).exists() for name in ("config.yaml", "checkpoints/last.ckpt")):
+        raise StoreError(store.folder, f"the files of run {run_id} wait in the spool of the host that trained it")
     config = load_config(str(run_folder / "config.yaml"))
     data, classifier = prepare(config, dataset)
     checkpoint = run_folder / "checkpoints" / f"{config.trainer.weights}.ckpt"

@@ -5,7 +5,8 @@ What cannot be written lies in the store's `spool/`: the run's files in `RUN_ID/
 
 An entry that is written twice leaves what it left the first time: MLflow knows a point by its run, name, step, value
 and time, and all of them are in the journal; tags, params, data inputs, files, status and end time replace themselves.
-So a journal is written from its start, by one process at a time, until that has come to its end once.
+So a journal is written from its start, by one process at a time, until that has come to its end once. Points that a
+process elsewhere logged meanwhile, which went on with the run, are left out.
 """
 
 import json
@@ -16,7 +17,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,7 @@ class Journal:
     def __init__(self, store: Store, run_id: str) -> None:
         self.run_id = run_id
         self._path = store.spool / f"{run_id}.jsonl"
-        self._server = without_credentials(store.tracking_uri)
+        self._server = _server(store)
 
     def exists(self) -> bool:
         return self._path.exists()
@@ -221,11 +222,11 @@ def deliver(store: Store, run_id: str | None = None) -> None:
     """
     if not _journals(store):
         return
-    delivered, server = 0, without_credentials(store.tracking_uri)
+    delivered = 0
     with store.lock("spool"):
         for journal in _journals(store):
             waiting = _left(journal) if run_id in (None, journal.run_id) else None
-            if waiting is not None and waiting.server == server:
+            if waiting is not None and waiting.server == _server(store):
                 delivered += _deliver(store, journal, waiting)
     if delivered:
         print(f"delivered what {_runs(delivered)} had waiting in {store.spool}", file=sys.stderr)
@@ -255,8 +256,10 @@ def _left(journal: Journal) -> Waiting | None:
 def _deliver(store: Store, journal: Journal, waiting: Waiting) -> bool:
     """Whether all of it could be written; its journal is removed then."""
     try:
+        known = _known_points(store, journal.run_id, waiting)
         for entry in waiting.entries:
-            write(store, journal.run_id, entry)
+            points = [point for point in entry.metrics if (point[0], point[3]) not in known]
+            write(store, journal.run_id, replace(entry, metrics=points))
         if waiting.has_end and "workbench.error" not in waiting.entries[-1].tags:
             _clear_error(store, journal.run_id)
     except Exception as error:
@@ -269,10 +272,20 @@ def _deliver(store: Store, journal: Journal, waiting: Waiting) -> bool:
     return True
 
 
+def _known_points(store: Store, run_id: str, waiting: Waiting) -> set[tuple[str, int]]:
+    """The (metric, step) that the run has: the same points, or those of a process elsewhere that went on with it."""
+    names = {point[0] for entry in waiting.entries for point in entry.metrics if not point[0].startswith("system/")}
+    return {(name, point.step) for name in names for point in store.client.get_metric_history(run_id, name)}
+
+
 def _clear_error(store: Store, run_id: str) -> None:
     """Forgets the reason of those who took the run for dead while its end had not arrived."""
     if "workbench.error" in store.client.get_run(run_id).data.tags:
         store.client.delete_tag(run_id, "workbench.error")
+
+
+def _server(store: Store) -> str:
+    return without_credentials(store.tracking_uri).rstrip("/")
 
 
 def _runs(count: int) -> str:
