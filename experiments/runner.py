@@ -3,7 +3,7 @@
 import logging
 import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -102,7 +102,7 @@ def run(
     with ThreadPoolExecutor(1) as thread:  # the store opens while the data are read
         opening = thread.submit(close_dead_runs, store)
         data, classifier = prepare(config, dataset)
-        tries = chain([opening.result], repeat(partial(close_dead_runs, store)))
+        tries: Iterator[Callable[[], object]] = chain([opening.result], repeat(partial(close_dead_runs, store)))
         with store.telling_failures():
             store.persist(lambda: next(tries)())
     name = name or config.experiment

@@ -35,7 +35,7 @@ EPOCHS = 3
 BATCH = 60  # in the second of them the server is killed
 
 # Where a delivery is killed: in the middle of a run, and when all of it is delivered but not yet removed.
-DEADLY = [("experiments.spool", "write", 3), *[("experiments.spool:Journal", "remove", call) for call in (1, 2)]]
+DEADLY = [("experiments.spool", "write", 2), *[("experiments.spool:Journal", "remove", call) for call in (1, 2)]]
 
 NETWORK = """
 import os, signal
@@ -189,7 +189,8 @@ def test_training_goes_on_without_the_server_and_tells_what_waits(outage: Outage
 
 def test_a_command_that_needs_the_server_says_in_one_line_that_it_is_away(outage: Outage) -> None:
     assert outage.listed_without_server.code == 2
-    assert outage.listed_without_server.lines[-1].startswith(f"error: --store {outage.store.tracking_uri}: MLflow")
+    assert len(outage.listed_without_server.lines) == 1
+    assert outage.listed_without_server.lines[0].startswith("error: --store: MLflow cannot open it")
 
 
 def test_the_run_is_whole_after_deliveries_that_were_killed_and_one_that_was_not(
@@ -214,7 +215,11 @@ def test_the_run_is_whole_after_deliveries_that_were_killed_and_one_that_was_not
         assert outage.points(outage.trained_run, name) == expected
     for name in run.data.metrics.keys() - epochs[0]["metrics"].keys():
         steps = [step for step, _ in outage.points(outage.trained_run, name)]
-        assert len(steps) == len(set(steps)) == (EPOCHS if name.startswith("throughput") else 1), name
+        expected_steps = {"throughput/images_per_second": [line["step"] for line in epochs]}
+        if name.startswith("system/"):
+            assert steps == list(range(len(steps)))
+        else:
+            assert steps == expected_steps.get(name, [epochs[-1]["step"]])
 
 
 def test_a_run_that_is_open_all_the_time_has_every_point_once(outage: Outage) -> None:
