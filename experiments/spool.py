@@ -236,7 +236,7 @@ def tell_waiting(store: Store) -> None:
     """Says in one line how many runs wait for a server, and what delivers them."""
     found = [waiting for journal in _journals(store) if (waiting := _left(journal))]
     for server, count in Counter(waiting.server for waiting in found).items():
-        remedy = "the next command on this store with that MLFLOW_TRACKING_URI delivers it"
+        remedy = "the next command on this store with that MLFLOW_TRACKING_URI delivers what waits"
         print(f"{_runs(count)} waiting in {store.spool} for {server}: {remedy}", file=sys.stderr)
 
 

@@ -183,7 +183,7 @@ def test_training_goes_on_without_the_server_and_tells_what_waits(outage: Outage
     assert (printed["status"], printed["outcome"]) == ("FINISHED", "finished")
     assert {"val/accuracy", "test/accuracy", "value"} <= printed["metrics"].keys()
     spool, url = outage.store.spool, outage.store.tracking_uri
-    remedy = "the next command on this store with that MLFLOW_TRACKING_URI delivers it"
+    remedy = "the next command on this store with that MLFLOW_TRACKING_URI delivers what waits"
     assert outage.trained.lines[-1] == f"1 run waiting in {spool} for {url}: {remedy}"
 
 
