@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from experiments import Store
+
 Document = dict[str, Any]
 RUN_HELP = "a run id, the start of one, a run name, latest, SWEEP:champion, SWEEP:best or SWEEP:all"
 SIDE_BY_SIDE, MOST_ROWS, MOST_COLUMNS = 4, 20, 8  # of a comparison on the terminal: runs, runs, params
@@ -187,17 +189,31 @@ def _parser() -> tuple[_Parser, dict[str, _Parser]]:
     return parser, commands.choices
 
 
+def _open(folder: str) -> "Store":
+    """The store, once its tracking server has what waited for it in the spool."""
+    from experiments import Store
+
+    store = Store.open(folder)
+    if any(store.spool.glob("*.jsonl")):
+        from experiments.spool import deliver, tell_waiting
+
+        with store.telling_failures():
+            deliver(store)
+        tell_waiting(store)
+    return store
+
+
 def _train(args: argparse.Namespace) -> Document:
     from pathlib import Path
 
-    from experiments import Store, load_config, run
+    from experiments import load_config, run
     from experiments.progress import EpochProgress
     from experiments.recipe import parse_overrides
     from experiments.runs import resolve_one
 
     config = load_config(args.recipe, parse_overrides(args.overrides))
     name = args.name or Path(args.recipe).stem
-    store = Store.open(args.store)
+    store = _open(args.store)
     resume = resolve_one(store, args.resume).run_id if args.resume else None
     with EpochProgress() as progress:
         result = run(config, name=name, store=store, observers=[progress], callbacks=progress.callbacks, resume=resume)
@@ -221,7 +237,6 @@ def _show_train(document: Document) -> None:
 
 
 def _sweep(args: argparse.Namespace) -> Document:
-    from experiments import Store
     from experiments.recipe import parse_overrides
     from experiments.runner import cores
     from sweeps import load_sweep, run
@@ -229,7 +244,7 @@ def _sweep(args: argparse.Namespace) -> Document:
 
     sweep = load_sweep(args.recipe, parse_overrides(args.overrides), name=args.name)
     with SweepProgress(sweep) as progress:
-        result = run(sweep, store=Store.open(args.store), workers=args.workers or cores(), progress=progress)
+        result = run(sweep, store=_open(args.store), workers=args.workers or cores(), progress=progress)
     args.exit_code = 0 if result.champion else 1
     return result.as_dict()
 
@@ -261,14 +276,13 @@ def _show_sweep(document: Document) -> None:
 def _runs(args: argparse.Namespace) -> Document:
     from datetime import datetime
 
-    from experiments import Store
     from experiments.runs import list_runs, parse_since
 
     since = parse_since(args.since, datetime.now()) if args.since else None
     shown_at_once = None if args.json or args.csv or args.sweep else 100
     limit = args.limit or shown_at_once
     options = {"sweep": args.sweep, "kind": args.kind, "status": args.status, "since": since, "sort": args.sort}
-    found = list_runs(Store.open(args.store), filter_string=args.filter, limit=limit, **options)
+    found = list_runs(_open(args.store), filter_string=args.filter, limit=limit, **options)
     if args.csv:
         args.show = _show_runs_csv
     if not args.limit and len(found) == shown_at_once:
@@ -300,11 +314,10 @@ def _show_runs_csv(document: Document) -> None:
 
 
 def _compare(args: argparse.Namespace) -> Document:
-    from experiments import Store
     from experiments.compare import compare
     from experiments.runs import list_runs, resolve
 
-    store = Store.open(args.store)
+    store = _open(args.store)
     found = list_runs(store, sweep=args.sweep) if args.sweep else []
     unique = {run.run_id: run for run in [*found, *(run for word in args.runs for run in resolve(store, word))]}
     runs = list(unique.values())
@@ -369,12 +382,11 @@ def _one_below_the_other(document: Document) -> "Table":
 
 
 def _reproduce(args: argparse.Namespace) -> Document:
-    from experiments import Store
     from experiments.recipe import parse_overrides
     from experiments.reproduce import Settings, reproduce
     from experiments.runs import resolve
 
-    store = Store.open(args.store)
+    store = _open(args.store)
     names = ("code", "env", "epochs", "rtol", "atol", "seeds", "explain")
     settings = Settings(overrides=parse_overrides(args.overrides), **{name: getattr(args, name) for name in names})
     if not (store.is_local or args.trust):
@@ -417,10 +429,9 @@ def _show_reproduce(document: Document) -> None:
 
 
 def _ui(args: argparse.Namespace) -> None:
-    from experiments import Store
     from experiments.dashboard import serve
 
-    serve(Store.open(args.store), args.port, browser=sys.stderr.isatty() and not args.no_browser)
+    serve(_open(args.store), args.port, browser=sys.stderr.isatty() and not args.no_browser)
 
 
 def _data(args: argparse.Namespace) -> Document:

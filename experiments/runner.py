@@ -3,9 +3,11 @@
 import logging
 import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +26,10 @@ from experiments.interrupts import interruptible
 from experiments.memory import OutOfMemoryError, naming_batch_size
 from experiments.model import log_model
 from experiments.resume import check_resumable, take_over
-from experiments.store import Store
+from experiments.store import Store, StoreError
 from experiments.trace import Trace, starting_point
 from experiments.tracking import (
+    STATUS,
     Kind,
     Outcome,
     RunLogger,
@@ -99,7 +102,9 @@ def run(
     with ThreadPoolExecutor(1) as thread:  # the store opens while the data are read
         opening = thread.submit(close_dead_runs, store)
         data, classifier = prepare(config, dataset)
-        opening.result()
+        tries: Iterator[Callable[[], object]] = chain([opening.result], repeat(partial(close_dead_runs, store)))
+        with store.telling_failures():
+            store.persist(lambda: next(tries)())
     name = name or config.experiment
     if resume is not None:
         check_resumable(store, resume, config, starting_point(data, classifier))
@@ -122,36 +127,39 @@ def run(
                 tracked.set_tags({"mlflow.note.content": describe_run(config, tracked.latest)})
         except (NonFiniteLossError, OutOfMemoryError) as failure:
             error = str(failure)
-    return _result(store, run_id, error)
+    return _result(tracked, error)
 
 
 def read_test(store: Store, run_id: str, *, dataset: ImageDataset | None = None) -> None:
-    """Scores an ended run's kept weights on the test split, in the same run, and logs its model."""
+    """Scores an ended run's kept weights on the test split, in the same run, and logs its model.
+
+    Raises StoreError where the run's files are not there, as while they wait for the tracking server on another host.
+    """
     run_folder = Path(store.client.download_artifacts(run_id, ""))
+    if not all((run_folder / name).exists() for name in ("config.yaml", "checkpoints/last.ckpt")):
+        raise StoreError(store.folder, f"the files of run {run_id} wait in the spool of the host that trained it")
     config = load_config(str(run_folder / "config.yaml"))
     data, classifier = prepare(config, dataset)
     checkpoint = run_folder / "checkpoints" / f"{config.trainer.weights}.ckpt"
     step = load_weights(classifier, checkpoint)
     with interruptible(), reopen_run(store, run_id) as tracked:
         _test(tracked, _trainer(config, RunLogger(tracked, lambda: step)), classifier, data)
-        metrics = store.client.get_run(run_id).data.metrics | tracked.latest
-        tracked.set_tags({"mlflow.note.content": describe_run(config, metrics)})
+        tracked.set_tags({"mlflow.note.content": describe_run(config, tracked.latest)})
 
 
-def _result(store: Store, run_id: str, error: str) -> RunResult:
-    """What the store knows of an ended run."""
-    ended = store.client.get_run(run_id)
-    metrics = {name: number for name, number in ended.data.metrics.items() if not name.startswith("system/")}
+def _result(run: TrackedRun, error: str) -> RunResult:
+    """What is known of an ended run, also where it waits for its tracking server."""
+    assert run.outcome is not None
     return RunResult(
-        run_id=run_id,
-        name=ended.info.run_name,
-        status=ended.info.status,
-        outcome=ended.data.tags["workbench.outcome"],
+        run_id=run.run_id,
+        name=run.name,
+        status=STATUS[run.outcome],
+        outcome=run.outcome,
         error=error,
-        value=metrics.get("value"),
-        metrics=metrics,
-        artifact_uri=ended.info.artifact_uri,
-        dashboard_url=dashboard.run_url(store, ended.info.experiment_id, run_id),
+        value=run.latest.get("value"),
+        metrics=run.latest,
+        artifact_uri=run.artifact_uri,
+        dashboard_url=dashboard.run_url(run.store, run.experiment_id, run.run_id),
     )
 
 

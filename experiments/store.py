@@ -3,13 +3,16 @@
 import errno
 import os
 import sqlite3
-from collections.abc import Iterator
+import sys
+import time
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import requests
 import sqlalchemy
 from filelock import FileLock
 from mlflow import MlflowClient
@@ -20,6 +23,12 @@ from lightning_modules import InputError
 
 DEFAULT_FOLDER = "mlruns"
 
+PATIENCE = 300  # seconds that a server may be away
+LONGEST_PAUSE = 30  # seconds between two tries to reach it
+
+_Result = TypeVar("_Result")
+
+_BUSY = {408, 429}  # of a server that may answer later; so may one with an error of its own, from 500 on
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 
 
@@ -36,14 +45,32 @@ class StoreError(RuntimeError):
 
 
 def store_failure(error: BaseException) -> str | None:
-    """What was wrong with the disk or a database, where that is what `error` comes from; None: it is not."""
-    cause: BaseException | None = error
-    while cause is not None:
+    """What was wrong with the disk, a database or a server, where `error` comes from that; None: it does not."""
+    if (reason := server_away(error)) is not None:
+        return reason
+    for cause in _causes(error):
         is_disk = isinstance(cause, OSError) and cause.errno in _DISK_ERRORS
         if is_disk or isinstance(cause, sqlite3.Error | sqlalchemy.exc.SQLAlchemyError | MlflowException):
             return without_credentials(str(cause).splitlines()[0])
-        cause = cause.__cause__ or cause.__context__
     return None
+
+
+def server_away(error: BaseException) -> str | None:
+    """How the tracking server did not answer, where `error` comes from that; None: it does not, or it refused."""
+    for cause in _causes(error):
+        if isinstance(cause, requests.RequestException) and not isinstance(cause, ValueError):  # such as a wrong URL
+            answer = cause.response
+            is_away = answer is None or answer.status_code >= 500 or answer.status_code in _BUSY
+            return f"the tracking server is away ({type(cause).__name__})" if is_away else None
+    return None
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error itself and what it came from, the latest first."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or cause.__context__
 
 
 @dataclass(frozen=True)
@@ -102,6 +129,36 @@ class Store:
     def is_local(self) -> bool:
         """Whether runs go to this folder's own database."""
         return self.tracking_uri == f"sqlite:///{self.folder / 'mlflow.db'}"
+
+    @property
+    def spool(self) -> Path:
+        """Where what a tracking server has not received yet lies: see spool.py."""
+        return self.folder / "spool"
+
+    @property
+    def is_served(self) -> bool:
+        """Whether runs go to a tracking server, which may be away for a while."""
+        return self.tracking_uri.startswith("http")
+
+    def persist(self, do: Callable[[], _Result]) -> _Result:
+        """What it gives; tried again after growing pauses, and said, where a server that was there before is away."""
+        start, pause = time.monotonic(), 1.0
+        while True:
+            try:
+                return do()
+            except InputError:
+                raise
+            except Exception as error:
+                if (reason := server_away(error)) is None or time.monotonic() - start > PATIENCE:
+                    raise
+            print(f"{reason}; trying again in {pause:.0f} s", file=sys.stderr)
+            time.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+    def await_server(self) -> None:
+        """Waits for the tracking server, in a process that begins where another one has reached it."""
+        if self.is_served:
+            self.persist(lambda: MlflowClient(self.tracking_uri).search_experiments(max_results=1))
 
     @contextmanager
     def telling_failures(self) -> Iterator[None]:

@@ -1,4 +1,7 @@
-"""The only module that writes to MLflow: opening and closing runs, metrics in batches, the Lightning logger.
+"""Opening and closing runs, metrics in batches, the Lightning logger.
+
+Nobody else writes to MLflow. What an open run writes goes through spool.py, and so waits for a server that is away; to
+begin a run, or to go on with one, needs the server, which is waited for (Store.persist).
 
 Status and outcome of a run: finished → FINISHED; pruned, interrupted → KILLED; failed, died → FAILED.
 """
@@ -16,16 +19,16 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlparse
 
-from mlflow.entities import DatasetInput, Metric, Param, RunInfo, RunTag
-from mlflow.exceptions import MlflowException
-from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+from mlflow.entities import DatasetInput, RunInfo
 from mlflow.utils.file_utils import local_file_uri_to_path
 from pytorch_lightning.loggers.logger import Logger
 
 from experiments.epochs import StopRun
 from experiments.interrupts import Interrupted, uninterrupted
 from experiments.owner import Owner
-from experiments.store import Store, store_failure
+from experiments.spool import Entry, Outbox, Point, deliver, tell_waiting, write
+from experiments.store import Store, server_away, store_failure
+from experiments.system_metrics import SystemMetrics
 
 Kind = Literal["train", "sweep", "trial", "finalist", "reproduction", "comparison"]
 Outcome = Literal["finished", "pruned", "failed", "interrupted", "died"]
@@ -54,24 +57,24 @@ class TrackedRun:
 
     def __init__(self, store: Store, run_id: str) -> None:
         self.store = store
-        info = store.client.get_run(run_id).info
+        info = store.persist(lambda: store.client.get_run(run_id)).info
         self.run_id, self.name, self.experiment_id = run_id, info.run_name, info.experiment_id
         self.artifact_uri = info.artifact_uri
         self.folder = files_folder(store, info)
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._in_place = self.folder.parent != _spool(store)
-        self.latest: dict[str, float] = {}  # the last value of each metric that this process logged
+        self._in_place = self.folder.parent != store.spool
+        self.latest: dict[str, float] = {}  # the last value of each metric but those of the system
+        self.outcome: Outcome | None = None  # once it is closed
         # What the run has from an earlier process:
         self._known_points: set[tuple[str, int]] = set()  # (metric, step)
         self._known_params: set[str] = set()
-        self._writer = _MetricWriter(store, run_id)
-        self._monitor: SystemMetricsMonitor | None = None
+        self._outbox = Outbox(store, run_id)
+        self._writer = _MetricWriter(self._outbox)
+        self._system: SystemMetrics | None = None
 
     def monitor_system(self) -> None:
         """Logs CPU, memory, disk, network and GPU use as `system/…` metrics until the run is closed."""
-        uri = self.store.tracking_uri
-        self._monitor = SystemMetricsMonitor(self.run_id, resume_logging=True, tracking_uri=uri)
-        self._monitor.start()
+        self._system = SystemMetrics(self.run_id, self.store.tracking_uri, self._writer.add)
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         """Takes the values and returns at once. `step` counts optimizer steps."""
@@ -94,18 +97,18 @@ class TrackedRun:
             fetched.rename(self.folder)
         known = client.get_run(self.run_id).data
         self._known_params = set(known.params)
-        for name in known.metrics:
-            if not name.startswith("system/"):
-                self._known_points |= {(name, point.step) for point in client.get_metric_history(self.run_id, name)}
+        self.latest = {name: value for name, value in known.metrics.items() if not name.startswith("system/")}
+        for name in self.latest:
+            self._known_points |= {(name, point.step) for point in client.get_metric_history(self.run_id, name)}
 
     def log_params(self, params: Mapping[str, Any]) -> None:
         """A param that the run has already stays as it is."""
-        texts = [Param(name, as_param(value)) for name, value in params.items() if name not in self._known_params]
+        texts = [(name, as_param(value)) for name, value in params.items() if name not in self._known_params]
         for start in range(0, len(texts), _MAX_PARAMS):
-            self.store.client.log_batch(self.run_id, params=texts[start : start + _MAX_PARAMS])
+            self._outbox.put(Entry(params=dict(texts[start : start + _MAX_PARAMS])))
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
-        self.store.client.log_batch(self.run_id, tags=[RunTag(key, value[:_MAX_TAG]) for key, value in tags.items()])
+        self._outbox.put(Entry(tags={name: text[:_MAX_TAG] for name, text in tags.items()}))
 
     def share_view(self, view: Mapping[str, Any]) -> None:
         """Keeps a view of the experiment's table, as MLflow's UI does when one is shared; its key is the run's id."""
@@ -113,52 +116,36 @@ class TrackedRun:
         self.store.client.set_experiment_tag(self.experiment_id, key, json.dumps(view))
 
     def log_inputs(self, inputs: Sequence[DatasetInput]) -> None:
-        """Adds the data that the run read. Runs of one experiment share the rows of equal data.
-
-        MLflow looks for such a row and then makes it, so of two that do so at once one is refused. Each time it is,
-        the other has made at least one of them.
-        """
-        attempts_left = len(inputs)
-        while True:
-            try:
-                self.store.client.log_inputs(self.run_id, datasets=inputs)
-                return
-            except MlflowException:
-                if not attempts_left:
-                    raise
-                attempts_left -= 1
+        """Adds the data that the run read."""
+        self._outbox.put(Entry(inputs=[data.to_dictionary() for data in inputs]))
 
     def close(self, outcome: Outcome, error: str = "") -> None:
-        """Writes what is still buffered, sends files to a remote store, and sets status and outcome."""
+        """Writes what is still buffered, sends files to a remote store, and sets status and outcome.
+
+        Where the tracking server is away, all of it waits in the spool, and is no failure.
+        """
         with uninterrupted():
             try:
-                if self._monitor is not None:
-                    self._monitor.finish()
-                    self._monitor.publish_metrics(self._monitor.aggregate_metrics())  # a run shorter than its interval
-                    self._monitor.mlflow_logger.flush()
+                if self._system is not None:
+                    self._system.finish()
                 self._writer.finish()
                 if not self._in_place:
-                    self.store.client.log_artifacts(self.run_id, str(self.folder))
-                    # First by another name: a process killed here must not leave a part of what a resume needs.
-                    sent = self.folder.with_suffix(".sent")
-                    shutil.rmtree(sent, ignore_errors=True)
-                    shutil.rmtree(self.folder.rename(sent))
+                    self._outbox.put(Entry(files=True))
             except Exception as lost:
                 outcome, error = "failed", f"not all could be written: {lost}"
                 raise
             finally:
-                close_run(self.store, self.run_id, outcome, error)
+                self.outcome = outcome
+                self._outbox.put(_end(outcome, error))
+            if self._outbox.is_waiting():
+                tell_waiting(self.store)
 
 
 def files_folder(store: Store, info: RunInfo) -> Path:
     """Where a run's files are written: in a local store at once; those for a remote one gather in the spool."""
     if urlparse(info.artifact_uri).scheme in ("", "file"):
         return Path(local_file_uri_to_path(info.artifact_uri))
-    return _spool(store) / str(info.run_id)
-
-
-def _spool(store: Store) -> Path:
-    return store.folder / "spool"
+    return store.spool / str(info.run_id)
 
 
 def as_param(value: Any) -> str:
@@ -180,7 +167,7 @@ def create_run(
         **({"mlflow.parentRunId": parent} if parent else {}),
         **tags,
     }
-    run = store.client.create_run(store.experiment_id(experiment), run_name=name, tags=all_tags)
+    run = store.persist(lambda: store.client.create_run(store.experiment_id(experiment), run_name=name, tags=all_tags))
     return str(run.info.run_id)
 
 
@@ -188,12 +175,17 @@ def create_run(
 def reopen_run(store: Store, run_id: str) -> Iterator[TrackedRun]:
     """Opens a run that ended, or whose process died: it is this process's from now on. How it ended is forgotten."""
     client = store.client
-    client.set_tag(run_id, "workbench.owner", str(Owner.current()))
-    client.update_run(run_id, status="RUNNING")
-    for tag in {"workbench.outcome", "workbench.error"} & client.get_run(run_id).data.tags.keys():
-        client.delete_tag(run_id, tag)
+
+    def reopen() -> None:
+        deliver(store, run_id)
+        client.set_tag(run_id, "workbench.owner", str(Owner.current()))
+        client.update_run(run_id, status="RUNNING")
+        for tag in {"workbench.outcome", "workbench.error"} & client.get_run(run_id).data.tags.keys():
+            client.delete_tag(run_id, tag)
+
+    store.persist(reopen)
     with open_run(store, run_id) as run:
-        run.take_up()
+        store.persist(run.take_up)
         yield run
 
 
@@ -243,7 +235,11 @@ def register_model(store: Store, run_id: str, *, name: str, alias: str) -> str:
 
 
 def close_dead_runs(store: Store) -> list[str]:
-    """Closes as died every run that is RUNNING while its process on this host is gone; their ids."""
+    """Closes as died every run that is RUNNING while its process on this host is gone; their ids.
+
+    Before that, what waits in the spool is delivered: how some of them ended may be there.
+    """
+    deliver(store)
     closed = []
     experiments = [experiment.experiment_id for experiment in store.client.search_experiments()]
     for run in store.client.search_runs(experiments, "attributes.status = 'RUNNING'", max_results=1000):
@@ -256,9 +252,13 @@ def close_dead_runs(store: Store) -> list[str]:
 
 def close_run(store: Store, run_id: str, outcome: Outcome, error: str = "") -> None:
     """Sets a run's outcome and status; nothing else of it is touched."""
+    write(store, run_id, _end(outcome, error))
+
+
+def _end(outcome: Outcome, error: str) -> Entry:
+    """What ends a run, now."""
     tags = {"workbench.outcome": outcome} | ({"workbench.error": error[:_MAX_TAG]} if error else {})
-    store.client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
-    store.client.set_terminated(run_id, STATUS[outcome])
+    return Entry(tags=tags, status=STATUS[outcome], end_time=int(time.time() * 1000))
 
 
 def _user() -> str:
@@ -274,9 +274,9 @@ class _MetricWriter:
     Values that could not be written are kept and tried again; `finish` raises what the last try raised.
     """
 
-    def __init__(self, store: Store, run_id: str, interval: float = 2.0) -> None:
-        self.store, self.run_id, self.interval = store, run_id, interval
-        self._pending: list[Metric] = []
+    def __init__(self, outbox: Outbox, interval: float = 2.0) -> None:
+        self._outbox, self.interval = outbox, interval
+        self._pending: list[Point] = []
         self._writing = threading.Lock()
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="metric-writer", daemon=True)
@@ -284,12 +284,18 @@ class _MetricWriter:
 
     def add(self, metrics: Mapping[str, float], step: int) -> None:
         now = int(time.time() * 1000)
-        self._pending.extend(Metric(key, float(value), now, step) for key, value in metrics.items())
+        self._pending.extend((key, float(value), now, step) for key, value in metrics.items())
 
     def finish(self) -> None:
+        """Writes all that is left; it waits in the spool where the tracking server is away."""
         self._ending.set()
         self._thread.join()
         self._write()
+        try:
+            self._outbox.deliver()
+        except Exception as error:
+            if server_away(error) is None:
+                raise
 
     def try_to_write(self) -> None:
         try:
@@ -300,12 +306,13 @@ class _MetricWriter:
     def _write(self) -> None:
         with self._writing:
             while batch := self._pending[:_MAX_METRICS]:
-                self.store.client.log_batch(self.run_id, metrics=batch)
+                self._outbox.put(Entry(metrics=batch))
                 del self._pending[: len(batch)]  # values added since then come after these
 
     def _run(self) -> None:
         while not self._ending.wait(self.interval):
             self.try_to_write()
+            self._outbox.try_to_deliver()
 
 
 class RunLogger(Logger):

@@ -16,7 +16,7 @@ def reconcile(stage: Stage, sweep_run_id: str) -> None:
     One killed between closing the run and telling the study left a finished run: its trial counts, with its value. One
     without an end of its own died. The slot of a dead or interrupted trial is open again.
     """
-    close_dead_runs(stage.store)
+    stage.store.persist(lambda: close_dead_runs(stage.store))
     with stage.lock():
         runs = {run.data.tags.get(ATTEMPT): run for run in children(stage.store, sweep_run_id, {})}
         silent = set(stage.study._storage._get_stale_trial_ids(stage.study._study_id))  # type: ignore[attr-defined]

@@ -8,6 +8,7 @@ import yaml
 
 from experiments import runner
 from experiments.interrupts import interruptible
+from experiments.spool import deliver
 from experiments.store import Store
 from experiments.tracking import TrackedRun, create_run, open_run, reopen_run
 from lightning_modules import InputError
@@ -48,11 +49,17 @@ def run(
             _fill(search, tracked, dataset, workers, progress)
             finals = Finals.open(store, sweep, dataset.sha256)
             _fill(finals, tracked, dataset, workers, progress)
-            with search.storage.lock(f"finalists-{sweep.name}"):
-                finalists = finals.finalists(tracked.run_id)
-                if finalists and finalists[0].is_sound:
-                    read_test(store, finalists[0], dataset)
-                return report(search, tracked, finalists)
+            return search.storage.persist(partial(_conclude, search, finals, tracked, dataset))
+
+
+def _conclude(search: Search, finals: Finals, tracked: TrackedRun, dataset: ImageDataset) -> SweepResult:
+    """Reads the champion's test scores, and reports."""
+    with search.storage.lock(f"finalists-{search.sweep.name}"):
+        search.store.persist(partial(deliver, search.store))
+        finalists = finals.finalists(tracked.run_id)
+        if finalists and finalists[0].is_sound:
+            read_test(search.store, finalists[0], dataset)
+        return report(search, tracked, finalists)
 
 
 def _fill(

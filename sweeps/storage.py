@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy
 from optuna.exceptions import ExperimentalWarning
@@ -17,13 +17,13 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
 from sqlalchemy.pool import NullPool
 
 from experiments.redaction import without_credentials
-from experiments.store import Store, StoreError, check_database, enable_wal
+from experiments.store import LONGEST_PAUSE, PATIENCE, Store, StoreError, check_database, enable_wal
 from lightning_modules import InputError
 
 BEAT, GRACE = 15, 120  # seconds between two signs of life of a trial, and without one until others take it over
-_PATIENCE = 300  # seconds that a server may be away
 _TRIES = 6  # to do what a lost connection broke off
-_LONGEST_PAUSE = 30  # seconds between two tries to reach it
+
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
@@ -54,21 +54,22 @@ class Storage:
             return self.store.lock(name.replace("/", "_"))
         return _advisory_lock(self._server, name)
 
-    def persist(self, do: Callable[[], None]) -> None:
-        """Does it; and again, after growing pauses, where a server was lost in the middle of it.
+    def persist(self, do: Callable[[], _Result]) -> _Result:
+        """What it gives; done again, after growing pauses, where a server was lost in the middle of it.
 
         Raises StoreError where it comes to nothing again and again, or at once where there is no server.
         """
-        for attempt in range(_TRIES):
+        has_server = self.url is not None or self.store.is_served
+        pauses = [2**attempt for attempt in range(_TRIES - 1)] if has_server else []
+        while True:
             try:
                 with self.store.telling_failures():
-                    do()
-                return
+                    return do()
             except StoreError as error:
-                if self.url is None or attempt == _TRIES - 1:
+                if not pauses:
                     raise
-                print(f"{error.message}; going on in {2**attempt} s", file=sys.stderr)
-            time.sleep(2**attempt)
+                print(f"{error.message}; going on in {pauses[0]} s", file=sys.stderr)
+            time.sleep(pauses.pop(0))
 
     @cached_property
     def _server(self) -> Engine:
@@ -124,7 +125,7 @@ def _advisory_lock(engine: Engine, name: str) -> Iterator[None]:
 
 
 def _be_patient(engine: Engine) -> None:
-    """From now on a connection that cannot be made is tried for again, with growing pauses, for `_PATIENCE`."""
+    """From now on a connection that cannot be made is tried for again, with growing pauses, for `PATIENCE`."""
 
     def connect(dialect: Any, _: Any, words: Any, options: Any) -> Any:
         start, pause = time.monotonic(), 1.0
@@ -132,11 +133,11 @@ def _be_patient(engine: Engine) -> None:
             try:
                 return dialect.connect(*words, **options)
             except dialect.loaded_dbapi.OperationalError as error:
-                if time.monotonic() - start > _PATIENCE:
+                if time.monotonic() - start > PATIENCE:
                     raise
                 reason = str(error).strip().splitlines()[-1]
                 print(f"storage: {without_credentials(reason)}; trying again in {pause:.0f} s", file=sys.stderr)
             time.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE)
+            pause = min(2 * pause, LONGEST_PAUSE)
 
     sqlalchemy.event.listen(engine, "do_connect", connect)

@@ -28,9 +28,10 @@ def run_trial(stage: Stage, claim: Claim, *, parent: str, dataset: ImageDataset)
     report = _Report(trial, sweep.config.objective.metric)
     limits = sweep.config.constraints
     is_limited = stage.kind == "trial" and any(vars(limits).values())
-    left_open = children(store, parent, {ATTEMPT: str(claim.earlier)}) if claim.earlier is not None else []
     with get_heartbeat_thread(trial._trial_id, study._storage):
         try:
+            with store.telling_failures():
+                left_open = [] if claim.earlier is None else children(store, parent, {ATTEMPT: str(claim.earlier)})
             result = runner.run(
                 sweep.trial_config(claim.params, claim.seed),
                 name=claim.name,

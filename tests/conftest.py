@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.request import urlopen
@@ -172,29 +173,56 @@ def scratch_store(scratch_folder: Path) -> Store:
     return store
 
 
-@pytest.fixture(scope="session")
-def tracking_server(tmp_path_factory: pytest.TempPathFactory, poll: Callable[..., None]) -> Iterator[str]:
-    """The URL of a real MLflow tracking server that proxies artifacts, on loopback."""
-    folder = tmp_path_factory.mktemp("server")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", f"sqlite:///{folder}/server.db", "--artifacts-destination", str(folder / "a")]
-    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    with (folder / "server.log").open("w") as log:
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
-    url = f"http://127.0.0.1:{port}"
+class TrackingServer:
+    """A real MLflow tracking server that proxies artifacts, on loopback. Each start has the same address and data."""
 
-    def is_up() -> bool:
-        assert process.poll() is None, (folder / "server.log").read_text()
+    def __init__(self, folder: Path, poll: Callable[..., None]) -> None:
+        self._folder, self._poll = folder, poll
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self._port = probe.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self._port}"
+        self.start()
+
+    def start(self) -> None:
+        """Starts it, and waits until it answers."""
+        folder, port = self._folder, str(self._port)
+        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", port, "--workers", "1"]
+        command += ["--backend-store-uri", f"sqlite:///{folder}/server.db"]
+        command += ["--artifacts-destination", str(folder / "a")]
+        environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+        with (folder / "server.log").open("a") as log:
+            self._process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+        self._poll(self._is_up, 120)
+
+    @property
+    def group(self) -> int:
+        """The id of its process group, for `os.killpg`."""
+        return self._process.pid
+
+    def kill(self) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self.group, signal.SIGKILL)
+        self._process.wait()
+
+    def _is_up(self) -> bool:
+        assert self._process.poll() is None, (self._folder / "server.log").read_text()
         try:
-            with urlopen(f"{url}/health") as answer:
+            with urlopen(f"{self.url}/health") as answer:
                 return bool(answer.status == 200)
         except OSError:
             return False
 
-    poll(is_up, 120)
-    yield url
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+
+@pytest.fixture(scope="session")
+def stoppable_server(tmp_path_factory: pytest.TempPathFactory, poll: Callable[..., None]) -> Iterator[TrackingServer]:
+    """The server of `tracking_server`; whoever stops it starts it again."""
+    server = TrackingServer(tmp_path_factory.mktemp("server"), poll)
+    yield server
+    server.kill()
+
+
+@pytest.fixture(scope="session")
+def tracking_server(stoppable_server: TrackingServer) -> str:
+    """The URL of a real MLflow tracking server that proxies artifacts, on loopback."""
+    return stoppable_server.url

@@ -152,7 +152,9 @@ def _serve(task: _Task, pipe: Connection) -> None:
 
     try:
         with interruptible(), redirect_stdout(sys.stderr):  # standard output is the result's, which the parent prints
-            stage = task.stage.open(Store.open(task.store), task.sweep, task.data_sha256)
+            store = Store.open(task.store)
+            store.await_server()
+            stage = task.stage.open(store, task.sweep, task.data_sha256)
             dataset = map_shared(task.data)
             worker.work(stage, parent=task.parent, dataset=dataset, started=tell("started"), ended=tell("ended"))
     except Interrupted:
