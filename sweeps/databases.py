@@ -113,7 +113,9 @@ class Database:
         folder.mkdir(parents=True, exist_ok=True)
         store = Store(folder, f"sqlite:///{folder / RUNS.file}")
         if self.kind is STUDIES:
-            Storage(store, self.url).open().engine.dispose()
+            storage = Storage(store, self.url).open()
+            storage.remove_session()
+            storage.engine.dispose()
         elif self.url is None:
             store.ensure_database()
         else:

@@ -1,10 +1,10 @@
 """A store copied to PostgreSQL and back, by the command line and by hand; a real server on loopback."""
 
 import json
+import shutil
 import sqlite3
-import subprocess
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,13 @@ import optuna
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric
+from optuna.storages import RDBStorage
 from sqlalchemy import create_engine, text
+from sqlalchemy.pool import NullPool
 
 from benchmarks.postgres import Postgres
 from experiments import Store
-from experiments.runs import list_runs
+from experiments.runs import RunSummary, list_runs
 from experiments.tracking import create_run, open_run
 from lightning_modules import InputError
 from sweeps import load_sweep
@@ -24,8 +26,7 @@ from sweeps.databases import Place
 from sweeps.stage import settle
 from sweeps.store_copy import CopyError, copy_store
 from sweeps.study import Search
-
-Workbench = Callable[..., "subprocess.CompletedProcess[str]"]
+from workbench import main
 
 
 @pytest.fixture(scope="module")
@@ -71,104 +72,109 @@ def seen(uri: str, storage: str) -> dict[str, Any]:
         runs[run.info.run_id] = (info, run.data.params, run.data.tags, points, inputs)
     models = [(model.model_id, model.name, model.params) for model in client.search_logged_models(list(experiments))]
     versions = [(v.name, v.version, v.run_id, v.model_id) for v in client.search_model_versions()]
-    study = optuna.load_study(study_name="digits", storage=storage)
-    trials = {"trials": study.trials, "attributes": study.user_attrs, "direction": study.direction}
-    return {"experiments": experiments, "runs": runs, "models": models, "versions": versions, **trials}
+    with opened(storage) as database:
+        study = optuna.load_study(study_name="digits", storage=database)
+        trials = [vars(trial) | {"intermediate_values": str(trial.intermediate_values)} for trial in study.trials]
+        told = {"trials": trials, "attributes": study.user_attrs, "direction": study.direction}
+    return {"experiments": experiments, "runs": runs, "models": models, "versions": versions, **told}
+
+
+@contextmanager
+def opened(url: str) -> Iterator[RDBStorage]:
+    storage = RDBStorage(url)
+    yield storage
+    storage.remove_session()
+    storage.engine.dispose()
+
+
+def with_driver(url: str) -> str:
+    """The URL as the stock clients take it."""
+    return url.replace("postgresql", "postgresql+psycopg", 1)
 
 
 def files(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_a_store_is_the_same_in_postgresql_and_back_in_a_folder(
-    origin: Store, postgres: Postgres, tmp_path: Path, workbench: Workbench, monkeypatch: pytest.MonkeyPatch
+def artifact_uris(runs: list[RunSummary], root: str) -> bool:
+    """Whether the runs say that their artifacts lie below this root."""
+    return {run.artifact_uri for run in runs} == {f"{root}/{run.run_id}/artifacts" for run in runs}
+
+
+def test_a_store_is_the_same_in_postgresql_behind_a_server_and_back_in_a_folder(
+    origin: Store, postgres: Postgres, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tracking, storage = postgres.create("runs"), postgres.create("studies")
-    home, away, back = (Place(origin.folder), Place(tmp_path / "away", tracking, storage), Place(tmp_path / "back"))
+    away, back = Place(tmp_path / "away", tracking, storage), tmp_path / "back"
     before = seen(origin.tracking_uri, f"sqlite:///{origin.folder}/optuna.db")
 
-    there = copy_store(home, away)
+    there = copy_store(Place(origin.folder), away, served=True)
     assert {table.table: table.rows for table in there.databases["studies"]}["trials"] == 3
-    assert there.artifacts.files == 4
-    driver = "postgresql+psycopg"
-    uris = tracking.replace("postgresql", driver, 1), storage.replace("postgresql", driver, 1)
-    assert seen(*uris) == before
+    assert (there.artifacts.files, there.elsewhere) == (4, 0)
+    assert seen(with_driver(tracking), with_driver(storage)) == before
     assert files(away.folder / "artifacts") == files(origin.folder / "artifacts")
-    assert copy_store(home, away) == there  # finds it there, and the same
+    assert artifact_uris(list_runs(Store(away.folder, with_driver(tracking))), "mlflow-artifacts:")
+    assert copy_store(Place(origin.folder), away, served=True) == there  # finds it there, and the same
 
     options = ("--from-tracking", tracking, "--from-storage", storage, "--json")
-    printed = workbench("store", "copy", away.folder, back.folder, *options)
-    assert printed.returncode == 0, printed.stderr
-    assert postgres.password not in printed.stdout + printed.stderr
-    document = json.loads(printed.stdout)
-    assert document["artifacts"]["sha256"] == there.artifacts.sha256
-    assert seen(f"sqlite:///{back.folder}/mlflow.db", f"sqlite:///{back.folder}/optuna.db") == before
-
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking)
-    store = Store.open(away.folder)
-    runs = list_runs(store, sweep="digits")
-    assert {run.artifact_uri for run in runs} == {
-        (away.folder / "artifacts" / r.run_id / "artifacts").as_uri() for r in runs
-    }
-    assert store.client.create_experiment("next") not in before["experiments"]  # numbers go on
-    study = optuna.load_study(study_name="digits", storage=uris[1])
-    assert study.ask().number == 3
-    with pytest.raises(InputError, match="holds runs already"):
-        copy_store(home, away)
+    assert main(["store", "copy", str(away.folder), str(back), *options]) == 0
+    printed, said = capsys.readouterr()
+    assert postgres.password not in printed + said
+    assert json.loads(printed)["artifacts"]["sha256"] == there.artifacts.sha256
+    assert seen(f"sqlite:///{back}/mlflow.db", f"sqlite:///{back}/optuna.db") == before
+    assert artifact_uris(list_runs(Store.open(back)), (back / "artifacts").as_uri())
 
 
 def test_a_copy_that_breaks_off_leaves_no_row_and_begins_again(
-    origin: Store, postgres: Postgres, tmp_path: Path
+    origin: Store, postgres: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """SQLite takes a name longer than its column; PostgreSQL does not."""
-    broken = Place(tmp_path / "broken")
-    copy_store(Place(origin.folder), broken)
-    with closing(sqlite3.connect(broken.folder / "mlflow.db")) as database, database:
-        database.execute("UPDATE params SET value = value || ?", ("x" * 9000,))
-    away = Place(tmp_path / "away", postgres.create("broken runs"), postgres.create("broken studies"))
+    """SQLite takes a value longer than its column; PostgreSQL does not."""
+    broken = Path(shutil.copytree(origin.folder, tmp_path / "broken"))
+    with closing(sqlite3.connect(broken / "mlflow.db")) as database, database:
+        database.execute("UPDATE params SET value = ?", ("x" * 9000,))
+    tracking, storage = postgres.create("again runs"), postgres.create("again studies")
+    away = Place(tmp_path / "away", tracking, storage)
     with pytest.raises(CopyError, match="value too long") as told:
-        copy_store(broken, away)
+        copy_store(Place(broken), away)
     assert "\n" not in str(told.value)
     assert postgres.password not in str(told.value)
-    for url, table in ((away.tracking, "runs"), (away.storage, "trials")):
-        assert url is not None
-        with create_engine(url.replace("postgresql", "postgresql+psycopg", 1)).connect() as connection:
+    for url, table in ((tracking, "runs"), (storage, "trials")):
+        engine = create_engine(with_driver(url), poolclass=NullPool)
+        with engine.connect() as connection:
             assert connection.scalar(text(f"SELECT count(*) FROM {table}")) == 0
-        connection.engine.dispose()
+
     assert copy_store(Place(origin.folder), away).artifacts.files == 4
-
-
-def test_artifacts_are_named_as_a_server_names_them_and_back(origin: Store, tmp_path: Path) -> None:
-    copy_store(Place(origin.folder), Place(tmp_path / "served"), served=True)
-    copy_store(Place(tmp_path / "served"), Place(tmp_path / "back"))
-    for folder, root in (("served", "mlflow-artifacts:"), ("back", (tmp_path / "back/artifacts").as_uri())):
-        with closing(sqlite3.connect(tmp_path / folder / "mlflow.db")) as database:
-            query = "SELECT run_uuid, artifact_uri FROM runs"
-            assert {uri for _, uri in database.execute(query)} == {
-                f"{root}/{run_id}/artifacts" for run_id, _ in database.execute(query)
-            }
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking)
+    store = Store.open(away.folder)
+    assert artifact_uris(list_runs(store, sweep="digits"), (away.folder / "artifacts").as_uri())
+    taken = {experiment.experiment_id for experiment in store.client.search_experiments()}
+    assert store.client.create_experiment("next") not in taken  # numbers go on
+    with opened(with_driver(storage)) as database:
+        assert optuna.load_study(study_name="digits", storage=database).ask().number == 3
+    with pytest.raises(InputError, match="holds runs already"):
+        copy_store(Place(origin.folder), away)
 
 
 def test_what_cannot_be_copied_is_refused_in_one_line(origin: Store, tmp_path: Path) -> None:
-    home = Place(origin.folder)
+    home, to = Place(origin.folder), tmp_path / "to"
     with pytest.raises(InputError, match=r"neither mlflow\.db nor optuna\.db"):
-        copy_store(Place(tmp_path / "nothing"), Place(tmp_path / "to"))
+        copy_store(Place(tmp_path / "nothing"), Place(to))
     with pytest.raises(InputError, match="is where the runs are"):
-        copy_store(home, Place(origin.folder))
+        copy_store(home, home)
     with pytest.raises(InputError, match=r"--to-tracking: cannot be opened.*127\.0\.0\.1:1") as told:
-        copy_store(home, Place(tmp_path / "to", "postgresql://me:planted@127.0.0.1:1/db"))
+        copy_store(home, Place(to, "postgresql://me:planted@127.0.0.1:1/db"))
     assert "planted" not in str(told.value)
-    assert not (tmp_path / "to" / "artifacts").exists()
 
-    copy_store(home, Place(tmp_path / "old"))
-    with closing(sqlite3.connect(tmp_path / "old" / "mlflow.db")) as database, database:
+    old = Path(shutil.copytree(origin.folder, tmp_path / "old"))
+    with closing(sqlite3.connect(old / "mlflow.db")) as database, database:
         database.execute("UPDATE alembic_version SET version_num = 'ancient'")
     with pytest.raises(InputError, match=r"at ancient.*mlflow db upgrade"):
-        copy_store(home, Place(tmp_path / "old"))
+        copy_store(home, Place(old))
 
     run_id = create_run(origin, experiment="digits", name="open", kind="train")
     try:
         with pytest.raises(InputError, match=f"{run_id} is still open"):
-            copy_store(home, Place(tmp_path / "to"))
+            copy_store(home, Place(to))
     finally:
         origin.client.set_terminated(run_id)
+    assert not to.exists()
