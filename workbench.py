@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 Document = dict[str, Any]
 RUN_HELP = "a run id, the start of one, a run name, latest, SWEEP:champion, SWEEP:best or SWEEP:all"
+STORE_HELP = "URL: postgresql://USER@HOST/DATABASE; a password is best kept in PGPASSWORD or ~/.pgpass."
 SIDE_BY_SIDE, MOST_ROWS, MOST_COLUMNS = 4, 20, 8  # of a comparison on the terminal: runs, runs, params
 
 
@@ -118,7 +119,9 @@ def _parser() -> tuple[_Parser, dict[str, _Parser]]:
     def add(name: str, handler: Any, show: Any, text: str, epilog: str = "") -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text, description=text, epilog=epilog, allow_abbrev=False)
         command.add_argument("--json", action="store_true", help="print one JSON document, everything else on stderr")
-        command.add_argument("--store", default="mlruns", metavar="DIR", help="where runs are kept (default: mlruns)")
+        if name != "store":  # which names two
+            text = "where runs are kept (default: mlruns)"
+            command.add_argument("--store", default="mlruns", metavar="DIR", help=text)
         command.set_defaults(handler=handler, show=show, exit_code=0)
         return command
 
@@ -186,6 +189,20 @@ def _parser() -> tuple[_Parser, dict[str, _Parser]]:
     data.add_argument("action", choices=["list", "fetch", "check"])
     data.add_argument("source", nargs="?", metavar="NAME-OR-PATH", help="which one; check: or your own file or folder")
     data.add_argument("--root", metavar="DIR", help="where downloads live (default: WORKBENCH_DATA, else a cache)")
+
+    store = add(
+        "store", _store, _show_store, "copy a whole store: to another folder, to PostgreSQL, and back", STORE_HELP
+    )
+    store.add_argument("action", choices=["copy"])
+    store.add_argument("source", metavar="FROM", help="the store's folder: artifacts/, mlflow.db, optuna.db")
+    store.add_argument("target", metavar="TO", help="the folder of the new store, which holds no runs yet")
+    for side in ("from", "to"):
+        word = side.upper()
+        for option, what, file in (("tracking", "runs", "mlflow.db"), ("storage", "studies", "optuna.db")):
+            text = f"the PostgreSQL database of {word}'s {what} (default: {file} in {word})"
+            store.add_argument(f"--{side}-{option}", metavar="URL", help=text)
+    text = "TO/artifacts is for an MLflow server (--artifacts-destination): runs name their files as it does"
+    store.add_argument("--served", action="store_true", help=text)
     return parser, commands.choices
 
 
@@ -490,6 +507,33 @@ def _example(example: Document) -> str:
     words += [example["what"]] if "what" in example else []
     words += ["=", _example(example["same_as"])] if "same_as" in example else []
     return " ".join(words)
+
+
+def _store(args: argparse.Namespace) -> Document:
+    from pathlib import Path
+
+    from sweeps.databases import Place
+    from sweeps.store_copy import copy_store
+
+    source = Place(Path(args.source).expanduser().absolute(), args.from_tracking, args.from_storage)
+    target = Place(Path(args.target).expanduser().absolute(), args.to_tracking, args.to_storage)
+    return copy_store(source, target, served=args.served).as_dict()
+
+
+def _show_store(document: Document) -> None:
+    table = _table("database", "table", "rows", "SHA-256")
+    for database, tables in document["databases"].items():
+        for content in tables:
+            if content["rows"]:
+                table.add_row(database, content["table"], f"{content['rows']:,}", content["sha256"][:12])
+    artifacts = document["artifacts"]
+    table.add_row("", "artifacts", f"{artifacts['files']:,} files", artifacts["sha256"][:12])
+    _print(table)
+    print(
+        f"read again in their new place, and the same: every row, and {artifacts['bytes'] / 1e6:,.1f} MB of artifacts"
+    )
+    if elsewhere := document["elsewhere"]:
+        print(f"note: {elsewhere} runs keep their artifacts outside FROM; these were not copied")
 
 
 def _table(*columns: str) -> "Table":

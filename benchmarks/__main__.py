@@ -22,6 +22,7 @@ def main() -> None:
     mode.add_argument("--full", action="store_true", help="every comparison, at the seed's settings (most of a day)")
     mode.add_argument("--accuracy", action="store_true", help="accuracy over five seeds, at the seed's settings")
     mode.add_argument("--gpu", action="store_true", help="training on a GPU; needs no MLflow and no Optuna")
+    mode.add_argument("--storage", action="store_true", help="a PostgreSQL server as a sweep's storage (half an hour)")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu: rehearse --gpu, write nothing")
     parser.add_argument("--only", default="", metavar="TEXT", help="the comparisons whose name holds this, of all")
     parser.add_argument("--images", type=int, metavar="N", help="training images (default: the mode's)")
@@ -35,6 +36,9 @@ def main() -> None:
         parser.error(f"--images: there are {ALL}")
     if args.gpu:
         measure_gpu(args)
+        return
+    if args.storage:
+        measure_storage(args)
         return
     with tempfile.TemporaryDirectory() as scratch:
         setting = Setting(folder=Path(scratch), images=args.images, epochs=args.epochs)
@@ -67,6 +71,14 @@ def measure_accuracy(args: argparse.Namespace, setting: Setting) -> None:
 
     data.write(setting.folder, setting.images)
     results.keep(args.results, "accuracy", accuracy.measure(setting))
+
+
+def measure_storage(args: argparse.Namespace) -> None:
+    from benchmarks import postgres, storage_scale
+
+    if not postgres.is_installed():
+        sys.exit("no PostgreSQL here; it is Debian's package postgresql")
+    results.keep(args.results, "storage", storage_scale.measure())
 
 
 def measure_gpu(args: argparse.Namespace) -> None:

@@ -16,7 +16,7 @@ NOT_MEASURED = "not measured"
 
 
 def keep(folder: Path, section: str, row: Row) -> None:
-    """Writes a row of `comparisons`, `gpu` or `accuracy` in place of the earlier one of its name; all others stay."""
+    """Writes a row of a section in place of the earlier one of its name; all others stay."""
     path = folder / "results.json"
     results: dict[str, list[Row]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     by_name = {earlier["name"]: earlier for earlier in results.get(section, [])}
@@ -63,6 +63,8 @@ def tables(results: dict[str, list[Row]]) -> str:
         "ImageClassifier and ImageDataModule in a plain Trainer against the plain PyTorch loop, both in the precision "
         "named, in turn in one process, after one training each that is not counted.",
         _gpu(results.get("gpu", []), machines),
+        "## PostgreSQL as a sweep's storage",
+        *_storage(results.get("storage", []), machines),
         "\n".join(
             f"Machine {number}: {m['cpu']}, {m['cores']} cores, torch {m['torch']}, "
             f"pytorch-lightning {m['pytorch-lightning']}.  "
@@ -120,6 +122,24 @@ def _accuracy(rows: Sequence[Row], machines: list[Row]) -> list[str]:
         _table(("version", "mean", "standard deviation", "seed by seed"), lines),
         f"Difference (ours − theirs) {row['difference']['mean']:+.4f}, 95 % interval {low:+.4f} to {high:+.4f}, which "
         f"{verdict}. {_size(row)} images × epochs, one thread, machine {_number(row, machines)}.",
+    ]
+
+
+def _storage(rows: Sequence[Row], machines: list[Row]) -> list[str]:
+    if not rows:
+        return [NOT_MEASURED]
+    (row,) = rows
+    rates = [(workers, f"{rate:,.0f}") for workers, rate in row["trials_a_minute"].items()]
+    asking = [
+        (sampler, f"{int(trials):,}", f"{told['next']:,.0f}", f"{told['first']:,.0f}")
+        for sampler, sizes in row["asking"].items()
+        for trials, told in sizes.items()
+    ]
+    return [
+        "Trials that train nothing; the server and all workers on one machine "
+        f"({_number(row, machines)}), each rate over {row['seconds']:.0f} s.",
+        _table(("workers", "trials a minute"), rates),
+        _table(("sampler", "trials in the study", "ms to take the next one", "ms to take a process's first"), asking),
     ]
 
 

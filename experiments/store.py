@@ -18,6 +18,7 @@ from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
+from experiments.postgres import checked_url
 from experiments.redaction import without_credentials
 from lightning_modules import InputError
 
@@ -87,7 +88,7 @@ class Store:
         Raises InputError where the folder cannot be written or its database is damaged.
         """
         folder = Path(folder).expanduser().absolute()
-        store = cls(folder, os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder / 'mlflow.db'}")
+        store = cls(folder, _tracking_uri() or f"sqlite:///{folder / 'mlflow.db'}")
         with store._writing():
             if store.is_local and (folder / "mlflow.db").exists():
                 check_database(folder / "mlflow.db")
@@ -190,6 +191,14 @@ class Store:
             remedy = f"choose another name, or: mlflow experiments restore -x {experiment.experiment_id}"
             raise InputError("experiment", name, "was deleted in this store", remedy)
         return str(experiment.experiment_id)
+
+
+def _tracking_uri() -> str | None:
+    """MLFLOW_TRACKING_URI, a database's with the driver that this project comes with."""
+    uri = os.environ.get("MLFLOW_TRACKING_URI")
+    if uri and uri.startswith("postgresql://"):
+        return checked_url(uri, "MLFLOW_TRACKING_URI").render_as_string(hide_password=False)
+    return uri
 
 
 def _make_mlflow_database(folder: Path) -> None:

@@ -12,13 +12,12 @@ from typing import Any, TypeVar
 import sqlalchemy
 from optuna.exceptions import ExperimentalWarning
 from optuna.storages import RDBStorage
-from sqlalchemy.engine import URL, Engine, make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
+from sqlalchemy.engine import Engine
 from sqlalchemy.pool import NullPool
 
+from experiments.postgres import connect
 from experiments.redaction import without_credentials
 from experiments.store import LONGEST_PAUSE, PATIENCE, Store, StoreError, check_database, enable_wal
-from lightning_modules import InputError
 
 BEAT, GRACE = 15, 120  # seconds between two signs of life of a trial, and without one until others take it over
 _TRIES = 6  # to do what a lost connection broke off
@@ -75,35 +74,9 @@ class Storage:
     def _server(self) -> Engine:
         """Where locks are held, each on a connection of its own. The first use finds out whether there is a server."""
         assert self.url is not None
-        engine = sqlalchemy.create_engine(_checked(self.url), poolclass=NullPool)
-        try:
-            engine.connect().close()
-        except OperationalError as error:
-            reason = str(error.orig).strip().splitlines()[-1]
-            remedy = "start that server, or correct the URL (a password is best kept in PGPASSWORD or ~/.pgpass)"
-            raise InputError("storage", without_credentials(self.url), f"cannot be opened: {reason}", remedy) from error
+        engine = connect(self.url, "storage", poolclass=NullPool)
         _be_patient(engine)
         return engine
-
-
-def _checked(url: str) -> URL:
-    """The URL with its driver; InputError where it is none of PostgreSQL's, or the driver is missing."""
-    shown = without_credentials(url)
-    try:
-        parsed = make_url(url)
-        if parsed.get_backend_name() != "postgresql":
-            remedy = "write postgresql://USER@HOST/DATABASE, or leave it out for a file in the store"
-            raise InputError("storage", shown, "is no PostgreSQL database", remedy)
-        if parsed.drivername == "postgresql":
-            parsed = parsed.set(drivername="postgresql+psycopg")
-        parsed.get_dialect().import_dbapi()
-    except (ArgumentError, NoSuchModuleError) as error:
-        remedy = "write postgresql://USER@HOST/DATABASE"
-        raise InputError("storage", shown, "is no URL of a database", remedy) from error
-    except ImportError as error:
-        remedy = "pip install 'lightning-workbench[postgres]' -c constraints.txt"
-        raise InputError("storage", shown, f"its driver is missing: {error.name}", remedy) from error
-    return parsed
 
 
 def _rdb_storage(url: str, **engine: Any) -> RDBStorage:
@@ -127,7 +100,7 @@ def _advisory_lock(engine: Engine, name: str) -> Iterator[None]:
 def _be_patient(engine: Engine) -> None:
     """From now on a connection that cannot be made is tried for again, with growing pauses, for `PATIENCE`."""
 
-    def connect(dialect: Any, _: Any, words: Any, options: Any) -> Any:
+    def try_on(dialect: Any, _: Any, words: Any, options: Any) -> Any:
         start, pause = time.monotonic(), 1.0
         while True:
             try:
@@ -140,4 +113,4 @@ def _be_patient(engine: Engine) -> None:
             time.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
 
-    sqlalchemy.event.listen(engine, "do_connect", connect)
+    sqlalchemy.event.listen(engine, "do_connect", try_on)

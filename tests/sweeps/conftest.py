@@ -1,10 +1,13 @@
-"""What the tests of a search share: sweeps whose trials train nothing."""
+"""What the tests of sweeps share: sweeps whose trials train nothing, and a PostgreSQL server."""
 
-from collections.abc import Callable
+import os
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from benchmarks.postgres import Postgres, is_installed
 from experiments import Store
 from sweeps import Sweep, load_sweep
 from sweeps.space import Point
@@ -37,3 +40,15 @@ class Untrained:
             settle(search.study, taken.trial, "finished", value=score(taken.params))
             points.append(taken.params)
         return points
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A real server on loopback."""
+    if not is_installed():
+        message = "needs Debian's package postgresql"
+        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own folders are closed to the server, another user's
+        server = Postgres(Path(folder), "fsync=off")
+        yield server
+        server.stop()

@@ -1,20 +1,15 @@
 """A sweep whose study lies in PostgreSQL: a real server on loopback, shared, restarted, and away."""
 
-import getpass
 import json
-import os
-import secrets
-import shutil
-import socket
 import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 
+from benchmarks.postgres import Postgres
 from experiments import Store  # sets how mlflow logs
 from lightning_modules import InputError
 from sweeps import load_sweep
@@ -33,53 +28,6 @@ print("waiting", flush=True)
 with storage.lock("same"):
     print("held")
 """
-PASSWORD = secrets.token_urlsafe(16)  # made here: the patch that runs record may hold this file
-
-
-class Postgres:
-    """A PostgreSQL server of its own, on a free port of loopback, with one user and her password."""
-
-    def __init__(self, folder: Path) -> None:
-        self._programs = next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)), Path("/usr/bin"))
-        self._data, self._log = folder / "data", folder / "log"
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        (folder / "password").write_text(PASSWORD)
-        if getpass.getuser() == "root":  # whom PostgreSQL refuses to serve
-            for path in (folder, folder / "password"):
-                shutil.chown(path, "postgres", "postgres")
-        options = ("-A", "scram-sha-256", "-U", "researcher", "--pwfile", folder / "password")
-        self._run("initdb", "-D", self._data, *options)
-        self.start()
-
-    @property
-    def url(self) -> str:
-        return f"postgresql://researcher:{PASSWORD}@127.0.0.1:{self.port}/postgres"
-
-    def start(self) -> None:
-        options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off"
-        self._run("pg_ctl", "start", "-w", "-D", self._data, "-l", self._log, "-o", options)
-
-    def stop(self) -> None:
-        self._run("pg_ctl", "stop", "-m", "immediate", "-D", self._data)
-
-    def _run(self, program: str, *words: str | Path) -> None:
-        command = [str(self._programs / program), *map(str, words)]
-        if getpass.getuser() == "root":
-            command = ["runuser", "-u", "postgres", "--", *command]
-        subprocess.run(command, check=True, capture_output=True, cwd="/")
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[Postgres]:
-    if not list(Path("/usr/lib/postgresql").glob("*/bin/initdb")):
-        message = "needs Debian's package postgresql"
-        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
-    with tempfile.TemporaryDirectory() as folder:  # pytest's own folders are closed to the server, another user's
-        server = Postgres(Path(folder))
-        yield server
-        server.stop()
 
 
 def words(postgres: Postgres, folder: Path, *more: str) -> tuple[str | Path, ...]:
@@ -105,7 +53,7 @@ def test_hosts_share_one_sweep_while_the_server_restarts_and_a_worker_is_killed(
     for host in hosts[1:]:
         printed, said = host.communicate()
         assert host.returncode == 0, said
-        assert PASSWORD not in printed + said
+        assert postgres.password not in printed + said
         documents.append(json.loads(printed))
     first, second = documents
     assert first["trials"] == second["trials"]
@@ -129,9 +77,9 @@ def test_the_password_reaches_nothing_that_a_sweep_leaves(
 ) -> None:
     ended = workbench(*words(postgres, tmp_path / "store", "--name", "secret", "--budget.trials", "1"))
     assert ended.returncode == 0, ended.stderr
-    assert PASSWORD not in ended.stdout + ended.stderr
+    assert postgres.password not in ended.stdout + ended.stderr
     for path in (tmp_path / "store").rglob("*"):
-        assert not path.is_file() or PASSWORD.encode() not in path.read_bytes(), path
+        assert not path.is_file() or postgres.password.encode() not in path.read_bytes(), path
 
 
 def test_only_one_process_at_a_time_holds_a_lock(postgres: Postgres, tmp_path: Path) -> None:

@@ -1,0 +1,129 @@
+"""What one PostgreSQL carries as a sweep's storage: trials that train nothing, by many workers and after very many."""
+
+import multiprocessing
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy
+
+from benchmarks.postgres import Postgres
+from experiments import Store
+from experiments.postgres import checked_url
+from sweeps import load_sweep
+from sweeps.stage import settle
+from sweeps.study import Search
+
+WORKERS = (1, 2, 4, 8, 16)
+TRIALS = (1_000, 10_000, 100_000)  # in one study
+_DRAWN = 100  # trials that a sampler drew; the others of a large study are their copies
+_ASKED = 20  # trials of which the median is told
+
+
+def measure(workers: Sequence[int] = WORKERS, trials: Sequence[int] = TRIALS, seconds: float = 30) -> dict[str, Any]:
+    """Trials a minute by so many worker processes, and milliseconds to take the next trial of a study of so many.
+
+    Server and workers share this machine. A trial is what sweeps.study and sweeps.stage do of one: the slot taken under
+    the sweep's lock, parameters drawn at random, three values reported, the end told.
+    """
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as scratch:
+        server = Postgres(Path(folder))
+        try:
+            rates = {str(count): _rate(server.create(f"workers{count}"), scratch, count, seconds) for count in workers}
+            asking = {
+                kind: {str(n): _asking(server.create(f"{kind}{n}"), scratch, kind, n) for n in trials}
+                for kind in ("random", "tpe")
+            }
+        finally:
+            server.stop()
+    return {"name": "PostgreSQL on loopback", "trials_a_minute": rates, "asking": asking, "seconds": seconds}
+
+
+def _rate(url: str, scratch: str, workers: int, seconds: float) -> float:
+    """Trials a minute, of all workers together."""
+    processes = multiprocessing.get_context("spawn")
+    start, counted = processes.Barrier(workers), processes.Queue()
+    arguments = (url, scratch, start, seconds, counted)
+    started = [processes.Process(target=_worker, args=arguments) for _ in range(workers)]
+    for process in started:
+        process.start()
+    done = sum(counted.get() for _ in started)
+    for process in started:
+        process.join()
+    rate = 60 * done / seconds
+    print(f"{workers} workers: {rate:,.0f} trials a minute", flush=True)
+    return rate
+
+
+def _worker(url: str, scratch: str, start: Any, seconds: float, counted: Any) -> None:
+    search = _open(url, scratch, "random")
+    _trial(search)  # what a process does once
+    start.wait()
+    end, done = time.monotonic() + seconds, 0
+    while time.monotonic() < end:
+        _trial(search)
+        done += 1
+    counted.put(done)
+
+
+def _asking(url: str, scratch: str, sampler: str, trials: int) -> dict[str, float]:
+    """`first`: milliseconds of a process's first trial, for which it reads all; `next`: of one later, the median."""
+    search = _open(url, scratch, sampler)
+    for _ in range(_DRAWN):
+        _trial(search)
+    _multiply(url, trials)
+    search = _open(url, scratch, sampler)
+    first, *later = (_trial(search) for _ in range(1 + _ASKED))
+    told = {"first": 1000 * first, "next": 1000 * statistics.median(later)}
+    print(f"{sampler}, {trials:,} trials: first {told['first']:,.0f} ms, next {told['next']:,.1f} ms", flush=True)
+    return told
+
+
+def _open(url: str, scratch: str, sampler: str) -> Search:
+    overrides = {"sampler.kind": sampler, "pruner.kind": "none", "budget.trials": 10_000_000, "storage": url}
+    return Search.open(Store.open(scratch), load_sweep("digits", overrides), "data")
+
+
+def _trial(search: Search) -> float:
+    """One trial; the seconds that it took to get it."""
+    start = time.perf_counter()
+    claim = search.claim()
+    taken = time.perf_counter() - start
+    assert claim is not None
+    for epoch in range(1, 4):
+        claim.trial.report(claim.seed / 2**32, step=epoch)
+    settle(search.study, claim.trial, "finished", value=claim.seed / 2**32)
+    return taken
+
+
+def _multiply(url: str, trials: int) -> None:
+    """Fills the study's database up to so many trials with copies of those that are there, each with its own slot."""
+    columns = {
+        "trial_params": "param_name, param_value, distribution_json",
+        "trial_values": "objective, value, value_type",
+        "trial_intermediate_values": "step, intermediate_value, intermediate_value_type",
+        "trial_user_attributes": "key, value_json",
+    }
+    engine = sqlalchemy.create_engine(checked_url(url, "storage"))
+    with engine.begin() as connection:
+        connection.exec_driver_sql(
+            "INSERT INTO trials (number, study_id, state, datetime_start, datetime_complete) "
+            "SELECT n, t.study_id, t.state, t.datetime_start, t.datetime_complete "
+            f"FROM generate_series({_DRAWN}, {trials - 1}) n JOIN trials t ON t.number = mod(n, {_DRAWN}) ORDER BY n"
+        )
+        for table, names in columns.items():
+            connection.exec_driver_sql(
+                f"INSERT INTO {table} (trial_id, {names}) SELECT new.trial_id, {names} FROM trials new "
+                f"JOIN trials old ON old.number = mod(new.number, {_DRAWN}) AND old.number < {_DRAWN} "
+                f"JOIN {table} copied ON copied.trial_id = old.trial_id WHERE new.number >= {_DRAWN}"
+            )
+        connection.exec_driver_sql(
+            "UPDATE trial_user_attributes a SET value_json = t.number FROM trials t "
+            f"WHERE a.trial_id = t.trial_id AND a.key = 'slot' AND t.number >= {_DRAWN}"
+        )
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql("VACUUM ANALYZE")
+    engine.dispose()

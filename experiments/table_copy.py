@@ -1,0 +1,143 @@
+"""All rows of one database copied into another of the same schema, SQLite or PostgreSQL, and checked."""
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from itertools import islice
+from typing import Any
+
+from sqlalchemy import JSON, Connection, Integer, MetaData, Table, delete, func, insert, inspect, select, text
+from sqlalchemy.engine import Engine
+
+Row = dict[str, Any]
+Change = Callable[[str, Row], Row]  # takes a table's name and one of its rows
+
+_VERSION = "alembic_version"
+_ROWS_AT_A_TIME = 2000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Content:
+    """What a table holds; equal for equal rows, in whatever order they lie and whichever database keeps them."""
+
+    table: str
+    rows: int
+    sha256: str
+
+
+@contextmanager
+def snapshot(engine: Engine) -> Iterator[Connection]:
+    """A connection that reads one moment's state, whatever others write meanwhile."""
+    with engine.connect() as connection:
+        if engine.dialect.name == "sqlite":
+            connection.exec_driver_sql("BEGIN")
+            connection.exec_driver_sql("SELECT count(*) FROM sqlite_master")  # only with its first read does it begin
+        else:
+            connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        yield connection
+
+
+def schema_version(connection: Connection) -> str | None:
+    """The revision of the schema, as Alembic names it; None where there is no schema."""
+    if not inspect(connection).has_table(_VERSION):
+        return None
+    return connection.scalar(text(f"SELECT version_num FROM {_VERSION}"))
+
+
+def tables_of(connection: Connection) -> list[Table]:
+    """All tables but the schema's version, each after those that its foreign keys point to."""
+    metadata = MetaData()
+    metadata.reflect(connection)
+    for table in metadata.tables.values():
+        for column in table.columns:
+            if isinstance(column.type, JSON):
+                column.type.none_as_null = True
+    return [table for table in metadata.sorted_tables if table.name != _VERSION]
+
+
+def row_counts(connection: Connection) -> dict[str, int]:
+    """How many rows each table has."""
+    counts = (
+        (table.name, connection.scalar(select(func.count()).select_from(table))) for table in tables_of(connection)
+    )
+    return {name: count or 0 for name, count in counts}
+
+
+def contents(connection: Connection, change: Change = lambda _, row: row) -> list[Content]:
+    """What each table holds, after `change`."""
+    found = []
+    for table in tables_of(connection):
+        digest = _Digest()
+        for row in _rows(connection, table, change):
+            digest.add(row)
+        found.append(digest.content(table.name))
+    return found
+
+
+def copy_tables(source: Connection, target: Connection, change: Change) -> list[Content]:
+    """Puts the source's rows, after `change`, in place of all of the target's; what was put there, table by table.
+
+    A table that the target lacks is none of the schema's, and left out. The transaction is the caller's to commit.
+    """
+    tables = {table.name: table for table in tables_of(target)}
+    for table in reversed(tables.values()):
+        target.execute(delete(table))
+    put = []
+    for table in (table for table in tables_of(source) if table.name in tables):
+        digest, into = _Digest(), tables[table.name]
+        computed = {column.name for column in into.columns if column.computed is not None}
+        for rows in _chunks(_rows(source, table, change)):
+            for row in rows:
+                digest.add(row)
+            target.execute(insert(into), [{k: v for k, v in row.items() if k not in computed} for row in rows])
+        put.append(digest.content(table.name))
+    if target.dialect.name == "postgresql":
+        _number_on(target, tables.values())
+    return put
+
+
+def _rows(connection: Connection, table: Table, change: Change) -> Iterator[Row]:
+    found = connection.execute(select(table).execution_options(yield_per=_ROWS_AT_A_TIME))
+    for row in found.mappings():
+        # SQLite, where a real number of no fraction is kept as an integer, knows no negative zero.
+        plain = {name: value + 0.0 if isinstance(value, float) else value for name, value in row.items()}
+        yield change(table.name, plain)
+
+
+def _chunks(rows: Iterator[Row]) -> Iterator[list[Row]]:
+    while chunk := list(islice(rows, _ROWS_AT_A_TIME)):
+        yield chunk
+
+
+def _number_on(connection: Connection, tables: Iterable[Table]) -> None:
+    """Has PostgreSQL number new rows on from the highest number that was copied."""
+    for table in tables:
+        for column in table.primary_key:
+            if not isinstance(column.type, Integer):
+                continue
+            sequence = connection.scalar(select(func.pg_get_serial_sequence(table.name, column.name)))
+            highest = connection.scalar(select(func.max(column)))
+            if sequence is not None and highest is not None:
+                connection.execute(select(func.setval(sequence, highest)))
+
+
+class _Digest:
+    """Sums the hashes of rows, so that their order says nothing."""
+
+    def __init__(self) -> None:
+        self._rows = self._sum = 0
+
+    def add(self, row: Row) -> None:
+        written = json.dumps(row, sort_keys=True, default=_as_text).encode()
+        self._rows += 1
+        self._sum = (self._sum + int.from_bytes(sha256(written).digest())) % 2**256
+
+    def content(self, table: str) -> Content:
+        return Content(table=table, rows=self._rows, sha256=f"{self._sum:064x}")
+
+
+def _as_text(value: Any) -> str:
+    """A value that JSON does not have: bytes, a moment."""
+    return value.hex() if isinstance(value, bytes | memoryview) else str(value)
