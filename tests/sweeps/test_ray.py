@@ -1,0 +1,214 @@
+"""A sweep over a real Ray cluster, on loopback."""
+
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import optuna
+import psutil
+import pytest
+from mlflow import MlflowClient
+
+from experiments import Store
+from experiments.owner import Owner
+from lightning_modules import InputError
+from sweeps import load_sweep, run
+
+Workbench = Callable[..., "subprocess.CompletedProcess[str]"]
+Start = Callable[..., "subprocess.Popen[str]"]
+
+needs_ray = pytest.mark.skipif(
+    find_spec("ray") is None and not os.environ.get("CI"), reason="needs pip install -e '.[ray]' -c constraints.txt"
+)
+
+# A network that trains only while a file is there.
+WAITING = """
+import time
+from pathlib import Path
+from lightning_modules import BaselineCNN
+
+class Net(BaselineCNN):
+    def forward(self, images):
+        while self.training and not Path({file!r}).exists():
+            time.sleep(0.01)
+        return super().forward(images)
+"""
+GRID = """
+recipe: digits
+space: {optimizer.lr: [0.001, 0.003, 0.01, 0.03]}
+sampler: {kind: grid}
+pruner: {kind: none}
+budget: {trials: 4}
+overrides: {model.network: waiting_net.Net, trainer.max_epochs: 2}
+resources: {cpus: 0.75, gpus: 0.25}
+"""
+
+# Two nodes, each with room for one trial; the second is killed at the first line of input.
+TWO_NODES = """
+import sys
+from ray.cluster_utils import Cluster
+
+node = {"num_cpus": 1, "num_gpus": 1, "object_store_memory": 80_000_000, "include_dashboard": False}
+quick = {"health_check_period_ms": 500, "health_check_failure_threshold": 2}
+cluster = Cluster(initialize_head=True, head_node_args={**node, "_system_config": quick})
+second = cluster.add_node(**node)
+print(cluster.address, flush=True)
+sys.stdin.readline()
+cluster.remove_node(second, allow_graceful=False)
+print("removed", flush=True)
+sys.stdin.readline()
+cluster.shutdown()
+"""
+
+
+@pytest.fixture
+def waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file that the trials of the sweep recipe `grid.yaml` beside it wait for."""
+    (tmp_path / "waiting_net.py").write_text(WAITING.format(file=str(tmp_path / "go")))
+    (tmp_path / "grid.yaml").write_text(GRID)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.syspath_prepend(tmp_path)
+    return tmp_path / "go"
+
+
+@dataclass(frozen=True)
+class TwoNodes:
+    process: "subprocess.Popen[str]"
+    address: str
+
+    def remove_one(self) -> None:
+        self._next()
+        assert self._answer() == "removed"
+
+    def _next(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+
+    def _answer(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+
+@pytest.fixture
+def two_nodes(waiting: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TwoNodes]:
+    """A running cluster that asks for a token, which this process and its children have."""
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # 127.0.0.1 alone
+    process = subprocess.Popen(
+        [sys.executable, "-c", TWO_NODES], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    yield TwoNodes(process, process.stdout.readline().strip())
+    process.communicate("\n\n")
+
+
+def running(store: Path) -> list[Owner]:
+    """The processes whose trials run now."""
+    if not (store / "mlflow.db").exists():
+        return []
+    client = MlflowClient(f"sqlite:///{store}/mlflow.db")
+    everywhere = [experiment.experiment_id for experiment in client.search_experiments()]
+    found = client.search_runs(everywhere, "attributes.status = 'RUNNING' and tags.`workbench.kind` = 'trial'")
+    owners = [Owner.parse(run.data.tags["workbench.owner"]) for run in found]
+    return [owner for owner in owners if owner is not None]
+
+
+def outcomes(store: Path) -> list[str]:
+    """Of every trial, in order; none of them runs."""
+    client = MlflowClient(f"sqlite:///{store}/mlflow.db")
+    everywhere = [experiment.experiment_id for experiment in client.search_experiments()]
+    assert not client.search_runs(everywhere, "attributes.status = 'RUNNING'")
+    trials = optuna.load_study(study_name="grid", storage=f"sqlite:///{store}/optuna.db").trials
+    assert all(trial.state.is_finished() for trial in trials)
+    return [trial.user_attrs["outcome"] for trial in trials]
+
+
+def leaderboard(document: dict[str, object]) -> list[tuple[object, ...]]:
+    """Points with their seeds and exact values, best first, and the champion's score on the test set."""
+    trials = document["trials"]
+    assert isinstance(trials, list)
+    finished = [trial for trial in trials if trial["value"] is not None]
+    ranked = sorted(finished, key=lambda trial: (-trial["value"], trial["params"]["optimizer.lr"]))
+    return [(trial["params"]["optimizer.lr"], trial["seed"], trial["value"]) for trial in ranked]
+
+
+@needs_ray
+def test_a_cluster_that_loses_a_node_ends_the_sweep_with_the_leaderboard_of_one_machine(
+    tmp_path: Path, waiting: Path, two_nodes: TwoNodes, start_workbench: Start, poll: Callable[..., None]
+) -> None:
+    store = tmp_path / "cluster"
+    words = ("sweep", tmp_path / "grid.yaml", "--engine", "ray", "--address", two_nodes.address, "--json")
+    sweep = start_workbench(*words, "--store", store)
+    poll(lambda: sweep.poll() is not None or len(running(store)) == 2)
+    two_nodes.remove_one()
+    waiting.touch()
+    printed, said = sweep.communicate()
+    assert sweep.returncode == 0, said
+    assert sorted(outcomes(store)) == ["died", *["finished"] * 4]
+    alone = run(load_sweep(str(tmp_path / "grid.yaml")), store=Store.open(tmp_path / "alone")).as_dict()
+    document = json.loads(printed)
+    assert leaderboard(document) == leaderboard(alone)
+    assert document["finalists"][0]["values"] == alone["finalists"][0]["values"]
+    assert document["champion"]["test_accuracy"] == alone["champion"]["test_accuracy"]
+
+
+@needs_ray
+def test_ctrl_c_ends_a_cluster_of_its_own_and_leaves_the_trial_open(
+    tmp_path: Path, waiting: Path, start_workbench: Start, poll: Callable[..., None]
+) -> None:
+    store = tmp_path / "store"
+    words = ("sweep", tmp_path / "grid.yaml", "--engine", "ray", "--workers", "1", "--resources.gpus", "0")
+    sweep = start_workbench(*words, "--store", store)
+    poll(lambda: sweep.poll() is not None or len(running(store)) == 1)
+    family = psutil.Process(sweep.pid).children(recursive=True)
+    listening = {
+        connection.laddr.ip
+        for member in [psutil.Process(sweep.pid), *family]
+        for connection in member.net_connections(kind="tcp")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert listening <= {"127.0.0.1", "::1"}
+    sweep.send_signal(signal.SIGINT)
+    _, said = sweep.communicate()
+    assert sweep.returncode == 130, said
+    assert not psutil.wait_procs(family, timeout=30)[1]
+    assert outcomes(store) == ["interrupted"]
+    waiting.touch()
+    run(load_sweep(str(tmp_path / "grid.yaml")), store=Store.open(store))
+    assert outcomes(store) == ["interrupted", *["finished"] * 4]
+
+
+@needs_ray
+def test_what_a_cluster_cannot_give_is_said_in_one_line(
+    tmp_path: Path, two_nodes: TwoNodes, workbench: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("sweep", "digits", "--engine", "ray", "--address", two_nodes.address, "--store", tmp_path / "store")
+    refused = workbench(*words, "--resources.cpus", "2")
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1), refused.stderr
+    assert refused.stderr.startswith("error: resources: no machine of the cluster has what a trial asks for")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "another")
+    refused = workbench(*words)
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1), refused.stderr
+    assert "token" in refused.stderr
+    assert not (tmp_path / "store" / "optuna.db").exists()
+
+
+def test_without_ray_the_command_that_installs_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(InputError, match=r"--engine: Ray is not installed.*pip install 'lightning-workbench\[ray\]'"):
+        run(load_sweep("digits"), store=Store.open(tmp_path), engine="ray")
+
+
+def test_an_address_is_rays_alone(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^--address: .*--engine ray"):
+        run(load_sweep("digits"), store=Store.open(tmp_path), address="127.0.0.1:6379")
