@@ -33,9 +33,10 @@ from sweeps.worker import Told
 os.environ.setdefault("RAY_AUTH_MODE", "token")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")
 
 import ray
-from ray.exceptions import AuthenticationError, NodeDiedError, RayError, RayTaskError
+from ray.exceptions import NodeDiedError, RayError, RayTaskError
 
 _ROOM = 100 * 2**20  # bytes of the object store beside the data set; Ray wants 75 MiB at least
 
@@ -123,10 +124,8 @@ def _join(address: str) -> None:
     remedy = "give the HOST:PORT that ray start --head printed, on a machine that has joined the cluster"
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+        remedy += ", and its token: RAY_AUTH_TOKEN, or ~/.ray/auth_token (RAY_AUTH_MODE=disabled, if it has none)"
         ray.init(address=address, log_to_driver=False, logging_level="ERROR")
-    except AuthenticationError as error:
-        remedy = "set RAY_AUTH_TOKEN, or copy ~/.ray/auth_token from there; RAY_AUTH_MODE=disabled, if it has none"
-        raise InputError("--address", address, "this cluster has another token", remedy) from error
     except (OSError, ValueError, RuntimeError, RayError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError("--address", address, f"no Ray cluster can be joined there: {reason}", remedy) from error
