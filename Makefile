@@ -42,5 +42,5 @@ screenshots: $(READY)  ## the pictures in docs/ from the store that make demo le
 $(READY): pyproject.toml constraints.txt
 	@echo '== installing into .venv (some minutes the first time; torch and mlflow are large)'
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --editable '.[dev,browser,postgres]' --constraint constraints.txt
+	@$(BIN)/python -m pip install --quiet --editable '.[dev,browser,postgres,ray]' --constraint constraints.txt
 	@touch $@

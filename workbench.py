@@ -135,6 +135,8 @@ def _parser() -> tuple[_Parser, dict[str, _Parser]]:
     sweep.add_argument("recipe", metavar="RECIPE", help="the name of a sweep recipe, or the path of a YAML file")
     sweep.add_argument("--name", metavar="TEXT", help="the sweep's name (default: the recipe's)")
     sweep.add_argument("--workers", type=_count, metavar="N", help="trials at a time (default: one a core)")
+    sweep.add_argument("--engine", choices=["local", "ray"], default="local", help="where trials run (default: local)")
+    sweep.add_argument("--address", metavar="HOST:PORT", help="of a Ray cluster to join (default: one of its own)")
 
     runs = add("runs", _runs, _show_runs, "list runs, newest first")
     runs.add_argument("--sweep", metavar="NAME", help="only the trials and finalists of this sweep")
@@ -255,13 +257,19 @@ def _show_train(document: Document) -> None:
 
 def _sweep(args: argparse.Namespace) -> Document:
     from experiments.recipe import parse_overrides
-    from experiments.runner import cores
     from sweeps import load_sweep, run
     from sweeps.progress import SweepProgress
 
     sweep = load_sweep(args.recipe, parse_overrides(args.overrides), name=args.name)
     with SweepProgress(sweep) as progress:
-        result = run(sweep, store=_open(args.store), workers=args.workers or cores(), progress=progress)
+        result = run(
+            sweep,
+            store=_open(args.store),
+            workers=args.workers,
+            engine=args.engine,
+            address=args.address,
+            progress=progress,
+        )
     args.exit_code = 0 if result.champion else 1
     return result.as_dict()
 

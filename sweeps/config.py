@@ -52,6 +52,24 @@ class FinalistsConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ResourcesConfig:
+    """What one trial asks a cluster for, in fractions too: with 0.5 GPUs two trials share one.
+
+    Only an engine that places trials by what they ask for reads it. A trial trains on one GPU at most, and on
+    `trainer.threads` threads whatever it asks for.
+    """
+
+    cpus: float = 1.0
+    gpus: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.cpus < float("inf"):
+            raise InputError("resources.cpus", self.cpus, "must be above 0", "try 1")
+        if not 0 <= self.gpus <= 1:
+            raise InputError("resources.gpus", self.gpus, "must be from 0 to 1", "try 1, or 0.5 to share a GPU")
+
+
+@dataclass(frozen=True, kw_only=True)
 class SweepConfig:
     """A sweep recipe: the experiment recipe it varies, how, and how long."""
 
@@ -65,6 +83,7 @@ class SweepConfig:
     constraints: ConstraintsConfig = field(default_factory=ConstraintsConfig)
     start: StartConfig = field(default_factory=StartConfig)
     finalists: FinalistsConfig = field(default_factory=FinalistsConfig)
+    resources: ResourcesConfig = field(default_factory=ResourcesConfig)
     storage: str | None = None  # postgresql://…, for workers on several machines; null: optuna.db in the store
     retries: int = 2  # how often a trial whose process died is tried again before its slot gets a new one
 

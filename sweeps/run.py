@@ -1,8 +1,10 @@
 """A sweep, from its start or from where it was left, to its report."""
 
 import time
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
+from typing import Literal
 
 import yaml
 
@@ -14,6 +16,7 @@ from experiments.tracking import TrackedRun, create_run, open_run, reopen_run
 from lightning_modules import InputError
 from lightning_modules.datamodule import load_dataset
 from lightning_modules.datasets import ImageDataset
+from sweeps import worker
 from sweeps.config import Sweep
 from sweeps.engines import local
 from sweeps.failures import FirstFailures
@@ -23,32 +26,41 @@ from sweeps.reconcile import reconcile
 from sweeps.report import SweepResult, report
 from sweeps.stage import Stage, best_trials, counted
 from sweeps.study import Search
-from sweeps.worker import work
 
+EngineName = Literal["local", "ray"]
+
+_Work = Callable[..., None]  # runs a stage's trials until no slot is open: sweeps.worker.work, or an engine's
 _POLL = 1.0  # seconds between two looks at trials of other commands
 
 
 def run(
-    sweep: Sweep, *, store: Store | None = None, workers: int = 1, progress: SweepProgress | None = None
+    sweep: Sweep,
+    *,
+    store: Store | None = None,
+    workers: int | None = 1,
+    engine: EngineName = "local",
+    address: str | None = None,
+    progress: SweepProgress | None = None,
 ) -> SweepResult:
     """Runs trials until the budget is spent, over all starts, then the finalists, and names the champion.
 
-    `workers` processes train at once; 1: this one alone. The same sweep again continues where it was left, and several
-    may be at it together. InputError is raised before anything is written; SweepStoppedError or StoreError where it
-    cannot go on, with everything so far in the store.
+    `workers` trials run at once; 1 with the engine `local`: in this process; None: as many as there are cores, or as
+    fit into the Ray cluster at `address`. The same sweep again continues where it was left, and several may be at it
+    together. InputError is raised before anything is written; SweepStoppedError or StoreError where it cannot go on,
+    with everything so far in the store.
     """
     store = store or Store.open()
     dataset = load_dataset(sweep.base.data)
     corner = next(sweep.space.corners())
     runner.prepare(sweep.trial_config(corner, 0), dataset)  # raises here, and not in every trial
-    with interruptible(), store.telling_failures():
+    with interruptible(), store.telling_failures(), _engine(engine, sweep, store, dataset, workers, address) as work:
         search = Search.open(store, sweep, dataset.sha256)
         with _sweep_run(search) as tracked:
             tree = sweep.config_tree()
             (tracked.folder / "config.yaml").write_text(yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")
-            _fill(search, tracked, dataset, workers, progress)
+            _fill(search, tracked, dataset, work, progress)
             finals = Finals.open(store, sweep, dataset.sha256)
-            _fill(finals, tracked, dataset, workers, progress)
+            _fill(finals, tracked, dataset, work, progress)
             return search.storage.persist(partial(_conclude, search, finals, tracked, dataset))
 
 
@@ -62,8 +74,28 @@ def _conclude(search: Search, finals: Finals, tracked: TrackedRun, dataset: Imag
         return report(search, tracked, finalists)
 
 
+@contextmanager
+def _engine(
+    name: EngineName, sweep: Sweep, store: Store, dataset: ImageDataset, workers: int | None, address: str | None
+) -> Iterator[_Work]:
+    """What runs trials, while it is there."""
+    if name == "local":
+        if address is not None:
+            raise InputError("--address", address, "is where a Ray cluster is", "add --engine ray, or leave it out")
+        workers = workers or runner.cores()
+        yield worker.work if workers == 1 else partial(local.work, workers=workers)
+        return
+    try:
+        from sweeps.engines import ray
+    except ModuleNotFoundError as error:
+        remedy = "pip install 'lightning-workbench[ray]' -c constraints.txt"
+        raise InputError("--engine", name, f"Ray is not installed: {error}", remedy) from error
+    with ray.connected(sweep, store, dataset, workers=workers, address=address) as cluster:
+        yield cluster.work
+
+
 def _fill(
-    stage: Stage, tracked: TrackedRun, dataset: ImageDataset, workers: int, progress: SweepProgress | None
+    stage: Stage, tracked: TrackedRun, dataset: ImageDataset, work: _Work, progress: SweepProgress | None
 ) -> None:
     """Runs trials until no slot is open and nobody runs one."""
     first_failures = FirstFailures()
@@ -81,12 +113,10 @@ def _fill(
                 tracked.log_metrics({"best_value": best[0].value}, step=len(counted(stage.study)))
             first_failures.see(stage.trials()[number])
 
-    engine = work if workers == 1 else partial(local.work, workers=workers)
-
     def fill() -> None:
         reconcile(stage, tracked.run_id)
         while stage.has_open_slot() or stage.is_running():
-            engine(stage, parent=tracked.run_id, dataset=dataset, started=started, ended=ended)
+            work(stage, parent=tracked.run_id, dataset=dataset, started=started, ended=ended)
             if stage.is_running():  # another command's trials: whatever they leave open is taken up here
                 time.sleep(_POLL)
                 reconcile(stage, tracked.run_id)

@@ -1,8 +1,7 @@
 """Trials in worker processes of this machine.
 
 Workers train with one thread each, so that results do not depend on load; they share one data set in memory. They are
-forked from a server process that has imported everything and done nothing else, so that a new one is ready at once. A
-worker that dies, of whatever cause, is replaced; its trial ends as died in both stores, and its slot is open again.
+forked from a server process that has imported everything and done nothing else, so that a new one is ready at once.
 """
 
 import multiprocessing
@@ -11,7 +10,6 @@ import signal
 import sys
 import tempfile
 import threading
-import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
@@ -19,7 +17,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from experiments.interrupts import Interrupted, interruptible
 from experiments.store import Store, StoreError
@@ -27,15 +25,9 @@ from lightning_modules.datasets import ImageDataset
 from lightning_modules.datasets.shared import map_shared, save_shared
 from sweeps import worker
 from sweeps.config import Sweep
-from sweeps.failures import SweepStoppedError
-from sweeps.reconcile import reconcile
+from sweeps.engines.crew import PATIENCE, RECONCILED_EVERY, Crew, Event, lead
 from sweeps.stage import Stage
 from sweeps.worker import Told
-
-_RECONCILED_EVERY = 60.0  # seconds
-_PATIENCE = 20.0  # seconds that workers have to close their runs once they are told to end
-
-Event = tuple[Literal["started", "ended"], int] | tuple[Literal["broken"], str]  # a trial's number; what is broken
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,34 +54,7 @@ def work(stage: Stage, *, parent: str, dataset: ImageDataset, workers: int, star
             data=Path(folder),
             data_sha256=dataset.sha256,
         )
-        crew = _Crew(task, workers)
-        deaths = 0  # since the last trial that came to an end
-        reconciled = time.monotonic()
-        try:
-            while crew.fill(stage.has_open_slot()):
-                told = False
-                for event in crew.listen():
-                    told = True
-                    match event:
-                        case "started", number:
-                            started(number)
-                        case "ended", number:
-                            ended(number)
-                            deaths = 0
-                        case "broken", what:
-                            raise SweepStoppedError(what)
-                died = crew.remove_dead()
-                deaths += died
-                if died or time.monotonic() - reconciled >= _RECONCILED_EVERY:
-                    reconcile(stage, parent)
-                    reconciled = time.monotonic()
-                if deaths > 3 * (stage.sweep.config.retries + 1):
-                    message = f"{deaths} workers died in a row: does a trial crash Python, or take too much memory?"
-                    raise SweepStoppedError(message)
-                if not told and not died and not (stage.has_open_slot() or stage.is_running()):
-                    break  # who is left hangs, and has lost its trial to another
-        finally:
-            crew.dismiss()
+        lead(_Workers(task, workers), stage, parent=parent, started=started, ended=ended)
 
 
 def _in_memory() -> str | None:
@@ -97,7 +62,7 @@ def _in_memory() -> str | None:
     return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 
-class _Crew:
+class _Workers(Crew):
     """The worker processes there are, and the pipe on which each tells of its trials."""
 
     def __init__(self, task: _Task, size: int) -> None:
@@ -107,7 +72,6 @@ class _Crew:
         self._members: dict[BaseProcess, Connection] = {}
 
     def fill(self, is_wanted: bool) -> int:
-        """Starts the workers that are missing, where there is work; how many there are now."""
         for _ in range(self._size - len(self._members) if is_wanted else 0):
             ours, theirs = self._context.Pipe(duplex=False)
             member = self._context.Process(target=_serve, args=(self._task, theirs))
@@ -117,8 +81,7 @@ class _Crew:
         return len(self._members)
 
     def listen(self) -> Iterator[Event]:
-        """What workers have told since; waits until one tells something or ends, or a minute has gone by."""
-        ready = wait([*self._members.values(), *(member.sentinel for member in self._members)], _RECONCILED_EVERY)
+        ready = wait([*self._members.values(), *(member.sentinel for member in self._members)], RECONCILED_EVERY)
         for pipe in self._members.values():
             while pipe in ready and pipe.poll():
                 try:
@@ -127,18 +90,16 @@ class _Crew:
                     break
 
     def remove_dead(self) -> int:
-        """Lets go of workers that have ended; how many of them died."""
         ended = [member for member in self._members if member.exitcode is not None]
         for member in ended:
             self._members.pop(member).close()
         return sum(member.exitcode != 0 for member in ended)
 
     def dismiss(self) -> None:
-        """Ends all workers: they are told to, and killed where they do not."""
         for member in self._members:
             member.terminate()
         for member in self._members:
-            member.join(_PATIENCE)
+            member.join(PATIENCE)
             member.kill()
 
 

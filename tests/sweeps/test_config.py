@@ -43,6 +43,8 @@ def test_an_experiment_recipe_beside_the_sweep_recipe_is_found(tmp_path: Path) -
         ({"objective.metric": "test/accuracy"}, "objective.metric"),
         ({"sampler.kind": "tpee"}, "sampler.kind"),
         ({"finalists.seeds": 0}, "finalists.seeds"),
+        ({"resources.cpus": 0}, "resources.cpus"),
+        ({"resources.gpus": 1.5}, "resources.gpus"),
         ({"recipe": "digitz"}, "RECIPE"),
     ],
 )
