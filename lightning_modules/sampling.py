@@ -17,8 +17,9 @@ def draw(labels_N: Tensor, sampling: Sampling, generator: Generator) -> Tensor:
     """
     if sampling == "shuffled":
         return torch.randperm(len(labels_N), generator=generator)
-    classes_K, counts_K = labels_N.unique(return_counts=True)
-    drawn_N = torch.randint(len(classes_K), labels_N.shape, generator=generator)
+    counts_K = labels_N.bincount()
+    counts_K = counts_K[counts_K > 0]
+    drawn_N = torch.randint(len(counts_K), labels_N.shape, generator=generator)
     share_N = torch.rand(len(labels_N), generator=generator, dtype=torch.float64)
     by_class_N = labels_N.argsort(stable=True)
     first_K = counts_K.cumsum(0) - counts_K
