@@ -248,7 +248,8 @@ def _train(args: argparse.Namespace) -> Document:
 def _show_train(document: Document) -> None:
     table = _table("metric", "value")
     for name, value in sorted(document["metrics"].items()):
-        table.add_row(name, f"{value:.4f}")
+        if name.count("/") < 2:  # those of single classes: --json, or the dashboard
+            table.add_row(name, f"{value:.4f}")
     _print(table)
     print(f"run        {document['run_id']}  ({document['name']}, {document['outcome']})")
     print(f"artifacts  {document['artifact_uri']}")
@@ -275,7 +276,7 @@ def _sweep(args: argparse.Namespace) -> Document:
 
 
 def _show_sweep(document: Document) -> None:
-    from sweeps.leaderboard import as_text, doubts, headline, ranked
+    from sweeps.leaderboard import as_text, doubts, headline, on_test, ranked
     from sweeps.space import describe
 
     table = _table("rank", "trial", document["metric"], "outcome", "params", "run")
@@ -289,7 +290,7 @@ def _show_sweep(document: Document) -> None:
         seeds = len(finalist["values"])
         print(f"finalist   trial {finalist['number']}: {document['metric']} {as_text(finalist)} over {seeds} seed(s)")
     if champion := document["champion"]:
-        print(f"champion   trial {champion['number']}: test accuracy {as_text(champion['test_accuracy'])}")
+        print(f"champion   trial {champion['number']}: {on_test(document)}")
         print(f"model      {champion['model']}")
         print("\n".join(doubts(document)))
     else:

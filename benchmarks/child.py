@@ -12,7 +12,8 @@ from pathlib import Path
 
 WITH_LIGHTNING = ("lightning", "optuna")
 SWEEPS = ("sweep", "sweep_by_one", "sweep_by_two")
-WORKBENCH = ("tracked", "tracked_many_metrics", "tracked_exact", "untracked", "bare_loop", *SWEEPS)
+TRACKED = ("tracked", "tracked_many_metrics", "tracked_exact", "tracked_augmented")
+WORKBENCH = (*TRACKED, "untracked", "bare_loop", *SWEEPS)
 IN_A_STORE = ("short_run", "list_runs", "compare_runs", "compare_sweep", "ten_trials")  # `folder` is the store
 
 Job = Callable[[], float]

@@ -118,6 +118,8 @@ COMPARISONS = [
     _trained("bare loop over the same step", 2, 1 / 1.10, theirs="bare_loop", ours="untracked"),
     _trained("without 1,000 more metrics an epoch", 2, 1 / 1.02, theirs="tracked", ours="tracked_many_metrics"),
     _trained("without trainer.exact", 2, None, theirs="tracked", ours="tracked_exact"),
+    _trained("without any augmentation (ours: with all)", 1, 1 / 1.20, theirs="tracked", ours="tracked_augmented"),
+    _trained("without any augmentation (ours: with all)", 2, 1 / 1.20, theirs="tracked", ours="tracked_augmented"),
     Comparison(
         name="workbench --help, against python -c pass",
         goal=1 / 4,

@@ -32,6 +32,12 @@ def tracked_exact(config: ExperimentConfig, folder: Path) -> float:
     return tracked(config.with_overrides({"trainer.exact": True}), folder)
 
 
+def tracked_augmented(config: ExperimentConfig, folder: Path) -> float:
+    """The same with every augmentation there is."""
+    every = {"shift": 2, "horizontal_flip": True, "rotation": 10.0, "erasing": 0.5, "noise": 10.0}
+    return tracked(config.with_overrides({f"data.augmentation.{name}": value for name, value in every.items()}), folder)
+
+
 def untracked(config: ExperimentConfig, _: Path) -> float:
     """The same module and data in a plain Trainer that logs and keeps nothing."""
     data, classifier = _build(config)

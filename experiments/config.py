@@ -13,7 +13,7 @@ from lightning_modules import DataConfig, InputError, ModelConfig, OptimizerConf
 from lightning_modules.errors import check_choice
 
 RECIPES = Path(__file__).parent / "recipes"
-Metric = Literal["val/accuracy", "val/loss"]
+Metric = Literal["val/accuracy", "val/macro_f1", "val/loss"]
 Weights = Literal["last", "best"]
 Accelerator = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["32-true", "64-true", "bf16-mixed", "16-mixed"]
@@ -27,7 +27,7 @@ class TrainerConfig:
 
     max_epochs: int = 10
     weights: Weights = "last"  # which epoch's weights give the value, test metrics and logged model
-    monitor: Metric = "val/accuracy"  # the run's value, and what `best` means: highest accuracy, lowest loss
+    monitor: Metric = "val/accuracy"  # the run's value, and what `best` means: highest score, lowest loss
     accelerator: Accelerator = "auto"
     threads: int | None = None  # CPU threads; null: all cores for one run, one for a sweep's trial
     precision: Precision = "32-true"  # 32-true, 64-true, or autocast: bf16-mixed, 16-mixed
@@ -64,6 +64,9 @@ class ExperimentConfig:
             raise InputError("seed", self.seed, "must be 0 or more and below 2^32", "try 0")
         if not self.experiment.strip():
             raise InputError("experiment", self.experiment, "must not be empty", "name the MLflow experiment")
+        if self.model.class_weights == self.data.sampling == "balanced":
+            message = "data.sampling is balanced too, so that rare classes would count twice"
+            raise InputError("model.class_weights", "balanced", message, "leave one of the two out")
 
     def tree(self) -> dict[str, Any]:
         """All fields, nested as in a recipe."""
@@ -85,7 +88,7 @@ def load_config(recipe: str, overrides: Mapping[str, Any] | None = None) -> Expe
 
 def sign_of(metric: Metric) -> int:
     """1 where the higher value is the better one, -1 where the lower is."""
-    return 1 if metric == "val/accuracy" else -1
+    return -1 if metric == "val/loss" else 1
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from experiments.config import ExperimentConfig, flatten
 
-_SCORES = ("val/accuracy", "val/loss", "test/accuracy", "test/loss")
+_SCORES = ("val/accuracy", "val/macro_f1", "val/loss", "test/accuracy", "test/macro_f1", "test/loss")
 
 
 def describe_run(config: ExperimentConfig, metrics: Mapping[str, float]) -> str:

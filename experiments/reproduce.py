@@ -30,9 +30,9 @@ Metrics = Sequence[Mapping[str, Any]]  # name, recorded, reproduced
 class Settings:
     """How to run again: with the recorded code in today's environment, unless told otherwise.
 
-    `rtol` is how far losses may be apart, relative; `atol` how far accuracies may, absolute. Another order of summation
-    (1 and 2 threads) moved losses by up to 0.036 and accuracies by up to 0.005 (docs/reproduce.md); 0.01 is also more
-    than one image of the smallest val split, 144 of digits.
+    `rtol` is how far losses may be apart, relative; `atol` how far accuracies and macro-F1 may, absolute. Another order
+    of summation (1 and 2 threads) moved losses by up to 0.036 and accuracies by up to 0.005 (docs/reproduce.md); 0.01
+    is also more than one image of the smallest val split, 144 of digits.
     """
 
     code: Literal["recorded", "today"] = "recorded"
@@ -214,7 +214,7 @@ class _Comparison:
 
 
 def _is_near(metrics: Metrics, *, rtol: float, atol: float) -> bool:
-    """Whether every loss is within `rtol` of the recorded one, and every accuracy within `atol`."""
+    """Whether every loss is within `rtol` of the recorded one, and every other score within `atol`."""
     for line in metrics:
         reach = {"rtol": rtol, "atol": 0.0} if line["name"].endswith("/loss") else {"rtol": 0.0, "atol": atol}
         if line["reproduced"] is None or not np.isclose(line["reproduced"], line["recorded"], equal_nan=True, **reach):

@@ -16,7 +16,7 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
-from experiments import dashboard, data_report, plots, provenance
+from experiments import class_scores, dashboard, data_report, plots, provenance
 from experiments.checkpoints import Checkpoints, epochs_done, load_weights
 from experiments.config import ExperimentConfig, load_config, sign_of
 from experiments.description import describe_run
@@ -124,7 +124,7 @@ def run(
                 trainer = _fit(tracked, config, data, classifier, observers, callbacks, begun)
                 if read_test:
                     _test(tracked, trainer, classifier, data)
-                tracked.set_tags({"mlflow.note.content": describe_run(config, tracked.latest)})
+                tracked.set_tags({"mlflow.note.content": describe_run(config, tracked.latest), **class_scores.TAG})
         except (NonFiniteLossError, OutOfMemoryError) as failure:
             error = str(failure)
     return _result(tracked, error)
@@ -176,7 +176,11 @@ def prepare(config: ExperimentConfig, dataset: ImageDataset | None) -> tuple[Ima
     network = config.model.build(data.image_shape, data.num_classes)
     if config.trainer.compile != "none":
         network.compile(mode={"default": "default", "cuda_graphs": "reduce-overhead"}[config.trainer.compile])
-    return data, ImageClassifier(network, loss=config.model.loss, optimizer=config.optimizer)
+    train = data.splits["train"]
+    class_weights = config.model.weigh_classes(train.labels[train.indices])
+    return data, ImageClassifier(
+        network, loss=config.model.loss, class_weights=class_weights, optimizer=config.optimizer
+    )
 
 
 def cores() -> int:
@@ -238,19 +242,21 @@ def _fit(
         _trainer(config).validate(classifier, data, verbose=False)  # for the predictions of these weights
     (run.folder / "plots").mkdir(exist_ok=True)
     plots.plot_curves(trace.history, run.folder / "plots" / "curves.png")
-    _record_predictions(run, classifier, data, "val")
+    _record_predictions(run, trainer, classifier, data, "val")
     run.log_metrics({"value": value}, trainer.global_step)  # a run that has it is trained and validated
     return trainer
 
 
 def _test(run: TrackedRun, trainer: pl.Trainer, classifier: ImageClassifier, data: ImageDataModule) -> None:
     trainer.test(classifier, data, verbose=False)
-    _record_predictions(run, classifier, data, "test")
+    _record_predictions(run, trainer, classifier, data, "test")
     log_model(run, classifier, data)
 
 
-def _record_predictions(run: TrackedRun, classifier: ImageClassifier, data: ImageDataModule, split: str) -> None:
-    """Adds the split's predictions to `predictions.npz`, and draws where they are wrong."""
+def _record_predictions(
+    run: TrackedRun, trainer: pl.Trainer, classifier: ImageClassifier, data: ImageDataModule, split: str
+) -> None:
+    """Adds the split's predictions to `predictions.npz`, scores them by class, and draws where they are wrong."""
     probabilities = classifier.probabilities[split].numpy()
     label = probabilities.argmax(axis=1)
     subset = data.splits[split]
@@ -264,6 +270,10 @@ def _record_predictions(run: TrackedRun, classifier: ImageClassifier, data: Imag
     np.savez(path.with_stem("new"), **predictions)
     path.with_stem("new").replace(path)
     names = data.class_names
+    rows = class_scores.class_scores(predictions, names)
+    class_scores.write_table(rows, run.folder / class_scores.FILE)
+    assert trainer.logger is not None
+    trainer.logger.log_metrics(class_scores.as_metrics(rows, split))  # at its step
     folder = run.folder / "plots"
     plots.plot_confusion(target, label, names, f"{run.name}: {split}", folder / f"confusion_matrix_{split}.png")
     images = subset.images[subset.indices]

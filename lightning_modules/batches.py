@@ -10,6 +10,7 @@ from torch import Tensor
 from lightning_modules.augmentation import AugmentationConfig
 from lightning_modules.normalization import Normalization
 from lightning_modules.placement import Placement
+from lightning_modules.sampling import Sampling, draw
 from lightning_modules.splits import Subset, indices_sha256
 
 # Shapes: N images, C channels, H x W pixels.
@@ -28,9 +29,10 @@ class EpochCounter:
 class Batches:
     """Iterates over (images float32 (N, C, H, W), labels int64 (N,)) on the placement's device; the last may be short.
 
-    With `shuffle_seed` the order, and every draw of `augmentation`, depend on that seed and the epoch's number alone:
-    not on global random state, nor on the device, nor on what ran before. Without, images come in the subset's order.
-    From a data set that lies on the device nothing but the order and the draws travels, and the host never waits.
+    With `shuffle_seed` the order, by `sampling`, and every draw of `augmentation` depend on that seed and the epoch's
+    number alone: not on global random state, nor on what ran before, nor, but for noise, on the device. Without, images
+    come in the subset's order. From a data set that lies on the device nothing but the order and the draws travels, and
+    the host never waits.
     """
 
     batch_sampler = None  # Lightning asks for it wherever there is a sampler
@@ -43,15 +45,18 @@ class Batches:
         *,
         placement: Placement | None = None,
         shuffle_seed: int | None = None,
+        sampling: Sampling = "shuffled",
         augmentation: AugmentationConfig | None = None,
     ) -> None:
         placement = placement or Placement(torch.device("cpu"))
         self.device = placement.device
         self.images_NHWC, self.labels_N = placement.place(subset.images), placement.place(subset.labels)
         self.indices_N = torch.from_numpy(subset.indices)
+        self._own_labels_N = torch.from_numpy(subset.labels[subset.indices])  # of these images alone, on the host
         self.normalization = copy.deepcopy(normalization).to(self.device)
         self.batch_size = batch_size
         self.shuffle_seed = shuffle_seed
+        self.sampling = sampling
         self.augmentation = augmentation
         self.sampler = EpochCounter()
         self._order_N = self.indices_N
@@ -69,7 +74,7 @@ class Batches:
         indices_N = self.indices_N
         if self.shuffle_seed is not None:
             generator.manual_seed(_mix(self.shuffle_seed, self.sampler.number))
-            indices_N = indices_N[torch.randperm(len(indices_N), generator=generator)]
+            indices_N = indices_N[draw(self._own_labels_N, self.sampling, generator)]
         self._order_N = indices_N
         for chosen_N in torch.split(indices_N.to(self.images_NHWC.device), self.batch_size):
             images_NHWC = self.images_NHWC[chosen_N].to(self.device, non_blocking=True)

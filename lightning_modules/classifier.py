@@ -3,9 +3,12 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
+from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor, nn
 
 from lightning_modules.errors import check_choice
@@ -15,6 +18,7 @@ from lightning_modules.optimizers import OptimizerConfig
 # Shapes: N images, C channels, H x W pixels, K classes.
 Batch = tuple[Tensor, Tensor]
 Loss = Literal["cross_entropy", "mse"]
+ClassWeights = Literal["none", "balanced"]
 
 _SUMMED_AT_ONCE = 256  # batches whose scores are added up together: a sum a batch would cost more than the scores
 
@@ -26,14 +30,26 @@ class ModelConfig:
     network: str = "BaselineCNN"  # a name from lightning_modules/networks, or a dotted path to an nn.Module
     network_args: dict[str, Any] = field(default_factory=dict)  # keyword arguments of its constructor
     loss: Loss = "cross_entropy"
+    class_weights: ClassWeights = "none"  # in training; balanced: an image of a class half as frequent counts twice
 
     def __post_init__(self) -> None:
         check_choice("model.loss", self.loss, Loss)
+        check_choice("model.class_weights", self.class_weights, ClassWeights)
         check_network(self.network, self.network_args)
 
     def build(self, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
         """The network for images of `image_shape` (C, H, W) in `num_classes` classes, freshly initialised."""
         return build_network(self.network, self.network_args, image_shape, num_classes)
+
+    def weigh_classes(self, labels_N: NDArray[np.int64]) -> Tensor | None:
+        """What an image of each class counts (K,), given the train split's labels; None where all count the same.
+
+        `balanced` is scikit-learn's: N / (K · images of the class), so that the train split's mean weight is 1.
+        """
+        if self.class_weights == "none":
+            return None
+        weights_K = compute_class_weight("balanced", classes=np.unique(labels_N), y=labels_N)
+        return torch.from_numpy(weights_K).float()
 
 
 class ImageClassifier(pl.LightningModule):
@@ -41,22 +57,37 @@ class ImageClassifier(pl.LightningModule):
 
     `loss`: `cross_entropy` takes the integer labels as they are; `mse` is the mean squared error between the softmax
     probabilities and one-hot targets (Brier score / K). Loss and accuracy of each split are means over its images,
-    logged once an epoch as `{split}/loss` and `{split}/accuracy`; train's are taken while the weights move.
+    logged once an epoch as `{split}/loss` and `{split}/accuracy`; train's are taken while the weights move. Val and
+    test have `{split}/macro_f1` too: the mean over classes of F1, the harmonic mean of precision and recall.
+
+    `class_weights` (K,) multiply each training image's loss before the mean, as Keras's `class_weight` do (torch's own
+    divide by the batch's weights instead of its images). The losses of val and test are never weighted, so that they
+    mean the same whatever was trained with.
+
     `probabilities` holds the class probabilities (N, K) of the latest pass over val and over test, in their order.
     """
 
+    class_weights: Tensor | None
+
     def __init__(
-        self, network: nn.Module, *, loss: Loss = "cross_entropy", optimizer: OptimizerConfig | None = None
+        self,
+        network: nn.Module,
+        *,
+        loss: Loss = "cross_entropy",
+        class_weights: Tensor | None = None,
+        optimizer: OptimizerConfig | None = None,
     ) -> None:
         super().__init__()
         check_choice("model.loss", loss, Loss)
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in its stub
         self.loss = loss
+        self.register_buffer("class_weights", class_weights, persistent=False)  # the train split's, not the network's
         self.optimizer_config = optimizer or OptimizerConfig()
         # split → loss and hits (tensors, on the device) and number of images of the latest batches, not yet summed
         self._batches: dict[str, list[tuple[Tensor, Tensor, int]]] = {}
         self._sums: dict[str, Tensor] = {}  # split → summed loss, hits and images of the epoch's batches before those
-        self._logits: dict[str, list[Tensor]] = {}  # split → logits (N, K) of each batch of a pass over val or test
+        # split → logits (N, K) and labels (N,) of each batch of a pass over val or test
+        self._answers: dict[str, list[tuple[Tensor, Tensor]]] = {}
         self.probabilities: dict[str, Tensor] = {}
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -87,18 +118,27 @@ class ImageClassifier(pl.LightningModule):
     def _score(self, batch: Batch, split: str) -> Tensor:
         images_NCHW, labels_N = batch
         logits_NK = self.network(images_NCHW)
-        if self.loss == "mse":
-            loss = F.mse_loss(logits_NK.softmax(dim=1), F.one_hot(labels_N, logits_NK.shape[1]).to(logits_NK.dtype))
-        else:
-            loss = F.cross_entropy(logits_NK, labels_N)
-        if split != "train":
-            self._logits.setdefault(split, []).append(logits_NK.detach().clone())  # CUDA graphs write into theirs again
+        loss = self._loss(logits_NK, labels_N, self.class_weights if split == "train" else None)
+        if split != "train":  # a clone, as CUDA graphs write into theirs again
+            self._answers.setdefault(split, []).append((logits_NK.detach().clone(), labels_N))
         hits = (logits_NK.detach().argmax(dim=1) == labels_N).sum()
         batches = self._batches.setdefault(split, [])
         batches.append((loss.detach(), hits, len(labels_N)))
         if len(batches) == _SUMMED_AT_ONCE:
             self._sum_up(split)
         return loss
+
+    def _loss(self, logits_NK: Tensor, labels_N: Tensor, weights_K: Tensor | None) -> Tensor:
+        """The mean over the images, each times the weight of its class where there are weights."""
+        reduction = "mean" if weights_K is None else "none"
+        if self.loss == "mse":
+            targets_NK = F.one_hot(labels_N, logits_NK.shape[1]).to(logits_NK.dtype)
+            loss = F.mse_loss(logits_NK.softmax(dim=1), targets_NK, reduction=reduction)
+        else:
+            loss = F.cross_entropy(logits_NK, labels_N, reduction=reduction)
+        if weights_K is None:
+            return loss
+        return (weights_K[labels_N] * loss.reshape(len(labels_N), -1).mean(dim=1)).mean()
 
     def _sum_up(self, split: str) -> None:
         """Adds the latest batches to the epoch's sums, in double precision."""
@@ -116,13 +156,15 @@ class ImageClassifier(pl.LightningModule):
         if split in self._sums:
             loss, hits, images = self._sums.pop(split)
             self.log_dict({f"{split}/loss": loss / images, f"{split}/accuracy": hits / images})
-        if logits := self._logits.pop(split, []):
-            self.probabilities[split] = torch.cat(logits).float().softmax(dim=1).cpu()
+        if answers := self._answers.pop(split, []):
+            logits_NK, labels_N = (torch.cat(parts) for parts in zip(*answers, strict=True))
+            self.log(f"{split}/macro_f1", macro_f1(labels_N, logits_NK.argmax(dim=1), logits_NK.shape[1]))
+            self.probabilities[split] = logits_NK.float().softmax(dim=1).cpu()
 
     def _begin_epoch(self, split: str) -> None:
         self._batches.pop(split, None)  # of a pass that was broken off
         self._sums.pop(split, None)
-        self._logits.pop(split, None)
+        self._answers.pop(split, None)
 
     def on_train_epoch_start(self) -> None:
         self._begin_epoch("train")
@@ -148,3 +190,13 @@ class ImageClassifier(pl.LightningModule):
         if schedule is None:
             return optimizer
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def macro_f1(labels_N: Tensor, predicted_N: Tensor, num_classes: int) -> Tensor:
+    """The mean of the classes' F1, 2·hits / (images + predictions), over those that have either; as scikit-learn's."""
+    images_K, predictions_K, hits_K = (
+        torch.bincount(classes, minlength=num_classes).cpu().double()
+        for classes in (labels_N, predicted_N, labels_N[labels_N == predicted_N])
+    )
+    is_there_K = images_K + predictions_K > 0
+    return (2 * hits_K[is_there_K] / (images_K + predictions_K)[is_there_K]).mean()

@@ -17,6 +17,7 @@ from lightning_modules.errors import InputError, check_choice
 from lightning_modules.groups import find_groups
 from lightning_modules.normalization import Normalization, NormalizationKind, fit_normalization
 from lightning_modules.placement import Placement
+from lightning_modules.sampling import Sampling
 from lightning_modules.splits import Subset, make_splits
 
 # Images a batch where no gradient is kept: what a CPU's cache holds is three times as fast there as 1,000.
@@ -44,6 +45,7 @@ class DataConfig:
     cleaning: CleaningConfig = field(default_factory=CleaningConfig)
     normalization: NormalizationKind = "per_pixel"  # fitted on train alone
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+    sampling: Sampling = "shuffled"  # each training image once an epoch; balanced: as many draws, each class as likely
 
     def __post_init__(self) -> None:
         source = find_source(self.source)
@@ -59,6 +61,7 @@ class DataConfig:
             if value is not None:
                 object.__setattr__(self, name, str(Path(value).expanduser().resolve()))
         check_choice("data.normalization", self.normalization, NormalizationKind)
+        check_choice("data.sampling", self.sampling, Sampling)
         if self.batch_size != "full" and not (isinstance(self.batch_size, int) and self.batch_size >= 1):
             raise InputError("data.batch_size", self.batch_size, "must be 1 or more, or full", "try 32")
         for name in ("val_fraction", "test_fraction"):
@@ -176,7 +179,8 @@ class ImageDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> Batches:
         size = len(self.splits["train"]) if self.config.batch_size == "full" else self.config.batch_size
-        return self._batches("train", size, shuffle_seed=self.seed, augmentation=self.config.augmentation)
+        options = {"sampling": self.config.sampling, "augmentation": self.config.augmentation}
+        return self._batches("train", size, shuffle_seed=self.seed, **options)
 
     def val_dataloader(self) -> Batches:
         return self._evaluation("val")

@@ -35,8 +35,16 @@ def headline(document: Mapping[str, Any]) -> str:
     first = document["finalists"][0]
     return (
         f"Champion: trial {first['number']}, {describe(first['params'])}; {document['metric']} {as_text(first)} over "
-        f"{len(first['values'])} fresh seed(s), test accuracy {as_text(champion['test_accuracy'])}."
+        f"{len(first['values'])} fresh seed(s), {on_test(document)}."
     )
+
+
+def on_test(document: Mapping[str, Any]) -> str:
+    """The champion's accuracy on test, and its macro-F1 if that was searched for."""
+    champion = document["champion"]
+    accuracy = f"test accuracy {as_text(champion['test_accuracy'])}"
+    is_by_f1 = document["metric"] == "val/macro_f1"
+    return f"{accuracy}, test macro-F1 {as_text(champion['test_macro_f1'])}" if is_by_f1 else accuracy
 
 
 def doubts(document: Mapping[str, Any]) -> list[str]:

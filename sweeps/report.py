@@ -35,7 +35,8 @@ class SweepResult:
     trials: list[dict[str, Any]]  # in order: number, state, outcome, value, params, run_id, seed
     best: dict[str, Any] | None  # the best single trial: number, value, params, run_id
     finalists: list[dict[str, Any]]  # best mean first: number, params, mean, ci95, values, run_ids
-    champion: dict[str, Any] | None  # the first finalist on the test set: number, run_ids, test_accuracy, model
+    # The first finalist on the test set: number, run_ids, test_accuracy, test_macro_f1, model.
+    champion: dict[str, Any] | None
     runner_up: dict[str, Any] | None  # the first finalist against the second: number, difference, ci95, distinguishable
     baseline: dict[str, Any] | None  # the recipe's own settings: params, mean, ci95, values, run_ids; champion_ahead
     luck: dict[str, Any] | None  # the best trial's value against its configuration's mean: number, value, mean, luck
@@ -115,13 +116,15 @@ def _as_row(finalist: Finalist) -> dict[str, Any]:
 
 def _champion(store: Store, sweep: Sweep, finalist: Finalist) -> dict[str, Any]:
     """The champion's scores on test; the model of its first seed is registered, since choosing by score is luck."""
-    scores = [store.client.get_run(run_id).data.metrics["test/accuracy"] for run_id in finalist.run_ids]
+    metrics = [store.client.get_run(run_id).data.metrics for run_id in finalist.run_ids]
+    f1 = [each["test/macro_f1"] for each in metrics if "test/macro_f1" in each]  # earlier versions did not log it
     name = re.sub("[/:]", "_", sweep.name)  # which MLflow's registry does not take
     register_model(store, finalist.run_ids[0], name=name, alias="champion")
     return {
         "number": finalist.number,
         "run_ids": finalist.run_ids,
-        "test_accuracy": asdict(estimate(scores)),
+        "test_accuracy": asdict(estimate([each["test/accuracy"] for each in metrics])),
+        "test_macro_f1": asdict(estimate(f1)) if len(f1) == len(metrics) else None,
         "model": f"models:/{name}@champion",
     }
 

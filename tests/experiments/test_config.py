@@ -41,6 +41,11 @@ def test_overrides_of_a_config_are_checked() -> None:
         ExperimentConfig().with_overrides({"optimizer.lr": -1.0})
 
 
+def test_balancing_twice_is_refused() -> None:
+    with pytest.raises(InputError, match=r"^model\.class_weights: data\.sampling is balanced too"):
+        load_config("digits", {"model.class_weights": "balanced", "data.sampling": "balanced"})
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [

@@ -218,6 +218,10 @@ def results(store: Store, folder: Path, record: Record, plain: str, sweep: str) 
         optimizer__kind="sgd",
         data__augmentation__shift=1,
         data__augmentation__horizontal_flip=True,
+        data__augmentation__rotation=10.0,
+        data__augmentation__erasing=0.5,
+        data__augmentation__noise=1.0,
+        model__class_weights="balanced",
     )
     one_cycle = record(
         "one_cycle",
@@ -285,8 +289,8 @@ def test_a_run_is_bitwise_the_same_in_a_new_process(results: Results, name: str)
 
 def test_test_is_read_again_where_it_was_read(results: Results) -> None:
     names = {name: {line["name"] for line in results[name].result().metrics} for name in ("one_cycle", "pruned")}
-    assert names["pruned"] == {"train/loss", "train/accuracy", "val/loss", "val/accuracy"}
-    assert names["one_cycle"] == names["pruned"] | {"test/loss", "test/accuracy"}
+    assert names["pruned"] == {"train/loss", "train/accuracy", "val/loss", "val/accuracy", "val/macro_f1"}
+    assert names["one_cycle"] == names["pruned"] | {"test/loss", "test/accuracy", "test/macro_f1"}
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,8 @@ RECIPE = f"""
 experiment: resumed
 data:
   source: digits
-  augmentation: {{shift: 1}}
+  augmentation: {{shift: 1, horizontal_flip: true, rotation: 10, erasing: 0.5, noise: 1}}
+  sampling: balanced
 model:
   network: network_with_dropout.Net
   network_args: {{rate: 0.3}}

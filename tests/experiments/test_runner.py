@@ -23,7 +23,7 @@ from experiments.runner import read_test
 from experiments.trace import tensors_sha256
 from lightning_modules import ImageClassifier, ImageDataModule
 
-EPOCH_METRICS = ("train/loss", "train/accuracy", "val/loss", "val/accuracy")
+EPOCH_METRICS = ("train/loss", "train/accuracy", "val/loss", "val/accuracy", "val/macro_f1")
 STEPS_AN_EPOCH = 41  # 1,797 digits; 360 test, 144 val, 1,293 train, in batches of 32
 
 
@@ -97,7 +97,7 @@ def test_an_epoch_has_one_point_at_its_optimizer_step(client: MlflowClient, firs
     assert [step for step, _ in history(client, first_run, name)] == [STEPS_AN_EPOCH * epoch for epoch in (1, 2, 3)]
 
 
-@pytest.mark.parametrize("name", ["test/loss", "test/accuracy", "value"])
+@pytest.mark.parametrize("name", ["test/loss", "test/accuracy", "test/macro_f1", "test/accuracy/7", "value"])
 def test_test_metrics_and_value_are_logged_once_at_the_last_step(
     client: MlflowClient, first_run: Run, name: str
 ) -> None:
@@ -133,7 +133,7 @@ def digits_module() -> ImageDataModule:
 
 def test_the_description_holds_the_scores_and_what_differs_from_the_defaults(first_run: Run) -> None:
     first, _, *table = first_run.data.tags["mlflow.note.content"].splitlines()
-    scores = [f"**{name} {first_run.data.metrics[name]:.4f}**" for name in ("val/accuracy", "val/loss")]
+    scores = [f"**{name} {first_run.data.metrics[name]:.4f}**" for name in ("val/accuracy", "val/macro_f1", "val/loss")]
     assert first.startswith(", ".join(scores))
     assert f"**test/accuracy {first_run.data.metrics['test/accuracy']:.4f}**" in first
     rows = {
@@ -185,6 +185,7 @@ def test_every_artifact_of_the_design_is_there(client: MlflowClient, first_run: 
         "plots/worst_mistakes_val.png",
         "plots/worst_mistakes_test.png",
         "predictions.npz",
+        "class_scores.json",
         "model/MLmodel",
     }
 
@@ -214,6 +215,22 @@ def test_predictions_agree_with_the_logged_accuracy(first_run: Run, first_folder
     assert (label == probabilities.argmax(axis=1)).all()
     assert np.allclose(probabilities.sum(axis=1), 1, atol=1e-5)
     assert (label == saved[f"{split}_target"]).mean() == pytest.approx(first_run.data.metrics[f"{split}/accuracy"])
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_classes_are_scored_by_the_predictions(first_run: Run, first_folder: Path, split: str) -> None:
+    saved = np.load(first_folder / "predictions.npz", allow_pickle=False)
+    label, target = saved[f"{split}_label"], saved[f"{split}_target"]
+    shares = {str(digit): (label[target == digit] == digit).mean() for digit in range(10)}
+    prefix = f"{split}/accuracy/"
+    logged = {k.removeprefix(prefix): v for k, v in first_run.data.metrics.items() if k.startswith(prefix)}
+    assert logged == pytest.approx(shares)
+    table = json.loads((first_folder / "class_scores.json").read_text())
+    rows = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
+    own = {row["class"]: row for row in rows if row["split"] == split}
+    assert {name: row["accuracy"] for name, row in own.items()} == logged
+    assert sum(row["images"] for row in own.values()) == len(target)
+    assert np.mean([row["f1"] for row in own.values()]) == pytest.approx(first_run.data.metrics[f"{split}/macro_f1"])
 
 
 @pytest.mark.parametrize("split", ["val", "test"])
@@ -275,6 +292,12 @@ def test_weights_best_logs_the_best_epoch_s_model(
     subset = digits_module().splits["test"]
     answer = load_model(folder / "model").predict(subset.images[subset.indices][..., 0])
     assert (answer["label"] == np.load(folder / "predictions.npz")["test_label"]).all()
+
+
+def test_macro_f1_may_be_monitored_and_rare_classes_may_count_more(scratch_store: Store) -> None:
+    overrides = {"trainer.monitor": "val/macro_f1", "model.class_weights": "balanced", "trainer.max_epochs": 1}
+    result = run(load_config("digits", overrides), store=scratch_store, read_test=False)
+    assert result.value == result.metrics["val/macro_f1"] > 0.5
 
 
 # A run without test, and the test read later.

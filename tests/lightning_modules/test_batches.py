@@ -27,7 +27,7 @@ def make_batches(numbered: ImageDataset) -> MakeBatches:
 
 def order(batches: Batches) -> list[int]:
     """Which images one epoch gives, in its order."""
-    return [int(image[0, 0, 0]) for images, _ in batches for image in images]
+    return [round(float(image[0, 0, 0])) for images, _ in batches for image in images]
 
 
 def test_without_a_shuffle_seed_images_keep_their_order(make_batches: MakeBatches) -> None:
@@ -46,8 +46,11 @@ def test_a_batch_is_float32_images_channels_first_with_int64_labels(make_batches
     assert (labels.dtype, labels.shape) == (torch.int64, (4,))
 
 
-def test_labels_follow_their_images(make_batches: MakeBatches, numbered: ImageDataset) -> None:
-    batches = make_batches(shuffle_seed=0)
+@pytest.mark.parametrize("augmentation", [AugmentationConfig(), AugmentationConfig(noise=0.1)])
+def test_labels_follow_their_images(
+    augmentation: AugmentationConfig, make_batches: MakeBatches, numbered: ImageDataset
+) -> None:
+    batches = make_batches(shuffle_seed=0, augmentation=augmentation)
     labels = [label for _, labels_N in batches for label in labels_N.tolist()]
     batches.sampler.set_epoch(0)
     assert labels == numbered.train.labels[order(batches)].tolist()
@@ -76,7 +79,8 @@ def pixels(batches: Batches, epoch: int) -> Tensor:
 
 
 def test_seed_and_epoch_decide_order_and_augmentation_whatever_ran_before(make_batches: MakeBatches) -> None:
-    options = {"shuffle_seed": 5, "augmentation": AugmentationConfig(shift=1, horizontal_flip=True)}
+    every = AugmentationConfig(shift=1, horizontal_flip=True, rotation=20, erasing=0.5, noise=3)
+    options = {"shuffle_seed": 5, "sampling": "balanced", "augmentation": every}
     first, second = make_batches(**options), make_batches(**options)
     order(second)
     torch.rand(3)
@@ -86,7 +90,8 @@ def test_seed_and_epoch_decide_order_and_augmentation_whatever_ran_before(make_b
 
 def test_shuffling_leaves_the_global_random_state_alone(make_batches: MakeBatches) -> None:
     before = torch.get_rng_state()
-    order(make_batches(shuffle_seed=0, augmentation=AugmentationConfig(shift=1)))
+    every = AugmentationConfig(shift=1, rotation=20, erasing=0.5, noise=3)
+    order(make_batches(shuffle_seed=0, sampling="balanced", augmentation=every))
     assert torch.equal(torch.get_rng_state(), before)
 
 

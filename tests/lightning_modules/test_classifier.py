@@ -14,10 +14,19 @@ import numpy as np
 import pytest
 import torch
 from pytorch_lightning import Trainer
+from sklearn.metrics import f1_score
 from torch import nn
 
-from lightning_modules import DataConfig, ImageClassifier, ImageDataModule, InputError, ModelConfig, OptimizerConfig
-from lightning_modules.classifier import Batch
+from lightning_modules import (
+    AugmentationConfig,
+    DataConfig,
+    ImageClassifier,
+    ImageDataModule,
+    InputError,
+    ModelConfig,
+    OptimizerConfig,
+)
+from lightning_modules.classifier import Batch, macro_f1
 from lightning_modules.datasets import ImageDataset, LabelledImages
 
 MakeTrainer = Callable[..., Trainer]
@@ -53,9 +62,43 @@ def test_the_loss_of_a_batch_is_the_mean_over_its_images(loss: Any, labels: tupl
     assert ImageClassifier(identity(), loss=loss).training_step(batch(*labels), 0).item() == pytest.approx(value)
 
 
+@pytest.mark.parametrize(
+    ("loss", "sure", "wrong"), [("cross_entropy", SURE, WRONG), ("mse", 1 / 16, 9 / 16)], ids=["cross_entropy", "mse"]
+)
+def test_class_weights_multiply_each_training_image_s_loss_and_no_other(
+    loss: Any, sure: float, wrong: float, make_trainer: MakeTrainer
+) -> None:
+    classifier = ImageClassifier(identity(), loss=loss, class_weights=torch.tensor([2.0, 0.5]))
+    expected = (2 * wrong + 0.5 * sure + 0.5 * sure) / 3
+    assert classifier.training_step(batch(0, 1, 1), 0).item() == pytest.approx(expected)
+    assert set(classifier.state_dict()) == {"network.1.weight"}
+    (metrics,) = make_trainer().validate(classifier, UserList([batch(0, 1, 1)]), verbose=False)
+    assert metrics["val/loss"] == pytest.approx((wrong + 2 * sure) / 3)
+
+
+def test_balanced_weights_are_inverse_to_frequency_and_1_on_average() -> None:
+    weights = ModelConfig(class_weights="balanced").weigh_classes(np.array([0, 0, 0, 2, 1, 0, 0, 1]))
+    assert weights is not None
+    assert weights.tolist() == pytest.approx([8 / (3 * 5), 8 / (3 * 2), 8 / (3 * 1)])
+    assert ModelConfig().weigh_classes(np.array([0, 1])) is None
+
+
+def test_macro_f1_is_scikit_learn_s() -> None:
+    draws = np.random.default_rng(0)
+    for classes, size in ((2, 5), (7, 4), (7, 300), (12, 1000)):
+        labels, said = draws.integers(0, classes, (2, size))
+        found = macro_f1(torch.from_numpy(labels), torch.from_numpy(said), classes + 3)
+        assert found.item() == pytest.approx(f1_score(labels, said, average="macro"), rel=1e-12)
+
+
 def test_an_unknown_loss_is_refused() -> None:
     with pytest.raises(InputError, match=r"^model\.loss: "):
         ModelConfig(loss="hinge")  # type: ignore[arg-type]
+
+
+def test_unknown_class_weights_are_refused() -> None:
+    with pytest.raises(InputError, match=r"^model\.class_weights: "):
+        ModelConfig(class_weights="inverse")  # type: ignore[arg-type]
 
 
 # Lightning takes a list for several loaders, and a UserList for one.
@@ -63,6 +106,8 @@ SHORT = UserList([batch(1)])
 # 5 images in 3 batches, the last of 1: a mean of batch means would give 2/3 instead of 4/5.
 BATCHES = UserList([batch(1, 1), batch(1, 1), batch(0)])
 EPOCH = {"loss": pytest.approx((4 * SURE + WRONG) / 5), "accuracy": pytest.approx(4 / 5)}
+# Label 1 is always said: its F1 is 2·4 / (4 + 5), that of label 0 is 0.
+MACRO_F1 = pytest.approx(4 / 9)
 
 
 @pytest.mark.parametrize("split", ["val", "test"])
@@ -70,13 +115,13 @@ def test_evaluation_weighs_a_short_last_batch_by_its_images(split: str, make_tra
     trainer = make_trainer()
     evaluate = {"val": trainer.validate, "test": trainer.test}[split]
     (metrics,) = evaluate(ImageClassifier(identity()), BATCHES, verbose=False)
-    assert metrics == {f"{split}/{name}": value for name, value in EPOCH.items()}
+    assert metrics == {f"{split}/{name}": value for name, value in {**EPOCH, "macro_f1": MACRO_F1}.items()}
 
 
 def test_scores_of_many_batches_are_means_over_all_their_images(make_trainer: MakeTrainer) -> None:
     batches = UserList([batch(1)] * 600 + [batch(0, 0)])  # more than are kept before they are summed
     (metrics,) = make_trainer().validate(ImageClassifier(identity()), batches, verbose=False)
-    expected = {"val/loss": (600 * SURE + 2 * WRONG) / 602, "val/accuracy": 600 / 602}
+    expected = {"val/loss": (600 * SURE + 2 * WRONG) / 602, "val/accuracy": 600 / 602, "val/macro_f1": 600 / 1202}
     assert metrics == {name: pytest.approx(value) for name, value in expected.items()}
 
 
@@ -132,7 +177,8 @@ def test_full_batch_training_takes_one_gradient_descent_step_an_epoch(make_train
 
 def digits_classifier(seed: int) -> tuple[ImageClassifier, ImageDataModule]:
     torch.manual_seed(seed)
-    data = ImageDataModule(DataConfig())
+    every = AugmentationConfig(shift=1, horizontal_flip=True, rotation=10, erasing=0.5, noise=1)
+    data = ImageDataModule(DataConfig(augmentation=every, sampling="balanced"))
     return ImageClassifier(ModelConfig().build(data.image_shape, data.num_classes)), data
 
 

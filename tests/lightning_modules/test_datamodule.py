@@ -50,10 +50,13 @@ def test_train_itself_decides_the_statistics(numbered: ImageDataset) -> None:
 def test_augmentation_touches_train_alone(numbered: ImageDataset) -> None:
     config = DataConfig(batch_size="full", normalization="none")
     plain = ready(config, numbered)
-    moved = ready(replace(config, augmentation=AugmentationConfig(shift=1, horizontal_flip=True)), numbered)
+    every = AugmentationConfig(shift=1, horizontal_flip=True, rotation=20, erasing=0.5, noise=3)
+    moved = ready(replace(config, augmentation=every), numbered)
     for loader in ("val_dataloader", "test_dataloader", "predict_dataloader"):
         assert torch.equal(next(iter(getattr(plain, loader)()))[0], next(iter(getattr(moved, loader)()))[0])
-    assert not torch.equal(next(iter(plain.train_dataloader()))[0], next(iter(moved.train_dataloader()))[0])
+    ((plain_images, plain_labels),), ((images, labels),) = plain.train_dataloader(), moved.train_dataloader()
+    assert not torch.equal(images, plain_images)
+    assert torch.equal(labels, plain_labels)
 
 
 def test_a_full_batch_is_the_whole_train_split(numbered: ImageDataset) -> None:
@@ -119,6 +122,7 @@ def test_a_class_without_a_training_image_is_refused(numbered: ImageDataset) -> 
         ("split_seed", -1),
         ("split_seed", 2**32),
         ("normalization", "zscore"),
+        ("sampling", "random"),
     ],
 )
 def test_an_impossible_setting_is_refused_by_its_name(name: str, value: Any) -> None:

@@ -41,6 +41,7 @@ def test_an_experiment_recipe_beside_the_sweep_recipe_is_found(tmp_path: Path) -
         ({"budget.trials": 0}, "budget.trials"),
         ({"objective.direction": "minimize"}, "objective.direction"),
         ({"objective.metric": "test/accuracy"}, "objective.metric"),
+        ({"objective.metric": "val/macro_f1", "objective.direction": "minimize"}, "objective.direction"),
         ({"sampler.kind": "tpee"}, "sampler.kind"),
         ({"finalists.seeds": 0}, "finalists.seeds"),
         ({"resources.cpus": 0}, "resources.cpus"),
@@ -52,6 +53,12 @@ def test_a_bad_override_names_its_field(overrides: dict[str, object], field: str
     with pytest.raises(InputError) as caught:
         load_sweep("digits", overrides)
     assert caught.value.field == field
+
+
+def test_macro_f1_is_searched_for_upwards_and_monitored_by_every_trial() -> None:
+    sweep = load_sweep("digits", {"objective.metric": "val/macro_f1"})
+    assert sweep.config.objective.direction == "maximize"
+    assert sweep.trial_config({}, 0).trainer.monitor == "val/macro_f1"
 
 
 def test_a_recipe_without_a_space_is_refused(tmp_path: Path) -> None:
