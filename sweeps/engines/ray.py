@@ -33,7 +33,6 @@ from sweeps.worker import Told
 os.environ.setdefault("RAY_AUTH_MODE", "token")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")
 
 import ray
 from ray.exceptions import NodeDiedError, RayError, RayTaskError
@@ -122,6 +121,8 @@ def _start(cpus: int, dataset: ImageDataset) -> None:
 def _join(address: str) -> None:
     host, _, port = address.rpartition(":")
     remedy = "give the HOST:PORT that ray start --head printed, on a machine that has joined the cluster"
+    if "://" in address or not port.isdigit():
+        raise InputError("--address", address, "is no HOST:PORT", remedy)
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
         remedy += ", and its token: RAY_AUTH_TOKEN, or ~/.ray/auth_token (RAY_AUTH_MODE=disabled, if it has none)"
@@ -149,7 +150,7 @@ def _check_shared(sweep: Sweep, store: Store) -> None:
 
 def _run_next(job: _Job, dataset: ImageDataset) -> int | None:
     """A task: runs the trial of the next open slot. Its number; None where no slot was open, or where it is stopped."""
-    numbers = []
+    numbers: list[int] = []
     if job.tracking_uri is not None:
         os.environ["MLFLOW_TRACKING_URI"] = job.tracking_uri
     store = Store.open(job.store)

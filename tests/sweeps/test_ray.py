@@ -21,7 +21,6 @@ from experiments.owner import Owner
 from lightning_modules import InputError
 from sweeps import load_sweep, run
 
-Workbench = Callable[..., "subprocess.CompletedProcess[str]"]
 Start = Callable[..., "subprocess.Popen[str]"]
 
 needs_ray = pytest.mark.skipif(
@@ -154,23 +153,13 @@ def leaderboard(document: dict[str, object]) -> list[tuple[object, ...]]:
 
 
 @needs_ray
-def test_a_trial_that_fits_no_machine_is_refused_in_one_line(
-    tmp_path: Path, two_nodes: TwoNodes, workbench: Workbench
-) -> None:
-    words = ("sweep", "digits", "--engine", "ray", "--address", two_nodes.address, "--store", tmp_path)
-    refused = workbench(*words, "--resources.gpus", "0.5")
-    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1), refused.stderr
-    assert refused.stderr.startswith("error: resources: no machine of the cluster has what a trial asks for")
-    assert not (tmp_path / "optuna.db").exists()
-
-
-@needs_ray
 def test_a_cluster_that_loses_a_node_ends_the_sweep_with_the_leaderboard_of_one_machine(
     tmp_path: Path, waiting: Waiting, two_nodes: TwoNodes, start_workbench: Start, poll: Callable[..., None]
 ) -> None:
     store = tmp_path / "cluster"
-    words = ("sweep", waiting.recipe, "--engine", "ray", "--address", two_nodes.address, "--json")
-    sweep = start_workbench(*words, "--store", store)
+    words = ("sweep", waiting.recipe, "--engine", "ray", "--address", two_nodes.address)
+    sweep = start_workbench(*words, "--store", store, "--json")
+    too_large = start_workbench(*words, "--store", tmp_path / "none", "--resources.gpus", "0.5")
     poll(lambda: sweep.poll() is not None or len(running(store)) == 2)
     two_nodes.kill_one()
     waiting.go.touch()
@@ -183,6 +172,9 @@ def test_a_cluster_that_loses_a_node_ends_the_sweep_with_the_leaderboard_of_one_
     assert leaderboard(document) == leaderboard(alone)
     assert document["finalists"][0]["values"] == alone["finalists"][0]["values"]
     assert document["champion"]["test_accuracy"] == alone["champion"]["test_accuracy"]
+    _, said = too_large.communicate()
+    assert (too_large.returncode, said.count("\n")) == (2, 1), said
+    assert said.startswith("error: resources: no machine of the cluster has what a trial asks for")
 
 
 @needs_ray
