@@ -258,5 +258,4 @@ def _record_predictions(run: TrackedRun, classifier: ImageClassifier, data: Imag
     names = data.class_names
     folder = run.folder / "plots"
     plots.plot_confusion(target, label, names, f"{run.name}: {split}", folder / f"confusion_matrix_{split}.png")
-    images = subset.images[subset.indices]
-    plots.plot_mistakes(images, target, probabilities, names, split, folder / f"worst_mistakes_{split}.png")
+    plots.plot_mistakes(subset, probabilities, names, split, folder / f"worst_mistakes_{split}.png")

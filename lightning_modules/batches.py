@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from lightning_modules.augmentation import AugmentationConfig
+from lightning_modules.datasets.on_disk import ImagesOnDisk
 from lightning_modules.normalization import Normalization
+from lightning_modules.order import BlockOrder, full_shuffle
 from lightning_modules.placement import Placement
 from lightning_modules.splits import Subset, indices_sha256
 
@@ -30,6 +32,7 @@ class Batches:
 
     With `shuffle_seed` the order, and every draw of `augmentation`, depend on that seed and the epoch's number alone:
     not on global random state, nor on the device, nor on what ran before. Without, images come in the subset's order.
+    Images on disk come in the order of `BlockOrder`, all others in a fully random one.
     From a data set that lies on the device nothing but the order and the draws travels, and the host never waits.
     """
 
@@ -53,6 +56,8 @@ class Batches:
         self.batch_size = batch_size
         self.shuffle_seed = shuffle_seed
         self.augmentation = augmentation
+        images = subset.images
+        self._shuffle = BlockOrder(images.block).shuffle if isinstance(images, ImagesOnDisk) else full_shuffle
         self.sampler = EpochCounter()
         self._order_N = self.indices_N
 
@@ -69,7 +74,7 @@ class Batches:
         indices_N = self.indices_N
         if self.shuffle_seed is not None:
             generator.manual_seed(_mix(self.shuffle_seed, self.sampler.number))
-            indices_N = indices_N[torch.randperm(len(indices_N), generator=generator)]
+            indices_N = self._shuffle(indices_N, generator)
         self._order_N = indices_N
         for chosen_N in torch.split(indices_N.to(self.images_NHWC.device), self.batch_size):
             images_NHWC = self.images_NHWC[chosen_N].to(self.device, non_blocking=True)
