@@ -118,11 +118,11 @@ def _in_a_store(args: argparse.Namespace) -> Job:
 
 
 def _large(args: argparse.Namespace) -> Job:
-    import experiments.runner  # noqa: F401  # for the memory that a tracked run takes
     from benchmarks import large
 
     if args.version == "large":
-        return lambda: large.train(args.folder)
+        _import_mlflow_store()
+        return lambda: large.large(args.folder)
     return large.gather(args.folder, 0 if args.version == "gather_on_disk" else 1000)
 
 

@@ -189,7 +189,7 @@ def _large(setting: Setting) -> Result:
 
 
 MEMORY_CASES = [
-    MemoryCase(name="200 steps over a .npy of 6 GB", limit_gb=1.5, run=_large),
+    MemoryCase(name="a tracked run of 200 steps over a .npy of 6 GB", limit_gb=1.5, run=_large),
     MemoryCase(
         name="a tracked run of one epoch on Fashion-MNIST",
         limit_gb=1.0,

@@ -1,12 +1,14 @@
-"""Images that stay on disk: training over a .npy larger than memory need be, and what gathering from a file costs."""
+"""Images that stay on disk: a run over a .npy of 6 GB, and what gathering batches from a file costs."""
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
+from numpy.typing import NDArray
 
-from lightning_modules import DataConfig, ImageClassifier, ImageDataModule, ModelConfig
+from experiments import Store, load_config, runner
 from lightning_modules.batches import Batches
 from lightning_modules.datamodule import load_dataset
 from lightning_modules.normalization import fit_normalization
@@ -31,37 +33,32 @@ def write_small(folder: Path) -> None:
     np.save(folder / "small_labels.npy", np.arange(SMALL) % 10)
 
 
-def _noise(count: int) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
+def _noise(count: int) -> NDArray[np.uint8]:
     return np.random.default_rng(0).integers(0, 256, (count, *SHAPE), np.uint8)
 
 
-def train(folder: Path) -> float:
-    """The first 200 steps over the large file, all that a run does before its first step included; how many they were."""
-    data = ImageDataModule(_config(folder, "large"))
-    data.setup()
-    network = ModelConfig().build(data.image_shape, data.num_classes)
-    trainer = pl.Trainer(
-        max_steps=STEPS,
-        accelerator="cpu",
-        devices=1,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-    )
-    trainer.fit(ImageClassifier(network), data)
-    return trainer.global_step
+class Stop(pl.Callback):
+    """Ends training after so many steps, as if the epoch were over."""
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: object) -> None:
+        trainer.should_stop = trainer.global_step >= STEPS
+
+
+def large(folder: Path) -> float:
+    """A whole tracked run of 200 steps over the large file, a hundredth of it to validate and to test each."""
+    overrides = {"trainer.max_epochs": 1, "trainer.threads": 2, "trainer.accelerator": "cpu"}
+    overrides |= {"data.val_fraction": 0.01, "data.test_fraction": 0.01} | _paths(folder, "large")
+    result = runner.run(load_config("arrays", overrides), store=Store.open(folder / "large"), callbacks=[Stop()])
+    return result.metrics["test/accuracy"]
 
 
 def gather(folder: Path, in_memory_mb: int) -> Callable[[], float]:
     """A shuffled epoch of batches of 32 from the small file, without a network; how many images it gave."""
-    dataset = load_dataset(_config(folder, "small", in_memory_mb))
-    subset = as_published(dataset)["train"]
+    config = load_config("arrays", _paths(folder, "small") | {"data.in_memory_mb": in_memory_mb}).data
+    subset = as_published(load_dataset(config))["train"]
     batches = Batches(subset, fit_normalization("none", subset), 32, shuffle_seed=0)
     return lambda: sum(len(labels) for _, labels in batches)
 
 
-def _config(folder: Path, name: str, in_memory_mb: int | None = None) -> DataConfig:
-    paths = {"path": str(folder / f"{name}.npy"), "labels_path": str(folder / f"{name}_labels.npy")}
-    return DataConfig(source="arrays", **paths, in_memory_mb=in_memory_mb)
+def _paths(folder: Path, name: str) -> dict[str, Any]:
+    return {"data.path": str(folder / f"{name}.npy"), "data.labels_path": str(folder / f"{name}_labels.npy")}

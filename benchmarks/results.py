@@ -16,7 +16,7 @@ NOT_MEASURED = "not measured"
 
 
 def keep(folder: Path, section: str, row: Row) -> None:
-    """Writes a row of `comparisons`, `memory`, `gpu` or `accuracy` in place of the earlier one of its name; all others stay."""
+    """Writes a row of one of the four sections in place of the earlier one of its name; all others stay."""
     path = folder / "results.json"
     results: dict[str, list[Row]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     by_name = {earlier["name"]: earlier for earlier in results.get(section, [])}

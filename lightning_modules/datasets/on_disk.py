@@ -48,27 +48,27 @@ class ImagesOnDisk:
             return image
         places = np.arange(*rows.indices(len(self))) if isinstance(rows, slice) else rows
         read = np.empty((len(places), *self._row_shape), self._type)
-        ends = np.append(np.flatnonzero(np.diff(places) != 1) + 1, len(places))
-        start = 0
-        for end in ends.tolist() if len(places) else []:
-            self._read(int(places[start]), read[start:end])
-            start = end
+        unread = memoryview(read.reshape(-1).view(np.uint8))
+        firsts = np.flatnonzero(np.diff(places, prepend=-2) != 1)
+        for row, count in zip(places[firsts].tolist(), np.diff(firsts, append=len(places)).tolist(), strict=True):
+            self._read(row, unread[: count * self._row_bytes])
+            unread = unread[count * self._row_bytes :]
         try:
             return as_pixels(channels_last(read))
         except OverflowError as error:
             raise InputError("data.path", str(self.path), str(error), "scale it down before saving") from error
 
-    def _read(self, row: int, into: NDArray[Any]) -> None:
+    def _read(self, row: int, into: memoryview) -> None:
         """Fills `into` with rows that lie side by side, the first of them `row`."""
-        if len(into) < self.block:
+        if len(into) < self.block * self._row_bytes:
             self._ask_for_once(row // self.block)
-        rest, place = memoryview(into.reshape(-1).view(np.uint8)), self._start + row * self._row_bytes
-        while rest:
-            count = os.preadv(self._file, [rest], place)
+        place = self._start + row * self._row_bytes
+        while into:
+            count = os.preadv(self._file, [into], place)
             if not count:
                 message = "has become shorter since it was opened"
                 raise InputError("data.path", str(self.path), message, "leave it as it is while it is in use")
-            rest, place = rest[count:], place + count
+            into, place = into[count:], place + count
 
 
 def _ask_for(file: int, start: int, size: int, block: int) -> None:
