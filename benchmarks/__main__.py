@@ -1,6 +1,6 @@
 """How the workbench compares: medians of paired ratios, into results.json and results.md beside this file.
 
-Without a mode: two comparisons at a small size, in under five minutes.
+Without a mode: some comparisons at a small size, and the peaks of memory, in a few minutes.
 """
 
 import argparse
@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks import results
-from benchmarks.comparisons import COMPARISONS, Setting
+from benchmarks.comparisons import COMPARISONS, MEMORY_CASES, Setting
 
 ALL = 54_000  # training images, once a tenth of Fashion-MNIST's validates
 QUICK, SEED, GPU = (18_000, 1), (ALL, 10), (ALL, 2)  # training images and epochs of each mode
@@ -50,8 +50,9 @@ def main() -> None:
 
 def compare(args: argparse.Namespace, setting: Setting) -> None:
     chosen = [c for c in COMPARISONS if args.only in c.name and (args.only or args.full or c.quick)]
-    if not chosen:
-        sys.exit("--only: the names are\n" + "\n".join(c.name for c in COMPARISONS))
+    memory_cases = [case for case in MEMORY_CASES if args.only in case.name]
+    if not chosen and not memory_cases:
+        sys.exit("--only: the names are\n" + "\n".join(c.name for c in (*COMPARISONS, *MEMORY_CASES)))
     if any(comparison.threads for comparison in chosen):
         from benchmarks import data
 
@@ -64,6 +65,11 @@ def compare(args: argparse.Namespace, setting: Setting) -> None:
         row = comparison.measure(setting, args.pairs)
         print(results.line(row), flush=True)
         results.keep(args.results, "comparisons", row)
+    for case in memory_cases:
+        print(f"… {case.name}", file=sys.stderr)
+        row = case.measure(setting)
+        print(results.line(row), flush=True)
+        results.keep(args.results, "memory", row)
 
 
 def measure_accuracy(args: argparse.Namespace, setting: Setting) -> None:

@@ -14,14 +14,22 @@ WITH_LIGHTNING = ("lightning", "optuna")
 SWEEPS = ("sweep", "sweep_by_one", "sweep_by_two")
 TRACKED = ("tracked", "tracked_many_metrics", "tracked_exact", "tracked_augmented")
 WORKBENCH = (*TRACKED, "untracked", "bare_loop", *SWEEPS)
-IN_A_STORE = ("short_run", "list_runs", "compare_runs", "compare_sweep", "ten_trials")  # `folder` is the store
+IN_A_STORE = (
+    "short_run",
+    "list_runs",
+    "compare_runs",
+    "compare_sweep",
+    "ten_trials",
+    "fashion_mnist",
+)  # `folder` is the store
+LARGE = ("large", "gather_on_disk", "gather_in_memory")  # `folder` holds what benchmarks/large.py writes
 
 Job = Callable[[], float]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("version", choices=("pytorch", "keras", *WITH_LIGHTNING, *WORKBENCH, *IN_A_STORE))
+    parser.add_argument("version", choices=("pytorch", "keras", *WITH_LIGHTNING, *WORKBENCH, *IN_A_STORE, *LARGE))
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--epochs", type=int, required=True)
     parser.add_argument("--threads", type=int, required=True)
@@ -52,6 +60,8 @@ def prepare(args: argparse.Namespace) -> Job:
         return _lightning(args)
     if args.version in IN_A_STORE:
         return _in_a_store(args)
+    if args.version in LARGE:
+        return _large(args)
     return _workbench(args)
 
 
@@ -113,6 +123,15 @@ def _in_a_store(args: argparse.Namespace) -> Job:
         return trial_scale.ten_trials(args.folder)
     version = getattr(store_scale, args.version)
     return lambda: version(args.folder)
+
+
+def _large(args: argparse.Namespace) -> Job:
+    from benchmarks import large
+
+    if args.version == "large":
+        _import_mlflow_store()
+        return lambda: large.large(args.folder)
+    return large.gather(args.folder, 0 if args.version == "gather_on_disk" else 1000)
 
 
 def _import_mlflow_store() -> None:

@@ -71,6 +71,17 @@ def _in_sweep(trials: int) -> Version:
     return measure
 
 
+def _gathering(version: str) -> Version:
+    def measure(setting: Setting) -> Result:
+        from benchmarks.large import write_small
+
+        if not (setting.folder / "small.npy").exists():
+            write_small(setting.folder)
+        return child(version, folder=setting.folder)
+
+    return measure
+
+
 def _after_trials(trials: int) -> Version:
     def measure(setting: Setting) -> Result:
         from benchmarks.trial_scale import store_after
@@ -157,6 +168,49 @@ COMPARISONS = [
         goal=1 / 1.3,
         ours=_after_trials(1_000),
         theirs=_after_trials(10),
+    ),
+    Comparison(
+        name="gathering batches from a .npy on disk, against from memory",
+        goal=None,
+        ours=_gathering("gather_on_disk"),
+        theirs=_gathering("gather_in_memory"),
+        quick=True,
+    ),
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryCase:
+    """The most memory that a process may ever hold, files that it has mapped and imports included."""
+
+    name: str
+    limit_gb: float  # of 10^9 bytes
+    run: Version
+
+    def measure(self, setting: Setting) -> dict[str, Any]:
+        """One row of the table."""
+        result = self.run(setting)
+        peak_gb = result["peak_mb"] * 2**20 / 1e9
+        row = {"name": self.name, "limit_gb": self.limit_gb, "peak_gb": peak_gb, "met": peak_gb <= self.limit_gb}
+        return row | {"seconds": result["seconds"]}
+
+
+def _large(setting: Setting) -> Result:
+    from benchmarks.large import write_large
+
+    write_large(setting.folder)
+    try:
+        return child("large", folder=setting.folder)
+    finally:
+        (setting.folder / "large.npy").unlink()
+
+
+MEMORY_CASES = [
+    MemoryCase(name="a tracked run of 200 steps over a .npy of 6 GB", limit_gb=1.5, run=_large),
+    MemoryCase(
+        name="a tracked run of one epoch on Fashion-MNIST",
+        limit_gb=1.0,
+        run=lambda setting: child("fashion_mnist", folder=setting.folder / "fashion_mnist"),
     ),
 ]
 

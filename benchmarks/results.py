@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks.comparisons import COMPARISONS, GPU_CASES
+from benchmarks.comparisons import COMPARISONS, GPU_CASES, MEMORY_CASES
 
 Row = dict[str, Any]
 NOT_MEASURED = "not measured"
@@ -41,7 +41,9 @@ def _cpu_model() -> str:
 
 
 def line(row: Row) -> str:
-    """A row of `comparisons` or `gpu` in one line."""
+    """A row of `comparisons`, `memory` or `gpu` in one line."""
+    if "peak_gb" in row:
+        return f"{row['name']}: {row['peak_gb']:.2f} GB at most, goal {_limit(row)}"
     low, high = row["spread"]
     goal = f", goal {_goal(row)}" if row.get("goal") else ""
     return f"{row['name']}: {row['ratio']:.2f} [{low:.2f}, {high:.2f}]{goal}"
@@ -57,6 +59,9 @@ def tables(results: dict[str, list[Row]]) -> str:
         "Ratios are their seconds over ours, medians of pairs of processes run in turn. Imports are left out, but for "
         "`--help`.",
         _comparisons(results.get("comparisons", []), machines),
+        "## Memory",
+        "The most that the process ever held, its imports and the files that it had mapped included.",
+        _memory(results.get("memory", []), machines),
         "## Accuracy on test",
         *_accuracy(results.get("accuracy", []), machines),
         "## On a GPU",
@@ -90,6 +95,19 @@ def _comparisons(rows: Sequence[Row], machines: list[Row]) -> str:
         cells = (f"{row['ratio']:.2f}", _spread(row), _goal(row), seconds, memory, share, _size(row))
         lines.append((row["name"], *cells, f"{row['pairs']}", _number(row, machines)))
     return _table(columns, lines)
+
+
+def _memory(rows: Sequence[Row], machines: list[Row]) -> str:
+    measured = {row["name"]: row for row in rows}
+    lines = []
+    for case in MEMORY_CASES:
+        row = measured.get(case.name)
+        if row is None:
+            lines.append((case.name, NOT_MEASURED, f"≤ {case.limit_gb:.1f}"))
+            continue
+        cells = (f"{row['peak_gb']:.2f}", _limit(row), f"{row['seconds']:.0f}", _number(row, machines))
+        lines.append((row["name"], *cells))
+    return _table(("of", "peak GB", "goal", "seconds", "machine"), lines)
 
 
 def _gpu(rows: Sequence[Row], machines: list[Row]) -> str:
@@ -145,6 +163,10 @@ def _storage(rows: Sequence[Row], machines: list[Row]) -> list[str]:
 
 def _goal(row: Row) -> str:
     return f"≥ {row['goal']:.2f}: {'met' if row['met'] else 'missed'}" if row["goal"] else "none"
+
+
+def _limit(row: Row) -> str:
+    return f"≤ {row['limit_gb']:.1f}: {'met' if row['met'] else 'missed'}"
 
 
 def _spread(row: Row) -> str:

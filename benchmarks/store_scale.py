@@ -71,6 +71,12 @@ def short_run(folder: Path) -> float:
     return workbench_versions.tracked(config, folder)
 
 
+def fashion_mnist(folder: Path) -> float:
+    """One epoch on Fashion-MNIST; the accuracy on test."""
+    config = load_config("fashion_mnist", {"trainer.max_epochs": 1, "trainer.threads": 2, "trainer.accelerator": "cpu"})
+    return workbench_versions.tracked(config, folder)
+
+
 def list_runs(folder: Path) -> int:
     """What `workbench runs --limit 100` reads."""
     return len(newest_runs(Store.open(folder), limit=100))

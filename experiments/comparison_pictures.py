@@ -3,9 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from numpy.typing import NDArray
 
 from experiments import comparison_plots
 from experiments.artifacts import Artifacts
@@ -18,6 +15,7 @@ from experiments.scores import Split
 from experiments.significance import NEXT, read_predictions, same_images
 from experiments.trace import as_scores, read_trace
 from lightning_modules import DataConfig, ImageDataModule, InputError
+from lightning_modules.splits import Subset
 
 _MOST_PARAMS = 10  # of parallel coordinates
 
@@ -78,15 +76,15 @@ class Pictures:
             return
         pair = (first, second)
         names = (labels(self.document)[ids[0]], labels(self.document)[ids[1]])
-        images, classes = self._images(recorded[0], split)
+        subset, classes = self._images(recorded[0], split)
         classes = classes or [str(k) for k in range(first.probabilities.shape[1])]
         comparison_plots.plot_confusion_difference(pair, names, classes, self._path("Confusion matrix difference"))
         comparison_plots.plot_class_change(pair, names, classes, self._path("Change by class"))
-        if images is not None:
-            comparison_plots.plot_disagreements(images, pair, names, classes, self._path("Disagreements"))
+        if subset is not None:
+            comparison_plots.plot_disagreements(subset, pair, names, classes, self._path("Disagreements"))
 
-    def _images(self, recorded: Recorded, split: Split) -> tuple[NDArray[Any] | None, Sequence[str]]:
-        """The split's images (N, H, W, C) and the names of their classes, where the data are still what they were."""
+    def _images(self, recorded: Recorded, split: Split) -> tuple[Subset | None, Sequence[str]]:
+        """The split's images and the names of their classes, where the data are still what they were."""
         path, told = self.artifacts.find(recorded.run, "config.yaml"), recorded.provenance
         if path is None or told is None:
             return self._without_images("the run left no config.yaml")
@@ -98,7 +96,7 @@ class Pictures:
         subset = data.splits[split]
         if (data.dataset.sha256, subset.order_sha256) != (told["data_sha256"], told["split_sha256"][split]):
             return self._without_images("the data are no longer those that the run read")
-        return subset.images[subset.indices], data.class_names
+        return subset, data.class_names
 
     def _without_images(self, reason: str) -> tuple[None, Sequence[str]]:
         self.notes.append(f"the images on which two runs disagree are not shown: {reason}")

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
@@ -14,6 +13,7 @@ from sklearn.metrics import confusion_matrix
 
 from experiments.plots import MOST_IMAGES, plot_images
 from experiments.significance import Predictions
+from lightning_modules.splits import Subset
 
 _DPI, _MAX_TICK = 100, 24  # characters, and ticks of one axis
 
@@ -79,8 +79,8 @@ def _recall(said: Predictions, classes: int) -> NDArray[np.float64]:
     return recall
 
 
-def plot_disagreements(images: NDArray[Any], pair: Pair, names: Names, class_names: Sequence[str], path: Path) -> None:
-    """Images (N, H, W, C) that only one of the two labels rightly, those first on which they are farthest apart."""
+def plot_disagreements(subset: Subset, pair: Pair, names: Names, class_names: Sequence[str], path: Path) -> None:
+    """Images that only one of the two labels rightly, those first on which they are farthest apart."""
     first, second = pair
     target, everyone = first.target, np.arange(len(first.target))
     gap = np.abs(first.probabilities[everyone, target] - second.probabilities[everyone, target])
@@ -92,7 +92,7 @@ def plot_disagreements(images: NDArray[Any], pair: Pair, names: Names, class_nam
     ]
     alone = [np.count_nonzero(said.is_right[apart]) for said in pair]
     title = f"A: {names[0]}, right alone on {alone[0]};   B: {names[1]}, right alone on {alone[1]} of {len(target)}"
-    plot_images([images[index] for index in shown], texts, title, path)
+    plot_images([subset.images[index] for index in subset.indices[shown]], texts, title, path)
 
 
 def plot_parallel_coordinates(

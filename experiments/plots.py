@@ -51,20 +51,20 @@ def plot_confusion(
 
 
 def plot_mistakes(
-    images: NDArray[Any],
-    target: NDArray[np.int64],
+    subset: Subset,
     probabilities: NDArray[np.float32],
     class_names: Sequence[str],
     title: str,
     path: Path,
 ) -> None:
     """The images of wrong label on which the network was surest, the worst first."""
+    target = subset.labels[subset.indices]
     label = probabilities.argmax(axis=1)
     wrong = np.flatnonzero(label != target)
     worst = wrong[np.argsort(-probabilities[wrong, label[wrong]], kind="stable")][:MOST_IMAGES]
     texts = [f"{class_names[label[i]]} {probabilities[i, label[i]]:.2f}\n(is {class_names[target[i]]})" for i in worst]
     title = f"{title}: {len(wrong)} of {len(target)} wrong; the surest mistakes"
-    plot_images([images[index] for index in worst], texts, title, path)
+    plot_images([subset.images[index] for index in subset.indices[worst]], texts, title, path)
 
 
 def plot_images(images: Sequence[NDArray[Any]], texts: Sequence[str], title: str, path: Path) -> None:

@@ -276,5 +276,4 @@ def _record_predictions(
     trainer.logger.log_metrics(class_scores.as_metrics(rows, split))  # at its step
     folder = run.folder / "plots"
     plots.plot_confusion(target, label, names, f"{run.name}: {split}", folder / f"confusion_matrix_{split}.png")
-    images = subset.images[subset.indices]
-    plots.plot_mistakes(images, target, probabilities, names, split, folder / f"worst_mistakes_{split}.png")
+    plots.plot_mistakes(subset, probabilities, names, split, folder / f"worst_mistakes_{split}.png")

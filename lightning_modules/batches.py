@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 
 from lightning_modules.augmentation import AugmentationConfig
+from lightning_modules.datasets.on_disk import ImagesOnDisk
 from lightning_modules.normalization import Normalization
+from lightning_modules.order import BlockOrder, full_shuffle
 from lightning_modules.placement import Placement
-from lightning_modules.sampling import Sampling, draw
+from lightning_modules.sampling import Sampling, draw_balanced
 from lightning_modules.splits import Subset, indices_sha256
 
 # Shapes: N images, C channels, H x W pixels.
@@ -31,8 +33,8 @@ class Batches:
 
     With `shuffle_seed` the order, by `sampling`, and every draw of `augmentation` depend on that seed and the epoch's
     number alone: not on global random state, nor on what ran before, nor, but for noise, on the device. Without, images
-    come in the subset's order. From a data set that lies on the device nothing but the order and the draws travels, and
-    the host never waits.
+    come in the subset's order. Images on disk come in the order of `BlockOrder`, all others in a fully random one. From
+    a data set that lies on the device nothing but the order and the draws travels, and the host never waits.
     """
 
     batch_sampler = None  # Lightning asks for it wherever there is a sampler
@@ -58,6 +60,8 @@ class Batches:
         self.shuffle_seed = shuffle_seed
         self.sampling = sampling
         self.augmentation = augmentation
+        images = subset.images
+        self._shuffle = BlockOrder(images.block).shuffle if isinstance(images, ImagesOnDisk) else full_shuffle
         self.sampler = EpochCounter()
         self._order_N = self.indices_N
 
@@ -74,7 +78,9 @@ class Batches:
         indices_N = self.indices_N
         if self.shuffle_seed is not None:
             generator.manual_seed(_mix(self.shuffle_seed, self.sampler.number))
-            indices_N = indices_N[draw(self._own_labels_N, self.sampling, generator)]
+            if self.sampling == "balanced":
+                indices_N = indices_N[draw_balanced(self._own_labels_N, generator)]
+            indices_N = self._shuffle(indices_N, generator)
         self._order_N = indices_N
         for chosen_N in torch.split(indices_N.to(self.images_NHWC.device), self.batch_size):
             images_NHWC = self.images_NHWC[chosen_N].to(self.device, non_blocking=True)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from lightning_modules.errors import check_choice
 from lightning_modules.networks import build_network, check_network
 from lightning_modules.optimizers import OptimizerConfig
+from lightning_modules.row_buffer import RowBuffer
 
 # Shapes: N images, C channels, H x W pixels, K classes.
 Batch = tuple[Tensor, Tensor]
@@ -86,8 +87,7 @@ class ImageClassifier(pl.LightningModule):
         # split → loss and hits (tensors, on the device) and number of images of the latest batches, not yet summed
         self._batches: dict[str, list[tuple[Tensor, Tensor, int]]] = {}
         self._sums: dict[str, Tensor] = {}  # split → summed loss, hits and images of the epoch's batches before those
-        # split → logits (N, K) and labels (N,) of each batch of a pass over val or test
-        self._answers: dict[str, list[tuple[Tensor, Tensor]]] = {}
+        self._answers: dict[str, tuple[RowBuffer, RowBuffer]] = {}  # split → logits (N, K) and labels (N,) of a pass
         self.probabilities: dict[str, Tensor] = {}
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -119,8 +119,10 @@ class ImageClassifier(pl.LightningModule):
         images_NCHW, labels_N = batch
         logits_NK = self.network(images_NCHW)
         loss = self._loss(logits_NK, labels_N, self.class_weights if split == "train" else None)
-        if split != "train":  # a clone, as CUDA graphs write into theirs again
-            self._answers.setdefault(split, []).append((logits_NK.detach().clone(), labels_N))
+        if split != "train":
+            logits, labels = self._answers.setdefault(split, (RowBuffer(), RowBuffer()))
+            logits.add(logits_NK.detach())
+            labels.add(labels_N)
         hits = (logits_NK.detach().argmax(dim=1) == labels_N).sum()
         batches = self._batches.setdefault(split, [])
         batches.append((loss.detach(), hits, len(labels_N)))
@@ -156,8 +158,8 @@ class ImageClassifier(pl.LightningModule):
         if split in self._sums:
             loss, hits, images = self._sums.pop(split)
             self.log_dict({f"{split}/loss": loss / images, f"{split}/accuracy": hits / images})
-        if answers := self._answers.pop(split, []):
-            logits_NK, labels_N = (torch.cat(parts) for parts in zip(*answers, strict=True))
+        if answers := self._answers.pop(split, None):
+            logits_NK, labels_N = (buffer.rows for buffer in answers)
             self.log(f"{split}/macro_f1", macro_f1(labels_N, logits_NK.argmax(dim=1), logits_NK.shape[1]))
             self.probabilities[split] = logits_NK.float().softmax(dim=1).cpu()
 

@@ -13,6 +13,7 @@ from lightning_modules.augmentation import AugmentationConfig
 from lightning_modules.batches import Batches
 from lightning_modules.cleaning import CleaningConfig, clean
 from lightning_modules.datasets import ImageDataset, Location, all_sources, find_source
+from lightning_modules.datasets.on_disk import ImagesOnDisk
 from lightning_modules.errors import InputError, check_choice
 from lightning_modules.groups import find_groups
 from lightning_modules.normalization import Normalization, NormalizationKind, fit_normalization
@@ -34,6 +35,7 @@ class DataConfig:
     labels_path: str | None = None  # source arrays: the .npy of labels that goes with a .npy of images
     image_size: int | list[int] | None = None  # image_folder: side, or [height, width]; null: all have one size
     channels: Literal[1, 3] | None = None  # image_folder: 1 gray, 3 RGB; null: 3
+    in_memory_mb: int | None = None  # source arrays: a larger .npy stays on disk, shuffled in blocks; null: 256
     batch_size: int | Literal["full"] = 32  # images a step; full: the whole train split, gradient descent
     val_fraction: float = 0.1  # of the training images, where the source has no val split of its own
     test_fraction: float = 0.2  # of all images, where the source has no test split of its own
@@ -49,7 +51,7 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         source = find_source(self.source)
-        for name in ("path", "labels_path", "image_size", "channels"):
+        for name in ("path", "labels_path", "image_size", "channels", "in_memory_mb"):
             if getattr(self, name) is not None and name not in source.takes:
                 takers = ", ".join(name_ for name_, other in sorted(all_sources().items()) if name in other.takes)
                 remedy = f"leave it out, or set data.source to {takers}"
@@ -62,6 +64,8 @@ class DataConfig:
                 object.__setattr__(self, name, str(Path(value).expanduser().resolve()))
         check_choice("data.normalization", self.normalization, NormalizationKind)
         check_choice("data.sampling", self.sampling, Sampling)
+        if self.in_memory_mb is not None and self.in_memory_mb < 0:
+            raise InputError("data.in_memory_mb", self.in_memory_mb, "must be 0 MB or more", "try 256")
         if self.batch_size != "full" and not (isinstance(self.batch_size, int) and self.batch_size >= 1):
             raise InputError("data.batch_size", self.batch_size, "must be 1 or more, or full", "try 32")
         for name in ("val_fraction", "test_fraction"):
@@ -105,6 +109,7 @@ class DataConfig:
             labels_path=self.labels_path,
             image_size=None if height_width is None else (height_width[0], height_width[1]),
             channels=self.channels or 3,
+            in_memory_mb=Location.in_memory_mb if self.in_memory_mb is None else self.in_memory_mb,
         )
 
 
@@ -134,6 +139,9 @@ class ImageDataModule(pl.LightningDataModule):
         if self.splits:  # fit, validate and test all call setup
             return
         config = self.config
+        if config.batch_size == "full" and isinstance(self.dataset.train.images, ImagesOnDisk):
+            message = "the images stay on disk: one batch of all of them might not fit into memory"
+            raise InputError("data.batch_size", "full", message, "give a number, or raise data.in_memory_mb")
         groups = find_groups(self.dataset.train, config.groups, config.group_pattern)
         if groups is not None and {"val", "test"} <= self.dataset.parts.keys():
             field = "groups" if config.groups else "group_pattern"

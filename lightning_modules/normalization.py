@@ -13,7 +13,7 @@ from lightning_modules.splits import Subset
 
 # Shapes: N images, H x W pixels, C channels.
 NormalizationKind = Literal["per_pixel", "per_channel", "min_max", "none"]
-_CHUNK = 4096  # images read at a time while fitting
+_CHUNK, _CHUNK_BYTES = 4096, 2**27  # images read at a time while fitting, and what they take in double precision
 
 
 class Normalization(nn.Module):
@@ -58,5 +58,6 @@ def fit_normalization(kind: NormalizationKind, train: Subset) -> Normalization:
 
 
 def _chunks(train: Subset) -> Iterator[NDArray[Any]]:
-    for start in range(0, len(train), _CHUNK):
-        yield train.images[train.indices[start : start + _CHUNK]]
+    size = min(_CHUNK, max(1, _CHUNK_BYTES // (8 * int(np.prod(train.images.shape[1:])))))
+    for start in range(0, len(train), size):
+        yield train.images[train.indices[start : start + size]]

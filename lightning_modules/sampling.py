@@ -1,4 +1,4 @@
-"""Which training images an epoch shows, and in which order."""
+"""Which training images an epoch shows, and how often."""
 
 from typing import Literal
 
@@ -9,14 +9,11 @@ from torch import Generator, Tensor
 Sampling = Literal["shuffled", "balanced"]
 
 
-def draw(labels_N: Tensor, sampling: Sampling, generator: Generator) -> Tensor:
-    """As many places in `labels_N` as it has.
+def draw_balanced(labels_N: Tensor, generator: Generator) -> Tensor:
+    """As many places in `labels_N` as it has, each drawn on its own: first a class, then one of its images.
 
-    `shuffled`: each once, in random order. `balanced`: each drawn on its own, first a class, all of them with equal
-    chance, then one of its images, so that those of a rare class come several times and others not at all.
+    All classes have equal chance, so that images of a rare one come several times and others not at all.
     """
-    if sampling == "shuffled":
-        return torch.randperm(len(labels_N), generator=generator)
     counts_K = labels_N.bincount()
     counts_K = counts_K[counts_K > 0]
     drawn_N = torch.randint(len(counts_K), labels_N.shape, generator=generator)

@@ -5,13 +5,12 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, train_test_split
 
-from lightning_modules.datasets import ImageDataset
+from lightning_modules.datasets import ImageDataset, Images
 from lightning_modules.errors import InputError
 
 _TEST_CUT_SEED = 0  # a test set cut from the data is one and the same for every split_seed
@@ -21,7 +20,7 @@ _TEST_CUT_SEED = 0  # a test set cut from the data is one and the same for every
 class Subset:
     """Some of a data set's images: `images` (M, H, W, C) and `labels` (M,) hold all, `indices` (N,) says which."""
 
-    images: NDArray[Any]
+    images: Images
     labels: NDArray[np.int64]
     indices: NDArray[np.int64]
 

@@ -25,7 +25,7 @@ from lightning_modules.errors import choose_from
 
 # Trials are compared on the same validation images, so these are fixed for a whole sweep.
 _FIXED = {"experiment", "seed", "trainer.monitor", "trainer.threads"}
-_FIXED |= {f"data.{name}" for name in ("source", "root", "path", "labels_path")}
+_FIXED |= {f"data.{name}" for name in ("source", "root", "path", "labels_path", "in_memory_mb")}
 _FIXED |= {f"data.{name}" for name in ("split_seed", "val_fraction", "test_fraction")}
 _CORNERS = 256  # combinations of choices tried before the first trial
 _GRID = 100_000  # points of the largest grid

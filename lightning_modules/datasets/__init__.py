@@ -3,10 +3,19 @@
 import importlib
 import pkgutil
 
-from lightning_modules.datasets.base import ImageDataset, LabelledImages, Location, RefusedFile, Source
+from lightning_modules.datasets.base import ImageDataset, Images, LabelledImages, Location, RefusedFile, Source
 from lightning_modules.errors import InputError, choose_from
 
-__all__ = ["ImageDataset", "LabelledImages", "Location", "RefusedFile", "Source", "all_sources", "find_source"]
+__all__ = [
+    "ImageDataset",
+    "Images",
+    "LabelledImages",
+    "Location",
+    "RefusedFile",
+    "Source",
+    "all_sources",
+    "find_source",
+]
 
 
 def all_sources() -> dict[str, Source]:

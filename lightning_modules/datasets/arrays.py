@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_modules.datasets.base import ImageDataset, LabelledImages, Location, Source
+from lightning_modules.datasets.base import ImageDataset, Images, LabelledImages, Location, Source
+from lightning_modules.datasets.layout import CHANNELS, as_pixels, channels_last
+from lightning_modules.datasets.on_disk import ImagesOnDisk
 from lightning_modules.errors import InputError
 
-_CHANNELS = (1, 3, 4)
 _BOMB_BYTES, _BOMB_RATIO = 2**28, 200  # larger than both once unfolded, an archive is refused
 _UNREADABLE = (
     *(ValueError, OSError, EOFError, RuntimeError, MemoryError, ArithmeticError),
@@ -54,18 +55,18 @@ def _load(location: Location) -> ImageDataset:
         arrays["y"] = replace(labels["x"], name="y")
     elif location.labels_path is not None:
         raise InputError("data.labels_path", location.labels_path, "data.path holds labels already", "leave it out")
-    return _dataset(_pairs(arrays, location.path))
+    return _dataset(_pairs(arrays, location.path), 10**6 * location.in_memory_mb)
 
 
 def read_arrays(field: str, path: str) -> dict[str, _Array]:
-    """The arrays of an .npz by name; that of a .npy as `x`. Images are read from disk as they are used."""
+    """The arrays of an .npz by name; that of a .npy, mapped into memory, as `x`."""
     if not Path(path).is_file():
         raise InputError(field, path, "no such file", "check the path")
     try:
         # Opened here, since NumPy leaves a damaged archive open; the product of declared sides may overflow.
         with Path(path).open("rb") as file, np.errstate(over="raise"):
             if file.read(2) != b"PK":
-                return {"x": _Array(np.load(path, mmap_mode="c", allow_pickle=False), "x", field, path)}
+                return {"x": _Array(np.load(path, mmap_mode="r", allow_pickle=False), "x", field, path)}
             file.seek(0)
             archive = np.load(file, allow_pickle=False)
             _check_members(archive.zip.infolist())
@@ -107,9 +108,12 @@ def _pairs(arrays: Mapping[str, _Array], path: str) -> dict[str, tuple[_Array, _
     return pairs
 
 
-def _dataset(pairs: Mapping[str, tuple[_Array, _Array]]) -> ImageDataset:
+def _dataset(pairs: Mapping[str, tuple[_Array, _Array]], in_memory_bytes: int) -> ImageDataset:
     class_values = np.unique(_labels(pairs["train"][1]))
-    parts = {split: _part(images, labels, class_values) for split, (images, labels) in pairs.items()}
+    parts = {
+        split: _part(_pixels(images, in_memory_bytes), images.name, labels, class_values)
+        for split, (images, labels) in pairs.items()
+    }
     shapes = {part.images.shape[1:] for part in parts.values()}
     if len(shapes) > 1:
         message = f"and the other splits differ in image shape: {sorted(shapes)}"
@@ -118,10 +122,10 @@ def _dataset(pairs: Mapping[str, tuple[_Array, _Array]]) -> ImageDataset:
     return ImageDataset(train=parts["train"], val=parts.get("val"), test=parts.get("test"), class_names=names)
 
 
-def _part(images: _Array, labels: _Array, class_values: NDArray[Any]) -> LabelledImages:
-    pixels, values = _pixels(images), _labels(labels)
+def _part(pixels: Images, name: str, labels: _Array, class_values: NDArray[Any]) -> LabelledImages:
+    values = _labels(labels)
     if len(pixels) != len(values):
-        message = f"has {len(values)} labels and {images.name} has {len(pixels)} images"
+        message = f"has {len(values)} labels and {name} has {len(pixels)} images"
         raise labels.refused(message, "give one label an image")
     indices = np.searchsorted(class_values, values).clip(max=len(class_values) - 1)
     unknown = class_values[indices] != values
@@ -144,31 +148,28 @@ def _labels(labels: _Array) -> NDArray[Any]:
         raise labels.refused("is not UTF-8", "save the labels as str") from error
 
 
-def _pixels(images: _Array) -> NDArray[Any]:
-    """To (N, H, W, C), uint8 as it is (bool becomes 0 and 1), every other number float32."""
-    pixels = images.values
-    if pixels.ndim == 3:
-        pixels = pixels[..., np.newaxis]
-    elif pixels.ndim == 4 and pixels.shape[3] not in _CHANNELS and pixels.shape[1] in _CHANNELS:
-        pixels = pixels.transpose(0, 2, 3, 1)
-    if pixels.ndim != 4 or pixels.shape[3] not in _CHANNELS or pixels.dtype.kind not in "biuf" or 0 in pixels.shape:
+def _pixels(images: _Array, in_memory_bytes: int) -> Images:
+    """To (N, H, W, C), uint8 or float32; on disk where a .npy is larger than `in_memory_bytes`."""
+    values = images.values
+    pixels = channels_last(values)
+    if pixels.ndim != 4 or pixels.shape[3] not in CHANNELS or pixels.dtype.kind not in "biuf" or 0 in pixels.shape:
         remedy = "give numbers of shape (N, H, W), (N, H, W, C) or (N, C, H, W) with 1, 3 or 4 channels"
         raise images.refused(f"is {images.shape}", remedy)
-    if pixels.dtype == np.bool_:
-        return pixels.astype(np.uint8)
-    if pixels.dtype == np.uint8:
-        return pixels
-    with np.errstate(over="ignore"):
-        floats = pixels.astype(np.float32)
-    if pixels.dtype.itemsize > floats.itemsize and (np.isinf(floats) & np.isfinite(pixels)).any():
-        raise images.refused("holds more than float32 can", "scale it down before saving")
-    return floats
+    if isinstance(values, np.memmap) and values.nbytes > in_memory_bytes:
+        if not values.flags.c_contiguous:
+            message = "is too large to be read into memory, and in Fortran order: no image lies in one piece"
+            raise images.refused(message, "save it with numpy.ascontiguousarray, or raise data.in_memory_mb")
+        return ImagesOnDisk(images.path)
+    try:
+        return as_pixels(pixels)
+    except OverflowError as error:
+        raise images.refused(str(error), "scale it down before saving") from error
 
 
 SOURCES = {
     "arrays": Source(
         summary="your .npz (x, y or x_train, y_train, …), or .npy images with .npy labels",
         load=_load,
-        takes=frozenset({"path", "labels_path"}),
+        takes=frozenset({"path", "labels_path", "in_memory_mb"}),
     )
 }

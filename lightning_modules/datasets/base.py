@@ -11,15 +11,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_modules.datasets.content import Content, content_of
+from lightning_modules.datasets.content import Content, chunks, content_of
+from lightning_modules.datasets.on_disk import ImagesOnDisk
 from lightning_modules.errors import InputError
+
+Images = NDArray[Any] | ImagesOnDisk  # (N, H, W, C), uint8 or float32; rows of it are arrays in memory
 
 
 @dataclass(frozen=True)
 class LabelledImages:
     """`images` (N, H, W, C), uint8 or float32; `labels` (N,), int64 in 0 … K-1; `names` of N files, where they are."""
 
-    images: NDArray[Any]
+    images: Images
     labels: NDArray[np.int64]
     names: tuple[str, ...] | None = None
 
@@ -64,7 +67,8 @@ class ImageDataset:
         for split, part in self.parts.items():
             for array in (part.images, part.labels):
                 digest.update(f"{split} {array.shape} {array.dtype.str}".encode())
-                digest.update(np.ascontiguousarray(array).data)
+                for rows in chunks(array):
+                    digest.update(np.ascontiguousarray(array[rows]).data)
         return digest.hexdigest()
 
 
@@ -73,7 +77,8 @@ class Location:
     """Where a source looks, and what it makes of pictures.
 
     `root` holds downloads and caches (None: WORKBENCH_DATA, else the user's cache folder), `path` and `labels_path` are
-    the user's own. `image_size` is (H, W), None: as they are; `channels` is 1 (gray) or 3 (RGB).
+    the user's own. `image_size` is (H, W), None: as they are; `channels` is 1 (gray) or 3 (RGB). A .npy larger than
+    `in_memory_mb` MB stays on disk.
     """
 
     root: str | None = None
@@ -81,6 +86,7 @@ class Location:
     labels_path: str | None = None
     image_size: tuple[int, int] | None = None
     channels: int = 3
+    in_memory_mb: int = 256
 
     def folder(self) -> Path:
         """The folder of downloads and caches, which exists or can be made; InputError where a stated one is missing."""

@@ -23,6 +23,13 @@ def write_grays(folder: Path) -> Path:
     return folder / "grays.npz"
 
 
+def write_npy(folder: Path) -> dict[str, object]:
+    x = np.random.default_rng(0).integers(0, 256, (40, 3, 24, 32), dtype=np.uint8)
+    np.save(folder / "x.npy", x)
+    np.save(folder / "y.npy", np.arange(40) % 2)
+    return {"data.path": str(folder / "x.npy"), "data.labels_path": str(folder / "y.npy")}
+
+
 def write_pictures(folder: Path) -> Path:
     rng = np.random.default_rng(0)
     for number in range(40):
@@ -53,3 +60,14 @@ def test_own_images_train_to_the_end(
     folder = Path(result.artifact_uri.removeprefix("file://"))
     with np.load(folder / "predictions.npz") as predictions:
         assert (len(predictions["val_label"]), len(predictions["test_label"])) == val_and_test
+
+
+def test_a_run_is_the_same_whether_its_images_are_on_disk_or_in_memory(tmp_path: Path, scratch_store: Store) -> None:
+    """But for their order; so here the rate is 0, and every epoch scores the same weights."""
+    overrides = write_npy(tmp_path) | {"trainer.max_epochs": 1, "trainer.threads": 1, "optimizer.lr": 1e-30}
+    scores = []
+    for in_memory_mb in (0, 1):
+        result = run(load_config("arrays", overrides | {"data.in_memory_mb": in_memory_mb}), store=scratch_store)
+        tags = scratch_store.client.get_run(result.run_id).data.tags
+        scores.append((tags["workbench.data_sha256"], result.metrics["val/loss"], result.metrics["test/loss"]))
+    assert scores[0] == scores[1]

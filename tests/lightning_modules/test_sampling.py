@@ -7,21 +7,17 @@ from torch import Tensor
 
 from lightning_modules import DataConfig, ImageDataModule
 from lightning_modules.datasets import ImageDataset
-from lightning_modules.sampling import draw
+from lightning_modules.sampling import draw_balanced
 
 LABELS = torch.tensor([2, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0] * 200)  # 85 %, 10 %, 5 %
 
 
-def drawn(sampling: str, seed: int = 0) -> Tensor:
-    return draw(LABELS, sampling, torch.Generator().manual_seed(seed))  # type: ignore[arg-type]
-
-
-def test_shuffled_gives_each_image_once() -> None:
-    assert drawn("shuffled").sort().values.tolist() == list(range(4000))
+def drawn(seed: int) -> Tensor:
+    return draw_balanced(LABELS, torch.Generator().manual_seed(seed))
 
 
 def test_balanced_gives_as_many_draws_and_each_class_and_each_of_its_images_the_same_chance() -> None:
-    epochs = torch.stack([drawn("balanced", seed) for seed in range(50)])
+    epochs = torch.stack([drawn(seed) for seed in range(50)])
     assert epochs.shape == (50, 4000)
     np.testing.assert_allclose(LABELS[epochs].flatten().bincount() / epochs.numel(), [1 / 3] * 3, atol=0.005)
     times = epochs.flatten().bincount(minlength=4000).double()
@@ -32,8 +28,8 @@ def test_balanced_gives_as_many_draws_and_each_class_and_each_of_its_images_the_
 
 
 def test_the_seed_decides() -> None:
-    assert torch.equal(drawn("balanced", 1), drawn("balanced", 1))
-    assert not torch.equal(drawn("balanced", 1), drawn("balanced", 2))
+    assert torch.equal(drawn(1), drawn(1))
+    assert not torch.equal(drawn(1), drawn(2))
 
 
 def test_balanced_epochs_of_a_split_keep_their_length_and_labels_and_tell_their_order(numbered: ImageDataset) -> None:
