@@ -1,4 +1,4 @@
-"""A PostgreSQL server of one's own on loopback, from Debian's package; tests use it, too."""
+"""A PostgreSQL server of one's own, from Debian's package; tests use it, too."""
 
 import getpass
 import secrets
@@ -15,15 +15,17 @@ def is_installed() -> bool:
 class Postgres:
     """On a free port, with one user and her password. `settings` are PostgreSQL's own, such as fsync=off.
 
+    It listens on loopback, or on `address`, for the hosts of `network`.
     `folder` must be open to the user `postgres` where this process is root's, whom PostgreSQL refuses to serve.
     """
 
-    def __init__(self, folder: Path, *settings: str) -> None:
+    def __init__(self, folder: Path, *settings: str, address: str = "127.0.0.1", network: str = "127.0.0.1/32") -> None:
         self._programs = next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)), Path("/usr/bin"))
         self._data, self._log, self._settings = folder / "data", folder / "log", settings
+        self._address = address
         self.password = secrets.token_urlsafe(16)  # made here: the patch that runs record may hold this file
         with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
+            probe.bind((address, 0))
             self.port = probe.getsockname()[1]
         (folder / "password").write_text(self.password)
         if getpass.getuser() == "root":
@@ -31,6 +33,8 @@ class Postgres:
                 shutil.chown(path, "postgres", "postgres")
         options = ("-A", "scram-sha-256", "-U", "researcher", "--pwfile", folder / "password")
         self._run("initdb", "-D", self._data, *options)
+        with (self._data / "pg_hba.conf").open("a") as admitted:
+            admitted.write(f"host all all {network} scram-sha-256\n")
         self.start()
 
     @property
@@ -39,7 +43,7 @@ class Postgres:
 
     def database(self, name: str) -> str:
         """The URL of a database."""
-        return f"postgresql://researcher:{self.password}@127.0.0.1:{self.port}/{name}"
+        return f"postgresql://researcher:{self.password}@{self._address}:{self.port}/{name}"
 
     def create(self, name: str) -> str:
         """Makes a database; its URL."""
@@ -50,7 +54,12 @@ class Postgres:
         return self.database(name)
 
     def start(self) -> None:
-        settings = (f"port={self.port}", "listen_addresses=127.0.0.1", "unix_socket_directories=", *self._settings)
+        settings = (
+            f"port={self.port}",
+            f"listen_addresses={self._address}",
+            "unix_socket_directories=",
+            *self._settings,
+        )
         options = " ".join(f"-c {setting}" for setting in settings)
         self._run("pg_ctl", "start", "-w", "-D", self._data, "-l", self._log, "-o", options)
 
