@@ -74,7 +74,7 @@ def copy_store(source: Place, target: Place, *, served: bool = False) -> StoreCo
             _check_target(from_, to, reader, change)
         _say(f"artifacts to {target.artifacts}")
         artifacts = copy_files(source.artifacts, target.artifacts)
-        databases = {}
+        databases: dict[str, list[Content]] = {}
         for (_, to), reader in zip(pairs, readers, strict=True):
             _say(f"{to.kind.name} to {to.shown}")
             databases[to.kind.name] = _copy_rows(to, reader, stack.enter_context(to.engine.begin()), change)
