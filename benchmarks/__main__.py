@@ -22,7 +22,9 @@ def main() -> None:
     mode.add_argument("--full", action="store_true", help="every comparison, at the seed's settings (most of a day)")
     mode.add_argument("--accuracy", action="store_true", help="accuracy over five seeds, at the seed's settings")
     mode.add_argument("--gpu", action="store_true", help="training on a GPU; needs no MLflow and no Optuna")
-    mode.add_argument("--storage", action="store_true", help="a PostgreSQL server as a sweep's storage (half an hour)")
+    mode.add_argument(
+        "--storage", action="store_true", help="a PostgreSQL server as a sweep's storage (a quarter of an hour)"
+    )
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu: rehearse --gpu, write nothing")
     parser.add_argument("--only", default="", metavar="TEXT", help="the comparisons whose name holds this, of all")
     parser.add_argument("--images", type=int, metavar="N", help="training images (default: the mode's)")

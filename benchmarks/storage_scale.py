@@ -23,7 +23,7 @@ _DRAWN = 100  # trials that a sampler drew; the others of a large study are thei
 _ASKED = 20  # trials of which the median is told
 
 
-def measure(workers: Sequence[int] = WORKERS, trials: Sequence[int] = TRIALS, seconds: float = 30) -> dict[str, Any]:
+def measure(workers: Sequence[int] = WORKERS, trials: Sequence[int] = TRIALS, seconds: float = 20) -> dict[str, Any]:
     """Trials a minute by so many worker processes, and milliseconds to take the next trial of a study of so many.
 
     Server and workers share this machine. A trial is what sweeps.study and sweeps.stage do of one: the slot taken under
@@ -114,6 +114,7 @@ def _multiply(url: str, trials: int) -> None:
             "SELECT n, t.study_id, t.state, t.datetime_start, t.datetime_complete "
             f"FROM generate_series({_DRAWN}, {trials - 1}) n JOIN trials t ON t.number = mod(n, {_DRAWN}) ORDER BY n"
         )
+        connection.exec_driver_sql("ANALYZE")  # or the server may take hours over the joins
         for table, names in columns.items():
             connection.exec_driver_sql(
                 f"INSERT INTO {table} (trial_id, {names}) SELECT new.trial_id, {names} FROM trials new "

@@ -43,8 +43,7 @@ def schema_version(connection: Connection) -> str | None:
     """The revision of the schema, as Alembic names it; None where there is no schema."""
     if not inspect(connection).has_table(_VERSION):
         return None
-    version: str | None = connection.scalar(text(f"SELECT version_num FROM {_VERSION}"))
-    return version
+    return str(connection.scalar(text(f"SELECT version_num FROM {_VERSION}")))
 
 
 def tables_of(connection: Connection) -> list[Table]:
