@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from lightning_modules import CleaningConfig, DataConfig, DataReport, ImageDataModule, InputError
@@ -197,7 +197,11 @@ def test_no_copy_crosses_a_split_once_leaks_are_dropped(picks: list[int], split_
     dataset = ImageDataset(part(NOISE[picks], labels), ("a", "b"))
     cleaning = CleaningConfig(leaks="drop", duplicates="drop")
     module = ImageDataModule(DataConfig(val_fraction=0.2, split_seed=split_seed, cleaning=cleaning), dataset=dataset)
-    module.setup()
+    try:
+        module.setup()
+    except InputError as refused:  # where all that train had of a class had a copy elsewhere
+        assume("no training image of class" not in str(refused))
+        raise
     seen = [picks[index] for subset in module.splits.values() for index in subset.indices]
     assert len(seen) == len(set(seen))
     assert sum(summary["dropped"] for summary in module.report.splits.values()) == len(picks) - len(seen)
