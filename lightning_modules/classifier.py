@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from lightning_modules.errors import check_choice
 from lightning_modules.networks import build_network, check_network
 from lightning_modules.optimizers import OptimizerConfig
+from lightning_modules.row_buffer import RowBuffer
 
 # Shapes: N images, C channels, H x W pixels, K classes.
 Batch = tuple[Tensor, Tensor]
@@ -56,7 +57,7 @@ class ImageClassifier(pl.LightningModule):
         # split → loss and hits (tensors, on the device) and number of images of the latest batches, not yet summed
         self._batches: dict[str, list[tuple[Tensor, Tensor, int]]] = {}
         self._sums: dict[str, Tensor] = {}  # split → summed loss, hits and images of the epoch's batches before those
-        self._logits: dict[str, list[Tensor]] = {}  # split → logits (N, K) of each batch of a pass over val or test
+        self._logits: dict[str, RowBuffer] = {}  # split → logits (N, K) of a pass over val or test
         self.probabilities: dict[str, Tensor] = {}
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -92,7 +93,7 @@ class ImageClassifier(pl.LightningModule):
         else:
             loss = F.cross_entropy(logits_NK, labels_N)
         if split != "train":
-            self._logits.setdefault(split, []).append(logits_NK.detach().clone())  # CUDA graphs write into theirs again
+            self._logits.setdefault(split, RowBuffer()).add(logits_NK.detach())
         hits = (logits_NK.detach().argmax(dim=1) == labels_N).sum()
         batches = self._batches.setdefault(split, [])
         batches.append((loss.detach(), hits, len(labels_N)))
@@ -116,8 +117,8 @@ class ImageClassifier(pl.LightningModule):
         if split in self._sums:
             loss, hits, images = self._sums.pop(split)
             self.log_dict({f"{split}/loss": loss / images, f"{split}/accuracy": hits / images})
-        if logits := self._logits.pop(split, []):
-            self.probabilities[split] = torch.cat(logits).float().softmax(dim=1).cpu()
+        if logits := self._logits.pop(split, None):
+            self.probabilities[split] = logits.rows.float().softmax(dim=1).cpu()
 
     def _begin_epoch(self, split: str) -> None:
         self._batches.pop(split, None)  # of a pass that was broken off

@@ -23,7 +23,7 @@ class BlockOrder:
         """The same images (N,), each as often as it was given."""
         rising_N = indices_N.sort().values
         sizes = torch.unique_consecutive(rising_N // self.block, return_counts=True)[1]
-        blocks = rising_N.split(sizes.tolist())
+        blocks = torch.split(rising_N, sizes.tolist())
         order = torch.randperm(len(blocks), generator=generator)
         windows = [
             torch.cat([blocks[k] for k in chosen]) for chosen in order.tensor_split(-(-len(order) // self.window))

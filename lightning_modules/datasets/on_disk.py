@@ -48,7 +48,7 @@ class ImagesOnDisk:
             return image
         places = np.arange(*rows.indices(len(self))) if isinstance(rows, slice) else rows
         read = np.empty((len(places), *self._row_shape), self._type)
-        unread = memoryview(read.reshape(-1).view(np.uint8))
+        unread = read.reshape(-1).view(np.uint8).data
         firsts = np.flatnonzero(np.diff(places, prepend=-2) != 1)
         for row, count in zip(places[firsts].tolist(), np.diff(firsts, append=len(places)).tolist(), strict=True):
             self._read(row, unread[: count * self._row_bytes])

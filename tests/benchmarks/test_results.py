@@ -62,3 +62,10 @@ def test_what_was_not_measured_says_so(tmp_path: Path) -> None:
     assert cells(tmp_path, "the seed's Keras code, 2 threads")[1:4] == ["not measured", "", "≥ 1.50"]
     assert cells(tmp_path, "textbook PyTorch, batch 32, bf16-mixed")[1] == "not measured"
     assert "## Accuracy on test\n\nnot measured\n" in (tmp_path / "results.md").read_text()
+
+
+def test_a_peak_of_memory_stands_beside_its_limit(tmp_path: Path) -> None:
+    name, other = "a tracked run of one epoch on Fashion-MNIST", "a tracked run of 200 steps over a .npy of 6 GB"
+    keep(tmp_path, "memory", {"name": name, "limit_gb": 1.0, "peak_gb": 0.874, "met": True, "seconds": 9.6})
+    assert cells(tmp_path, name)[1:5] == ["0.87", "≤ 1.0: met", "10", "1"]
+    assert cells(tmp_path, other)[1:3] == ["not measured", "≤ 1.5"]
