@@ -248,8 +248,7 @@ def _train(args: argparse.Namespace) -> Document:
 def _show_train(document: Document) -> None:
     table = _table("metric", "value")
     for name, value in sorted(document["metrics"].items()):
-        if name.count("/") < 2:  # those of single classes: --json, or the dashboard
-            table.add_row(name, f"{value:.4f}")
+        table.add_row(name, f"{value:.4f}")
     _print(table)
     print(f"run        {document['run_id']}  ({document['name']}, {document['outcome']})")
     print(f"artifacts  {document['artifact_uri']}")

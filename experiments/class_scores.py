@@ -1,11 +1,9 @@
 """How each class fares by the predictions that a run leaves: `class_scores.json`, a table that MLflow's UI shows.
 
-With few classes their accuracies are metrics too, `{split}/accuracy/{class}`, logged once, for the weights that are
-kept. A class's accuracy is the share of its images that are labelled as it: its recall.
+A class's accuracy is the share of its images that are labelled as it: its recall.
 """
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,8 +14,6 @@ from sklearn.metrics import precision_recall_fscore_support
 
 FILE = "class_scores.json"
 TAG = {"mlflow.loggedArtifacts": json.dumps([{"path": FILE, "type": "table"}])}  # by which MLflow's UI knows a table
-MOST_METRICS = 20  # classes
-
 _COLUMNS = ("split", "class", "images", "accuracy", "precision", "f1")
 
 
@@ -41,16 +37,3 @@ def write_table(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     """As MLflow's `log_table` writes it."""
     table = {"columns": _COLUMNS, "data": [[row[column] for column in _COLUMNS] for row in rows]}
     path.write_text(json.dumps(table), encoding="utf-8")
-
-
-def as_metrics(rows: Sequence[Mapping[str, Any]], split: str) -> dict[str, float]:
-    """The accuracies of a split's classes by metric; none where there are many, or where names cannot tell them apart.
-
-    What MLflow does not take in a metric's name, and slashes and dots, become underscores.
-    """
-    own = [row for row in rows if row["split"] == split]
-    names = [re.sub(r"[^\w -]", "_", row["class"], flags=re.ASCII)[:100] or "_" for row in own]
-    if len(own) > MOST_METRICS or len(set(names)) < len(names):
-        return {}
-    named = zip(names, (row["accuracy"] for row in own), strict=True)
-    return {f"{split}/accuracy/{name}": accuracy for name, accuracy in named if accuracy is not None}

@@ -77,5 +77,5 @@ def _sign(name: str, runs: Sequence[RunSummary]) -> int:
     if name == "value":
         monitored = {run.params.get("trainer.monitor", "") for run in runs}
         name = monitored.pop() if len(monitored) == 1 else ""
-    score = name.partition("/")[2].partition("/")[0]  # of `val/accuracy`, and of `val/accuracy/CLASS`
+    score = name.partition("/")[2]
     return -1 if score == "loss" else 1 if score in {"accuracy", "macro_f1", "images_per_second"} else 0

@@ -242,20 +242,18 @@ def _fit(
         _trainer(config).validate(classifier, data, verbose=False)  # for the predictions of these weights
     (run.folder / "plots").mkdir(exist_ok=True)
     plots.plot_curves(trace.history, run.folder / "plots" / "curves.png")
-    _record_predictions(run, trainer, classifier, data, "val")
+    _record_predictions(run, classifier, data, "val")
     run.log_metrics({"value": value}, trainer.global_step)  # a run that has it is trained and validated
     return trainer
 
 
 def _test(run: TrackedRun, trainer: pl.Trainer, classifier: ImageClassifier, data: ImageDataModule) -> None:
     trainer.test(classifier, data, verbose=False)
-    _record_predictions(run, trainer, classifier, data, "test")
+    _record_predictions(run, classifier, data, "test")
     log_model(run, classifier, data)
 
 
-def _record_predictions(
-    run: TrackedRun, trainer: pl.Trainer, classifier: ImageClassifier, data: ImageDataModule, split: str
-) -> None:
+def _record_predictions(run: TrackedRun, classifier: ImageClassifier, data: ImageDataModule, split: str) -> None:
     """Adds the split's predictions to `predictions.npz`, scores them by class, and draws where they are wrong."""
     probabilities = classifier.probabilities[split].numpy()
     label = probabilities.argmax(axis=1)
@@ -270,10 +268,7 @@ def _record_predictions(
     np.savez(path.with_stem("new"), **predictions)
     path.with_stem("new").replace(path)
     names = data.class_names
-    rows = class_scores.class_scores(predictions, names)
-    class_scores.write_table(rows, run.folder / class_scores.FILE)
-    assert trainer.logger is not None
-    trainer.logger.log_metrics(class_scores.as_metrics(rows, split))  # at its step
+    class_scores.write_table(class_scores.class_scores(predictions, names), run.folder / class_scores.FILE)
     folder = run.folder / "plots"
     plots.plot_confusion(target, label, names, f"{run.name}: {split}", folder / f"confusion_matrix_{split}.png")
     plots.plot_mistakes(subset, probabilities, names, split, folder / f"worst_mistakes_{split}.png")
