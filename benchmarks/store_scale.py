@@ -48,7 +48,8 @@ def sweep_of(trials: int, scratch: Path) -> Path:
     sweeps.run(sweep, store=store)
     (trial,) = newest_runs(store, sweep=sweep.name, kind="trial")
     model = store.client.get_run(trial.run_id)
-    tags = {name: value for name, value in model.data.tags.items() if name != "workbench.owner"}
+    own = {"workbench.owner", "mlflow.runName"}
+    tags = {name: value for name, value in model.data.tags.items() if name not in own}
     for number in range(1, trials):
         name = f"trial {number}"
         run_id = create_run(store, experiment=sweep.base.experiment, name=name, kind="trial", tags=tags)

@@ -29,7 +29,7 @@ def main() -> None:
     first, second = (trial["run_id"] for trial in sweep["trials"][:2])
     compared = _workbench("compare", first, second, "--store", store)
     (champion,) = sweep["champion"]["run_ids"]
-    run = f"{URL}/#/experiments/1/runs/{champion}/model-metrics"
+    run = f"{URL}/#/experiments/1/runs/{champion}"
     report = store / "artifacts" / sweep["sweep_run_id"] / "artifacts" / "report.html"
     server = subprocess.Popen([sys.executable, "-m", "workbench", "ui", "--no-browser", "--store", store])
     browser = webdriver.Chrome(_options(), Service("/usr/bin/chromedriver"))
@@ -50,7 +50,7 @@ def main() -> None:
             "run", run, lambda page: len(page.find_elements(By.CSS_SELECTOR, ".js-plotly-plot .scatterlayer path")) > 4
         )
         take("compare", compared["dashboard_url"], lambda page: bool(page.find_elements(By.CSS_SELECTOR, ".parcoords")))
-        take("report", report.absolute().as_uri(), lambda page: "champion" in _text(page))
+        take("report", report.absolute().as_uri(), lambda page: "Champion" in _text(page))
     finally:
         browser.quit()
         server.send_signal(signal.SIGINT)
