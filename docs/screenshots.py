@@ -29,7 +29,7 @@ def main() -> None:
     first, second = (trial["run_id"] for trial in sweep["trials"][:2])
     compared = _workbench("compare", first, second, "--store", store)
     (champion,) = sweep["champion"]["run_ids"]
-    run = f"{URL}/#/experiments/1/runs/{champion}"
+    run = f"{URL}/#/experiments/1/runs/{champion}/model-metrics"
     report = store / "artifacts" / sweep["sweep_run_id"] / "artifacts" / "report.html"
     server = subprocess.Popen([sys.executable, "-m", "workbench", "ui", "--no-browser", "--store", store])
     browser = webdriver.Chrome(_options(), Service("/usr/bin/chromedriver"))
