@@ -14,14 +14,8 @@ WITH_LIGHTNING = ("lightning", "optuna")
 SWEEPS = ("sweep", "sweep_by_one", "sweep_by_two")
 TRACKED = ("tracked", "tracked_many_metrics", "tracked_exact", "tracked_augmented")
 WORKBENCH = (*TRACKED, "untracked", "bare_loop", *SWEEPS)
-IN_A_STORE = (
-    "short_run",
-    "list_runs",
-    "compare_runs",
-    "compare_sweep",
-    "ten_trials",
-    "fashion_mnist",
-)  # `folder` is the store
+# Their `folder` is the store.
+IN_A_STORE = ("short_run", "list_runs", "compare_runs", "compare_sweep", "ten_trials", "fashion_mnist")
 LARGE = ("large", "gather_on_disk", "gather_in_memory")  # `folder` holds what benchmarks/large.py writes
 
 Job = Callable[[], float]

@@ -100,7 +100,7 @@ def _tensors(data: ImageDataModule) -> dict[str, tuple[Tensor, Tensor]]:
     return {
         name: (
             data.normalization(torch.from_numpy(subset.images[subset.indices]).permute(0, 3, 1, 2)).contiguous(),
-            torch.from_numpy(subset.labels[subset.indices]),
+            torch.from_numpy(subset.targets),
         )
         for name, subset in data.splits.items()
     }

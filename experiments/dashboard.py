@@ -32,13 +32,13 @@ def compare_url(store: Store, experiment_ids: list[str], run_ids: list[str]) -> 
     return f"{_base(store)}/#/compare-runs?" + urlencode({"runs": f"[{ids}]", "experiments": f"[{experiments}]"})
 
 
-def table_of_children(run_id: str, metric: str, params: Sequence[str]) -> dict[str, Any]:
+def table_of_children(run_id: str, metric: str, params: Sequence[str], *, lowest_first: bool) -> dict[str, Any]:
     """A view of an experiment's table for `TrackedRun.share_view`: the run's children, best first, and what differs."""
     columns = [f"metrics.`{metric}`", *(f"params.`{name}`" for name in params), "tags.`workbench.outcome`"]
     return {
         "searchFilter": f"tags.mlflow.parentRunId = '{run_id}'",
         "orderByKey": f"metrics.`{metric}`",
-        "orderByAsc": metric.endswith("loss"),
+        "orderByAsc": lowest_first,
         "selectedColumns": columns,
     }
 
@@ -49,7 +49,7 @@ def view_url(store: Store, experiment_id: str, run_id: str) -> str:
 
 
 def _base(store: Store) -> str:
-    return store.tracking_uri.rstrip("/") if store.tracking_uri.startswith("http") else f"http://{HOST}:{DEFAULT_PORT}"
+    return store.tracking_uri.rstrip("/") if store.is_served else f"http://{HOST}:{DEFAULT_PORT}"
 
 
 def serve(store: Store, port: int = DEFAULT_PORT, *, browser: bool = False) -> None:
@@ -57,7 +57,7 @@ def serve(store: Store, port: int = DEFAULT_PORT, *, browser: bool = False) -> N
 
     `browser`: opens the dashboard in the user's browser once it answers. Raises InputError where the port is taken.
     """
-    if store.tracking_uri.startswith("http"):
+    if store.is_served:
         raise InputError("MLFLOW_TRACKING_URI", store.tracking_uri, "is a server already", "open that address")
     store.ensure_database()
     if (reason := _why_not(port)) is not None:

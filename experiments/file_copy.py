@@ -2,8 +2,10 @@
 
 import shutil
 from dataclasses import dataclass
-from hashlib import file_digest, sha256
+from hashlib import sha256
 from pathlib import Path
+
+from lightning_modules.files import file_sha256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,9 +26,9 @@ def copy_files(source: Path, target: Path) -> CopiedFiles:
     files = sorted(path for path in source.rglob("*") if path.is_file())
     for path in files:
         name = path.relative_to(source)
-        digest = _sha256(path)
+        digest = file_sha256(path)
         copy = target / name
-        if not (copy.is_file() and _sha256(copy) == digest):
+        if not (copy.is_file() and file_sha256(copy) == digest):
             _copy(path, copy, digest)
         together.update(f"{digest} {name.as_posix()}\n".encode())
         size += path.stat().st_size
@@ -37,12 +39,7 @@ def _copy(path: Path, copy: Path, digest: str) -> None:
     copy.parent.mkdir(parents=True, exist_ok=True)
     new = copy.with_name(f"{copy.name}.copying")
     shutil.copy2(path, new)
-    if _sha256(new) != digest:
+    if file_sha256(new) != digest:
         new.unlink()
         raise OSError(f"{copy} is not the same as {path}")
     new.replace(copy)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return file_digest(file, "sha256").hexdigest()

@@ -58,7 +58,7 @@ def plot_mistakes(
     path: Path,
 ) -> None:
     """The images of wrong label on which the network was surest, the worst first."""
-    target = subset.labels[subset.indices]
+    target = subset.targets
     label = probabilities.argmax(axis=1)
     wrong = np.flatnonzero(label != target)
     worst = wrong[np.argsort(-probabilities[wrong, label[wrong]], kind="stable")][:MOST_IMAGES]

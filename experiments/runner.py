@@ -176,8 +176,7 @@ def prepare(config: ExperimentConfig, dataset: ImageDataset | None) -> tuple[Ima
     network = config.model.build(data.image_shape, data.num_classes)
     if config.trainer.compile != "none":
         network.compile(mode={"default": "default", "cuda_graphs": "reduce-overhead"}[config.trainer.compile])
-    train = data.splits["train"]
-    class_weights = config.model.weigh_classes(train.labels[train.indices])
+    class_weights = config.model.weigh_classes(data.splits["train"].targets)
     return data, ImageClassifier(
         network, loss=config.model.loss, class_weights=class_weights, optimizer=config.optimizer
     )
@@ -258,7 +257,7 @@ def _record_predictions(run: TrackedRun, classifier: ImageClassifier, data: Imag
     probabilities = classifier.probabilities[split].numpy()
     label = probabilities.argmax(axis=1)
     subset = data.splits[split]
-    target = subset.labels[subset.indices]
+    target = subset.targets
     path = run.folder / "predictions.npz"
     predictions: dict[str, Any] = {}
     if path.exists():

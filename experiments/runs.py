@@ -160,18 +160,19 @@ def _quoted(text: str) -> str:
 
 
 def _search(store: Store, filter_string: str, limit: int | None, order: Sequence[str] = ()) -> list[Run]:
-    def search() -> list[Run]:
-        experiments = [experiment.experiment_id for experiment in store.client.search_experiments()]
-        runs: list[Run] = []
-        token = None
-        while True:
-            wanted = _PAGE if limit is None else min(_PAGE, limit - len(runs))
-            page = store.client.search_runs(
-                experiments, filter_string, max_results=wanted, order_by=list(order), page_token=token
-            )
-            runs += page
-            token = page.token
-            if not token or len(runs) == limit:
-                return runs
+    return store.persist(lambda: _read_pages(store, filter_string, limit, order))
 
-    return store.persist(search)
+
+def _read_pages(store: Store, filter_string: str, limit: int | None, order: Sequence[str]) -> list[Run]:
+    experiments = [experiment.experiment_id for experiment in store.client.search_experiments()]
+    runs: list[Run] = []
+    token = None
+    while True:
+        wanted = _PAGE if limit is None else min(_PAGE, limit - len(runs))
+        page = store.client.search_runs(
+            experiments, filter_string, max_results=wanted, order_by=list(order), page_token=token
+        )
+        runs += page
+        token = page.token
+        if not token or len(runs) == limit:
+            return runs

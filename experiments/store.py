@@ -24,7 +24,7 @@ from lightning_modules import InputError
 
 DEFAULT_FOLDER = "mlruns"
 
-PATIENCE = 300  # seconds that a server may be away
+_PATIENCE = 300  # seconds that a server may be away
 LONGEST_PAUSE = 30  # seconds between two tries to reach it
 
 _Result = TypeVar("_Result")
@@ -64,6 +64,20 @@ def server_away(error: BaseException) -> str | None:
             is_away = answer is None or answer.status_code >= 500 or answer.status_code in _BUSY
             return f"the tracking server is away ({type(cause).__name__})" if is_away else None
     return None
+
+
+def patiently(do: Callable[[], _Result], reason: Callable[[Exception], str | None]) -> _Result:
+    """What it gives; where `reason` tells why it gives nothing yet, that is said, and it is tried ever more rarely."""
+    start, pause = time.monotonic(), 1.0
+    while True:
+        try:
+            return do()
+        except Exception as error:
+            if (why := reason(error)) is None or time.monotonic() - start > _PATIENCE:
+                raise
+        print(f"{why}; trying again in {pause:.0f} s", file=sys.stderr)
+        time.sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
@@ -142,19 +156,8 @@ class Store:
         return self.tracking_uri.startswith("http")
 
     def persist(self, do: Callable[[], _Result]) -> _Result:
-        """What it gives; tried again after growing pauses, and said, where a server that was there before is away."""
-        start, pause = time.monotonic(), 1.0
-        while True:
-            try:
-                return do()
-            except InputError:
-                raise
-            except Exception as error:
-                if (reason := server_away(error)) is None or time.monotonic() - start > PATIENCE:
-                    raise
-            print(f"{reason}; trying again in {pause:.0f} s", file=sys.stderr)
-            time.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE)
+        """What it gives, patiently, where a server that was there before is away."""
+        return patiently(do, lambda error: None if isinstance(error, InputError) else server_away(error))
 
     def await_server(self) -> None:
         """Waits for the tracking server, in a process that begins where another one has reached it."""

@@ -54,7 +54,7 @@ class Batches:
         self.device = placement.device
         self.images_NHWC, self.labels_N = placement.place(subset.images), placement.place(subset.labels)
         self.indices_N = torch.from_numpy(subset.indices)
-        self._own_labels_N = torch.from_numpy(subset.labels[subset.indices])  # of these images alone, on the host
+        self._own_labels_N = torch.from_numpy(subset.targets)  # on the host
         self.normalization = copy.deepcopy(normalization).to(self.device)
         self.batch_size = batch_size
         self.shuffle_seed = shuffle_seed

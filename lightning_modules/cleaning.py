@@ -108,7 +108,7 @@ def _named(example: Mapping[str, Any]) -> str:
 
 
 def _summary(dataset: ImageDataset, kept: Subset, before: int) -> dict[str, Any]:
-    counts = np.bincount(kept.labels[kept.indices], minlength=len(dataset.class_names)).tolist()
+    counts = np.bincount(kept.targets, minlength=len(dataset.class_names)).tolist()
     return {
         "count": len(kept),
         "shape": list(kept.images.shape[1:]),
@@ -258,7 +258,7 @@ def _unreadable(dataset: ImageDataset) -> list[Finding]:
 def _about_classes(dataset: ImageDataset, splits: Mapping[str, Subset]) -> Iterator[Finding]:
     names = dataset.class_names
     for split, subset in splits.items():
-        counts = np.bincount(subset.labels[subset.indices], minlength=len(names))
+        counts = np.bincount(subset.targets, minlength=len(names))
         told = [{"class": name, "what": f"{count} images"} for name, count in zip(names, counts, strict=True)]
         missing = [example for example, count in zip(told, counts, strict=True) if count == 0]
         rare = [example for example, count in zip(told, counts, strict=True) if 0 < count * _IMBALANCE < counts.max()]

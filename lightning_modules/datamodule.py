@@ -157,7 +157,7 @@ class ImageDataModule(pl.LightningDataModule):
             folds=config.folds,
         )
         splits, self.report = clean(self.dataset, splits, config.cleaning)
-        missing = set(range(self.num_classes)) - set(unique(splits["train"].labels[splits["train"].indices]).tolist())
+        missing = set(range(self.num_classes)) - set(unique(splits["train"].targets).tolist())
         if missing:
             names = ", ".join(self.class_names[k] for k in sorted(missing))
             raise InputError("data.source", config.source, f"no training image of class {names}", "add some")

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from lightning_modules.errors import InputError
+from lightning_modules.files import file_sha256
 from lightning_modules.pictures import PictureError, decode, quiet
 
 _ROUND = 1024  # files handed to the threads at a time
@@ -69,8 +70,7 @@ class PictureFiles:
 
     def _sha256(self, name: str) -> str:
         try:
-            with (self.folder / name).open("rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()
+            return file_sha256(self.folder / name)
         except OSError:
             return "unreadable"  # decoding tells why
 

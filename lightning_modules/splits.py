@@ -28,6 +28,12 @@ class Subset:
         return len(self.indices)
 
     @property
+    def targets(self) -> NDArray[np.int64]:
+        """The labels (N,) of these images alone."""
+        targets: NDArray[np.int64] = self.labels[self.indices]
+        return targets
+
+    @property
     def order_sha256(self) -> str:
         """SHA-256 of which images these are, in which order."""
         return indices_sha256(self.indices)

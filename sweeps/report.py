@@ -86,8 +86,9 @@ def report(search: Search, tracked: TrackedRun, finalists: list[Finalist]) -> Sw
         dashboard_url=dashboard.run_url(store, tracked.experiment_id, tracked.run_id),
         trials_url=dashboard.view_url(store, tracked.experiment_id, tracked.run_id),
     )
-    searched = [parameter.path for parameter in sweep.space.parameters]
-    tracked.share_view(dashboard.table_of_children(tracked.run_id, sweep.config.objective.metric, searched))
+    metric, searched = sweep.config.objective.metric, [parameter.path for parameter in sweep.space.parameters]
+    view = dashboard.table_of_children(tracked.run_id, metric, searched, lowest_first=sign_of(metric) < 0)
+    tracked.share_view(view)
     tracked.set_tags(
         {
             "workbench.best_run_ids": json.dumps([result.best["run_id"]] if result.best else []),

@@ -17,7 +17,7 @@ from sqlalchemy.pool import NullPool
 
 from experiments.postgres import connect
 from experiments.redaction import without_credentials
-from experiments.store import LONGEST_PAUSE, PATIENCE, Store, StoreError, check_database, enable_wal
+from experiments.store import Store, StoreError, check_database, enable_wal, patiently
 
 BEAT, GRACE = 15, 120  # seconds between two signs of life of a trial, and without one until others take it over
 _TRIES = 6  # to do what a lost connection broke off
@@ -98,19 +98,14 @@ def _advisory_lock(engine: Engine, name: str) -> Iterator[None]:
 
 
 def _be_patient(engine: Engine) -> None:
-    """From now on a connection that cannot be made is tried for again, with growing pauses, for `PATIENCE`."""
+    """From now on a connection that cannot be made is tried for again, patiently."""
 
     def try_on(dialect: Any, _: Any, words: Any, options: Any) -> Any:
-        start, pause = time.monotonic(), 1.0
-        while True:
-            try:
-                return dialect.connect(*words, **options)
-            except dialect.loaded_dbapi.OperationalError as error:
-                if time.monotonic() - start > PATIENCE:
-                    raise
-                reason = str(error).strip().splitlines()[-1]
-                print(f"storage: {without_credentials(reason)}; trying again in {pause:.0f} s", file=sys.stderr)
-            time.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE)
+        def reason(error: Exception) -> str | None:
+            if not isinstance(error, dialect.loaded_dbapi.OperationalError):
+                return None
+            return f"storage: {without_credentials(str(error).strip().splitlines()[-1])}"
+
+        return patiently(lambda: dialect.connect(*words, **options), reason)
 
     sqlalchemy.event.listen(engine, "do_connect", try_on)

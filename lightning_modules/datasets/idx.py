@@ -5,7 +5,6 @@ url_checksums/), of the files that stand behind the MD5s of torchvision.datasets
 """
 
 import gzip
-import hashlib
 import math
 import os
 import struct
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 
 from lightning_modules.datasets.base import ImageDataset, LabelledImages, Location, Source
 from lightning_modules.errors import InputError
+from lightning_modules.files import file_sha256
 
 _LARGEST_GZIP_RATIO = 1032  # https://zlib.net/zlib_tech.html
 
@@ -117,15 +117,10 @@ def _fetch(release: _Release, location: Location) -> Path:
     folder = location.folder() / release.name
     for name, sha256 in release.sha256.items():
         path = folder / name
-        if path.is_file() and _sha256(path) == sha256:
+        if path.is_file() and file_sha256(path) == sha256:
             continue
         _download(release, name, folder)
     return folder
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _download(release: _Release, name: str, folder: Path) -> None:
@@ -147,7 +142,7 @@ def _download(release: _Release, name: str, folder: Path) -> None:
             except (requests.RequestException, ValueError) as error:
                 tried.append(f"{mirror} ({type(error).__name__})")
                 continue
-            if _sha256(arriving) == release.sha256[name]:
+            if file_sha256(arriving) == release.sha256[name]:
                 arriving.replace(path)
                 return
             _set_aside(arriving, path)
