@@ -23,10 +23,9 @@ from experiments.recipe import field_paths
 from lightning_modules import InputError
 from lightning_modules.errors import choose_from
 
-# Trials are compared on the same validation images, so these are fixed for a whole sweep.
+# Trials are compared on the same validation images: of the data, only what happens to training images may differ.
 _FIXED = {"experiment", "seed", "trainer.monitor", "trainer.threads"}
-_FIXED |= {f"data.{name}" for name in ("source", "root", "path", "labels_path", "in_memory_mb")}
-_FIXED |= {f"data.{name}" for name in ("split_seed", "val_fraction", "test_fraction")}
+_SEARCHABLE_DATA = ("data.batch_size", "data.normalization", "data.augmentation.", "data.sampling")
 _CORNERS = 256  # combinations of choices tried before the first trial
 _GRID = 100_000  # points of the largest grid
 
@@ -239,7 +238,7 @@ def _parameter(path: str, given: Any, types: Mapping[str, Any]) -> Parameter:
     free = path.startswith("model.network_args.")
     if path not in types and not free:
         raise InputError(field, given, "the recipe has no such field", choose_from(path, types))
-    if path in _FIXED:
+    if path in _FIXED or (path.startswith("data.") and not path.startswith(_SEARCHABLE_DATA)):
         raise InputError(field, given, "is the same for all trials of a sweep", "set it under overrides")
     if isinstance(given, list):
         given = {"choices": given}

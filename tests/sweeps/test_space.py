@@ -21,6 +21,11 @@ def test_a_list_is_a_choice() -> None:
     assert {draw["data.batch_size"] for draw in draws({"data.batch_size": [16, 32, 64]})} == {16, 32, 64}
 
 
+def test_what_happens_to_training_images_can_be_searched() -> None:
+    tree = {"data.augmentation.shift": [1], "data.normalization": ["min_max"], "data.sampling": ["balanced"]}
+    assert draws(tree, 1) == [{path: value for path, (value,) in tree.items()}]
+
+
 def test_a_log_range_is_uniform_in_the_logarithm() -> None:
     logs = [math.log10(draw["optimizer.lr"]) for draw in draws({"optimizer.lr": {"low": 1e-4, "high": 1, "log": True}})]
     assert min(logs) >= -4
@@ -87,6 +92,8 @@ def test_a_condition_on_an_absent_parameter_does_not_hold() -> None:
         ({"data.batch_size": {"low": 1.5, "high": 3}}, "space.data.batch_size", "whole"),
         ({"data.split_seed": [0, 1]}, "space.data.split_seed", "same for all trials"),
         ({"data.source": ["digits"]}, "space.data.source", "same for all trials"),
+        ({"data.fold": [0, 1]}, "space.data.fold", "same for all trials"),
+        ({"data.cleaning.duplicates": ["drop"]}, "space.data.cleaning.duplicates", "same for all trials"),
         ({"optimizer.lr": [0.1, -0.1]}, "space.optimizer.lr", "-0.1"),
         ({"optimizer.kind": ["adam", "adm"]}, "space.optimizer.kind", "adamw"),
         ({"optimizer.momentum": [0.9]}, "space.optimizer.momentum", "adam"),
