@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -89,22 +90,29 @@ def dashboard(
     words = ("--budget.trials", "3", "--trainer.max_epochs", str(EPOCHS), "--pruner.kind", "none")
     printed = workbench("sweep", "digits", *words, "--store", store, "--json")
     assert printed.returncode == 0, printed.stderr
+    command = [sys.executable, "-m", "workbench", "ui", "--no-browser", "--store", str(store)]
+    with serving(command, "/health", store / "ui.log", poll) as url:
+        yield Dashboard(url, store, json.loads(printed.stdout), browser)
+
+
+@contextmanager
+def serving(command: list[str], page: str, log: Path, poll: Callable[..., None]) -> Iterator[str]:
+    """A server whose command takes `--port`: its URL, once it answers with the page."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "workbench", "ui", "--no-browser", "--port", str(port), "--store", str(store)]
-    with (store / "ui.log").open("w") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=log)
+        port = str(probe.getsockname()[1])
+    with log.open("w") as output:
+        server = subprocess.Popen([*command, "--port", port], stdout=output, stderr=output)
 
     def answers() -> bool:
-        assert server.poll() is None, (store / "ui.log").read_text()
+        assert server.poll() is None, log.read_text()
         try:
-            return bool(urlopen(f"http://127.0.0.1:{port}/health").status == 200)
+            return bool(urlopen(f"http://127.0.0.1:{port}{page}").status == 200)
         except OSError:
             return False
 
     poll(answers, seconds=120)
-    yield Dashboard(f"http://127.0.0.1:{port}", store, json.loads(printed.stdout), browser)
+    yield f"http://127.0.0.1:{port}"
     server.send_signal(signal.SIGINT)
     server.wait()
 
@@ -178,3 +186,18 @@ def test_the_sweeps_page_shows_its_charts_and_asks_nothing_of_the_outside(dashbo
     events = [json.loads(entry["message"])["message"] for entry in dashboard.browser.get_log("performance")]
     asked = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
     assert {address.partition(":")[0] for address in asked} <= {"file", "data", "about"}
+
+
+def test_optuna_dashboard_opens_the_study_as_it_is(dashboard: Dashboard, poll: Callable[..., None]) -> None:
+    pytest.importorskip("optuna_dashboard", reason="needs the extra `browser`")
+    command = [str(Path(sys.executable).with_name("optuna-dashboard")), f"sqlite:///{dashboard.store}/optuna.db"]
+    with serving(command, "/dashboard/", dashboard.store / "optuna-dashboard.log", poll) as url:
+        dashboard.browser.get_log("browser")  # of pages before
+        dashboard.open(f"{url}/dashboard/studies/1")
+        best = max(trial["value"] for trial in dashboard.sweep["trials"])
+        shown = dashboard.wait_for("digits (id=1)", "Hyperparameter Importance", "Best Trial", str(best))
+        assert "optimizer.lr" in shown
+        dashboard.until(lambda page: len(page.find_elements("css selector", ".js-plotly-plot")) >= 3)
+        dashboard.open(f"{url}/dashboard/studies/1/trials")
+        dashboard.wait_for("3 Trials", "Intermediate Values", "Complete")
+        assert dashboard.browser.get_log("browser") == []
