@@ -1,4 +1,4 @@
-"""Three hosts at one sweep, one of them cut off from the network for 20 seconds: `unshare --net python FILE FOLDER`.
+"""Three hosts at one sweep, one of them cut off from the network for 20 seconds: `unshare --net python FILE`.
 
 Each host is a network namespace of its own on a bridge that leads nowhere else; PostgreSQL and MLflow's server listen
 on the bridge. Needs root, and Debian's packages postgresql and iproute2. Takes a minute or two.
@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -50,6 +51,11 @@ class Host:
         """`up` or `down`."""
         ip(f"link set {self._cable} {state}")
 
+    def reaches_tracking(self) -> bool:
+        """Whether a connection to the tracking server comes about within two seconds."""
+        connect = f"import socket; socket.create_connection(({SERVERS!r}, 5000), timeout=2)"
+        return subprocess.run([*self._enter, sys.executable, "-c", connect], stderr=subprocess.DEVNULL).returncode == 0
+
     def end(self) -> None:
         self._keeper.kill()
         self._keeper.wait()
@@ -59,11 +65,12 @@ def ip(words: str) -> None:
     subprocess.run(["ip", *words.split()], check=True)
 
 
-def main(folder: Path) -> None:
+def main() -> None:
     for words in ("link set lo up", "link add bridge up type bridge", f"address add {SERVERS}/24 dev bridge"):
         ip(words)
     with ExitStack() as stack:
-        folder.chmod(0o755)
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        folder.chmod(0o755)  # PostgreSQL's own user works in there
         (data := folder / "postgres").mkdir()
         postgres = Postgres(data, "fsync=off", address=SERVERS, network=f"{NETWORK}.0/24")
         stack.callback(postgres.stop)
@@ -80,8 +87,11 @@ def main(folder: Path) -> None:
             for number, host in enumerate(hosts)
         ]
         _wait_for(lambda: len(_trials(store, "running")) == 3)
+        assert all(host.reaches_tracking() for host in hosts)
         hosts[0].plug("down")
-        time.sleep(CUT_OFF)
+        back_at = time.monotonic() + CUT_OFF
+        assert [host.reaches_tracking() for host in hosts] == [False, True, True]
+        time.sleep(back_at - time.monotonic())
         hosts[0].plug("up")
         documents = [json.loads(command.communicate()[0]) for command in commands]
         assert [command.returncode for command in commands] == [0, 0, 0]
@@ -132,4 +142,4 @@ def _kill_family(process: "subprocess.Popen[bytes]") -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main()
