@@ -12,6 +12,8 @@ from lightning_modules.errors import InputError, check_choice
 
 # Shapes: N images, H x W pixels, C channels.
 Padding = Literal["black", "mirror"]
+Places = tuple[Tensor, Tensor]  # rows (N, H) and columns (N, W): whence each pixel of the result is taken
+_FAR = 2**20  # the row or column of what is black: beyond any image, however it turns
 
 # Of an erased rectangle: its share of the image, and its height over its width in shares of the image's own. Zhong,
 # Zheng, Kang, Li and Yang, Random Erasing Data Augmentation, AAAI 2020; the largest share is torchvision's.
@@ -56,35 +58,28 @@ class AugmentationConfig:
         """
         if self.rotation:
             degrees_N = (2 * torch.rand(len(images_NHWC), generator=generator) - 1) * self.rotation
-            images_NHWC = rotate(images_NHWC, degrees_N, self.padding)
-        if self.shift or self.horizontal_flip:
-            images_NHWC = self._move(images_NHWC, generator)
+            images_NHWC = rotate(images_NHWC, degrees_N, self.padding, self._draw_places(images_NHWC, generator))
+        elif self.shift or self.horizontal_flip:
+            images_NHWC = _gather(images_NHWC, self._draw_places(images_NHWC, generator))
         if self.erasing:
             images_NHWC = self._erase(images_NHWC, generator)
         if self.noise:
-            images_NHWC = torch.add(images_NHWC, _normal_like(images_NHWC, generator), alpha=self.noise)
+            images_NHWC = _normal_like(images_NHWC, generator).mul_(self.noise).add_(images_NHWC)
         return images_NHWC
 
-    def _move(self, images_NHWC: Tensor, generator: Generator) -> Tensor:
-        """Shifts and mirrors, by one gather."""
+    def _draw_places(self, images_NHWC: Tensor, generator: Generator) -> Places:
+        """Shifts and flips, drawn."""
         count, height, width, _ = images_NHWC.shape
-        device = images_NHWC.device
-        rows_NH = torch.arange(height, device=device).expand(count, height)
-        columns_NW = torch.arange(width, device=device).expand(count, width)
+        rows_NH, columns_NW = _unmoved(images_NHWC)
         if self.horizontal_flip:
-            flipped_N1 = (torch.rand(count, 1, generator=generator) < 0.5).to(device, non_blocking=True)
+            flipped_N1 = (torch.rand(count, 1, generator=generator) < 0.5).to(columns_NW.device, non_blocking=True)
             columns_NW = torch.where(flipped_N1, columns_NW.flip(1), columns_NW)
         if self.shift:
-            moves_2N1 = torch.randint(0, 2 * self.shift + 1, (2, count, 1), generator=generator)
-            moves_2N1 = moves_2N1.to(device, non_blocking=True)
-            rows_NH, columns_NW = rows_NH + moves_2N1[0], columns_NW + moves_2N1[1]
-            if self.padding == "mirror":
-                rows_NH = _mirror(rows_NH - self.shift, height)
-                columns_NW = _mirror(columns_NW - self.shift, width)
-            else:
-                images_NHWC = F.pad(images_NHWC, (0, 0, self.shift, self.shift, self.shift, self.shift))
-        samples_N11 = torch.arange(count, device=device)[:, None, None]
-        return images_NHWC[samples_N11, rows_NH[:, :, None], columns_NW[:, None, :]]
+            moves_2N1 = torch.randint(-self.shift, self.shift + 1, (2, count, 1), generator=generator)
+            moves_2N1 = moves_2N1.to(rows_NH.device, non_blocking=True)
+            rows_NH = _pad(rows_NH + moves_2N1[0], height, self.padding)
+            columns_NW = _pad(columns_NW + moves_2N1[1], width, self.padding)
+        return rows_NH, columns_NW
 
     def _erase(self, images_NHWC: Tensor, generator: Generator) -> Tensor:
         """Blackens a rectangle in some of the images: as in the paper, area and proportion are drawn first."""
@@ -103,33 +98,54 @@ class AugmentationConfig:
         columns_W = torch.arange(width, device=images_NHWC.device)
         within_NH = (top_N1 <= rows_H) & (rows_H < bottom_N1)
         within_NW = (left_N1 <= columns_W) & (columns_W < right_N1)
-        return images_NHWC.masked_fill((within_NH[:, :, None] & within_NW[:, None, :])[..., None], 0)
+        return torch.where((within_NH[:, :, None] & within_NW[:, None, :])[..., None], 0, images_NHWC)
 
 
-def rotate(images_NHWC: Tensor, degrees_N: Tensor, padding: Padding = "black") -> Tensor:
-    """Each image turned counter-clockwise about its centre, as float32; bilinear between pixels, proportions kept."""
+def rotate(images_NHWC: Tensor, degrees_N: Tensor, padding: Padding = "black", places: Places | None = None) -> Tensor:
+    """Each image turned counter-clockwise about its centre, as float32; bilinear between pixels, proportions kept.
+
+    With `places`, what `_gather` would take from there, without the pass between.
+    """
     _, height, width, _ = images_NHWC.shape
-    device = images_NHWC.device
-    angles_N11 = torch.deg2rad(degrees_N.double())[:, None, None]
-    cos_N11, sin_N11 = (turned.float().to(device, non_blocking=True) for turned in (angles_N11.cos(), angles_N11.sin()))
+    rows_NH, columns_NW = places or _unmoved(images_NHWC)
     # Where each pixel of the result comes from, in units in which the image reaches from -1 to 1 on both axes.
-    y_H1 = ((2 * torch.arange(height, device=device) + 1) / height - 1)[:, None]
-    x_W = (2 * torch.arange(width, device=device) + 1) / width - 1
-    from_x_NHW = cos_N11 * x_W - sin_N11 * (height / width) * y_H1
-    from_y_NHW = sin_N11 * (width / height) * x_W + cos_N11 * y_H1
+    x_N1W = ((2 * columns_NW + 1) / width - 1)[:, None, :]
+    y_NH1 = ((2 * rows_NH + 1) / height - 1)[:, :, None]
+    angles_N = torch.deg2rad(degrees_N.double())
+    cos_N, sin_N = angles_N.cos(), angles_N.sin()
+    turns_22N11 = torch.stack([cos_N, sin_N * width / height, -sin_N * height / width, cos_N]).view(2, 2, -1, 1, 1)
+    by_x_2N11, by_y_2N11 = turns_22N11.float().to(images_NHWC.device, non_blocking=True)
+    from_2NHW = by_x_2N11 * x_N1W + by_y_2N11 * y_NH1
     turned_NCHW = F.grid_sample(
         images_NHWC.permute(0, 3, 1, 2).float(),
-        torch.stack([from_x_NHW, from_y_NHW], dim=3),
+        from_2NHW.permute(1, 2, 3, 0),
         padding_mode={"black": "zeros", "mirror": "reflection"}[padding],
         align_corners=False,
     )
     return turned_NCHW.permute(0, 2, 3, 1)
 
 
-def _mirror(indices: Tensor, size: int) -> Tensor:
-    """Indices beyond 0 … size-1 led back as by mirrors at both borders, which show the border's pixel again."""
-    within = indices % (2 * size)
-    return torch.minimum(within, 2 * size - 1 - within)
+def _gather(images_NHWC: Tensor, places: Places) -> Tensor:
+    """What lies at these places: of rows and columns that are far, and so beyond, black."""
+    count, height, width, _ = images_NHWC.shape
+    rows_NH1, columns_N1W = places[0][:, :, None].clamp(max=height), places[1][:, None, :].clamp(max=width)
+    samples_N11 = torch.arange(count, device=images_NHWC.device)[:, None, None]
+    return F.pad(images_NHWC, (0, 0, 0, 1, 0, 1))[samples_N11, rows_NH1, columns_N1W]
+
+
+def _unmoved(images_NHWC: Tensor) -> Places:
+    """Where each pixel shows itself."""
+    count, height, width, _ = images_NHWC.shape
+    device = images_NHWC.device
+    return torch.arange(height, device=device).expand(count, -1), torch.arange(width, device=device).expand(count, -1)
+
+
+def _pad(indices: Tensor, size: int, padding: Padding) -> Tensor:
+    """Indices beyond 0 … size-1 led far off, or back as by mirrors at both borders, which show their pixel again."""
+    if padding == "mirror":
+        within = indices % (2 * size)
+        return torch.minimum(within, 2 * size - 1 - within)
+    return torch.where((indices >= 0) & (indices < size), indices, _FAR)
 
 
 def _normal_like(images: Tensor, generator: Generator) -> Tensor:

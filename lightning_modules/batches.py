@@ -17,6 +17,9 @@ from lightning_modules.splits import Subset, indices_sha256
 
 # Shapes: N images, C channels, H x W pixels.
 
+# Pixel values gathered and augmented together, or one batch: on 32 small images an operation's call costs the most.
+_VALUES_AT_ONCE = 2**20
+
 
 class EpochCounter:
     """The number of the epoch to come. Lightning sets it through `loader.sampler`; a plain loop lets it count up."""
@@ -62,6 +65,8 @@ class Batches:
         self.augmentation = augmentation
         images = subset.images
         self._shuffle = BlockOrder(images.block).shuffle if isinstance(images, ImagesOnDisk) else full_shuffle
+        values = batch_size * int(np.prod(images.shape[1:]))  # a batch
+        self._images_at_once = batch_size * max(1, _VALUES_AT_ONCE // values)
         self.sampler = EpochCounter()
         self._order_N = self.indices_N
 
@@ -82,12 +87,14 @@ class Batches:
                 indices_N = indices_N[draw_balanced(self._own_labels_N, generator)]
             indices_N = self._shuffle(indices_N, generator)
         self._order_N = indices_N
-        for chosen_N in torch.split(indices_N.to(self.images_NHWC.device), self.batch_size):
+        for chosen_N in torch.split(indices_N.to(self.images_NHWC.device), self._images_at_once):
             images_NHWC = self.images_NHWC[chosen_N].to(self.device, non_blocking=True)
             labels_N = self.labels_N[chosen_N.to(self.labels_N.device)].to(self.device, non_blocking=True)
             if self.augmentation:
                 images_NHWC = self.augmentation.apply(images_NHWC, generator)
-            yield self.normalization(images_NHWC.permute(0, 3, 1, 2)), labels_N
+            images, labels = (torch.split(together, self.batch_size) for together in (images_NHWC, labels_N))
+            for images_NHWC, labels_N in zip(images, labels, strict=True):
+                yield self.normalization(images_NHWC.permute(0, 3, 1, 2)), labels_N
         self.sampler.number += 1
 
 

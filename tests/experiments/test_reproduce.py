@@ -529,7 +529,7 @@ def test_another_order_of_augmentation_is_named(store: Store, shifted: str, clon
     lines = (clone / name).read_text().splitlines(keepends=True)
     start = next(index for index, line in enumerate(lines) if "if self.horizontal_flip:" in line)
     flip = lines[start : start + 3]
-    end = next(index for index, line in enumerate(lines) if "samples_N11 =" in line)
+    end = next(index for index, line in enumerate(lines) if "return rows_NH, columns_NW" in line)
     (clone / name).write_text("".join([*lines[:start], *lines[start + 3 : end], *flip, *lines[end:]]))
     result = reproduce(store, shifted, Settings(code="today"))
     assert_named(result, "epoch", "code", f"{name}:{start + 1}: -if self.horizontal_flip:")

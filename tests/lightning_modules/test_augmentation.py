@@ -121,6 +121,16 @@ def test_angles_are_drawn_evenly_up_to_the_one_given() -> None:
     torch.testing.assert_close(shares, torch.full((6,), 1 / 6), rtol=0, atol=0.03)
 
 
+@pytest.mark.parametrize("shape", [(9, 12), (31, 4)])
+@pytest.mark.parametrize("padding", ["black", "mirror"])
+def test_a_rotated_image_is_shifted_and_mirrored_as_a_whole(shape: tuple[int, int], padding: Any) -> None:
+    noisy, generator, again = torch.rand(99, *shape, 2), torch.Generator(), torch.Generator()
+    both = AugmentationConfig(rotation=180, shift=5, horizontal_flip=True, padding=padding).apply(noisy, generator)
+    rotated = AugmentationConfig(rotation=180, padding=padding).apply(noisy, again)
+    moved = AugmentationConfig(shift=5, horizontal_flip=True, padding=padding).apply(rotated, again)
+    torch.testing.assert_close(both, moved)
+
+
 # Erasing.
 
 

@@ -1,6 +1,7 @@
 """Batches: which images, in which order, in which form."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -86,6 +87,50 @@ def test_seed_and_epoch_decide_order_and_augmentation_whatever_ran_before(make_b
     torch.rand(3)
     assert torch.equal(pixels(first, epoch=2), pixels(second, epoch=2))
     assert not torch.equal(pixels(first, epoch=3), pixels(second, epoch=2))
+
+
+def test_an_epoch_left_early_changes_nothing_about_the_next(make_batches: MakeBatches) -> None:
+    every = AugmentationConfig(shift=1, horizontal_flip=True, rotation=20, erasing=0.5, noise=3)
+    options = {"shuffle_seed": 5, "augmentation": every}
+    left, whole = make_batches(**options), make_batches(**options)
+    images, _ = next(iter(left))
+    assert torch.equal(images, pixels(whole, epoch=0)[:4])
+    assert torch.equal(pixels(left, epoch=0), pixels(whole, epoch=0))
+
+
+def test_augmentation_leaves_the_order_as_it_is(make_batches: MakeBatches) -> None:
+    flip = AugmentationConfig(horizontal_flip=True)
+    plain, flipped = make_batches(shuffle_seed=5), make_batches(shuffle_seed=5, augmentation=flip)
+    assert [order(plain), order(plain)] != [order(flipped), order(flipped)]
+    assert plain.order_sha256 == flipped.order_sha256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counted(AugmentationConfig):
+    """Notes how many images each call is given."""
+
+    calls: list[int] = field(default_factory=list)
+
+    def apply(self, images_NHWC: Tensor, generator: torch.Generator) -> Tensor:
+        self.calls.append(len(images_NHWC))
+        return super().apply(images_NHWC, generator)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "calls"),
+    [(1, [4, 4, 2]), (2, [4, 4, 2]), (3, [3, 3, 3, 1]), (4, [4, 4, 2]), (5, [5, 5]), (10, [10])],
+)
+def test_a_call_augments_whole_batches_up_to_a_million_pixels_or_a_single_one(
+    batch_size: int, calls: list[int]
+) -> None:
+    labels = np.arange(10)
+    large = Subset(np.full((10, 512, 512, 1), labels[:, None, None, None], np.uint8), labels, labels)
+    counted = Counted(horizontal_flip=True)
+    normalization = fit_normalization("none", large)
+    batches = list(Batches(large, normalization, batch_size, shuffle_seed=0, augmentation=counted))
+    assert counted.calls == calls
+    assert [len(images) for images, _ in batches] == [min(batch_size, 10 - k) for k in range(0, 10, batch_size)]
+    assert all(torch.equal(images[:, 0, 0, 0].long(), labels_N) for images, labels_N in batches)
 
 
 def test_shuffling_leaves_the_global_random_state_alone(make_batches: MakeBatches) -> None:
