@@ -94,6 +94,7 @@ def _workbench(args: argparse.Namespace) -> Job:
         from benchmarks import workbench_sweep
 
         version = getattr(workbench_sweep, args.version)
+        workbench_sweep.import_for_workers()
     _import_mlflow_store()
     config = load_config(
         "fashion_mnist",

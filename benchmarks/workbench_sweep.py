@@ -4,6 +4,8 @@ Against benchmarks/textbook_optuna.py both sides train every learning rate for a
 best once more (here: one finalist, one seed) and test that one, so both do five trainings.
 """
 
+import multiprocessing
+import os
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,10 +14,19 @@ import sweeps
 from benchmarks.textbook_optuna import LEARNING_RATES
 from experiments import ExperimentConfig, Store
 from sweeps.config import BudgetConfig, FinalistsConfig, PrunerConfig, Sweep, SweepConfig
+from sweeps.engines import local
 from sweeps.space import SearchSpace
 from sweeps.start import StartConfig
 
 EIGHT = [1e-3 * 1.3**power for power in range(-4, 4)]  # all of them train
+
+
+def import_for_workers() -> None:
+    """Returns once the server that workers are forked from has imported everything."""
+    local.warm_up()
+    first = multiprocessing.get_context("forkserver").Process(target=os.getpid)
+    first.start()
+    first.join()
 
 
 def sweep(config: ExperimentConfig, folder: Path) -> float:

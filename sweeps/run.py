@@ -49,6 +49,8 @@ def run(
     together. InputError is raised before anything is written; SweepStoppedError or StoreError where it cannot go on,
     with everything so far in the store.
     """
+    if engine == "local" and workers != 1:
+        local.warm_up()
     store = store or Store.open()
     dataset = load_dataset(sweep.base.data)
     corner = next(sweep.space.corners())

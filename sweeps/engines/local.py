@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
 from dataclasses import dataclass
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -42,6 +43,17 @@ class _Task:
     data_sha256: str
 
 
+def warm_up() -> None:
+    """Starts the server, which imports meanwhile; a Ctrl-C is the parent's to hear, which then ends the workers."""
+    resource_tracker.ensure_running()  # it would let SIGINT through again
+    multiprocessing.get_context("forkserver").set_forkserver_preload([__name__])
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def work(stage: Stage, *, parent: str, dataset: ImageDataset, workers: int, started: Told, ended: Told) -> None:
     """Runs trials in `workers` processes until no slot is open and none of them is at work."""
     with tempfile.TemporaryDirectory(dir=_in_memory()) as folder:
@@ -68,7 +80,6 @@ class _Workers(Crew):
     def __init__(self, task: _Task, size: int) -> None:
         self._task, self._size = task, size
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload([__name__])
         self._members: dict[BaseProcess, Connection] = {}
 
     def fill(self, is_wanted: bool) -> int:
@@ -105,7 +116,7 @@ class _Workers(Crew):
 
 def _serve(task: _Task, pipe: Connection) -> None:
     """A worker's life."""
-    os.setpgid(0, 0)  # a Ctrl-C is the parent's to hear; it then ends the workers
+    os.setpgid(0, 0)  # apart from the parent's, whose Ctrl-C and `kill -- -GROUP` are for the parent
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
     def tell(event: str) -> Callable[[Any], None]:
