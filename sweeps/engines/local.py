@@ -46,7 +46,7 @@ class _Task:
 def warm_up() -> None:
     """Starts the server, which imports meanwhile; a Ctrl-C is the parent's to hear, which then ends the workers."""
     resource_tracker.ensure_running()  # it would let SIGINT through again
-    multiprocessing.get_context("forkserver").set_forkserver_preload([__name__])
+    multiprocessing.get_context("forkserver").set_forkserver_preload(["sweeps.engines.preload"])
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         forkserver.ensure_running()
