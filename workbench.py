@@ -520,12 +520,16 @@ def _example(example: Document) -> str:
 def _store(args: argparse.Namespace) -> Document:
     from pathlib import Path
 
+    from experiments import Store
+    from experiments.spool import tell_waiting
     from sweeps.databases import Place
     from sweeps.store_copy import copy_store
 
     source = Place(Path(args.source).expanduser().absolute(), args.from_tracking, args.from_storage)
     target = Place(Path(args.target).expanduser().absolute(), args.to_tracking, args.to_storage)
-    return copy_store(source, target, served=args.served).as_dict()
+    copied = copy_store(source, target, served=args.served)
+    tell_waiting(Store(source.folder, ""))  # in its spool, which stays there
+    return copied.as_dict()
 
 
 def _show_store(document: Document) -> None:

@@ -64,13 +64,13 @@ def serve(store: Store, port: int = DEFAULT_PORT, *, browser: bool = False) -> N
         raise InputError("--port", port, f"cannot be used: {reason}", f"add --port {_free_port(port)}, which is free")
     print(f"MLflow's dashboard: http://{HOST}:{port} (ready in some seconds; Ctrl-C ends it)", file=sys.stderr)
     command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", store.tracking_uri]
     command += ["--default-artifact-root", (store.folder / "artifacts").as_uri()]
     command += ["--allowed-hosts", f"localhost:{port},{HOST}:{port}", "--uvicorn-opts", "--log-level warning"]
+    database = {"MLFLOW_BACKEND_STORE_URI": store.tracking_uri}  # with its password: anyone can list command lines
     safe = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}
     with interruptible():
         # A session of its own: Ctrl-C reaches this process, which then ends the server with all its workers.
-        server = subprocess.Popen(command, env=os.environ | safe, start_new_session=True)
+        server = subprocess.Popen(command, env=os.environ | safe | database, start_new_session=True)
         try:
             if browser:
                 _open_browser(f"http://{HOST}:{port}", server)

@@ -13,7 +13,7 @@ from lightning_modules.splits import Subset
 
 # Shapes: N images, H x W pixels, C channels.
 NormalizationKind = Literal["per_pixel", "per_channel", "min_max", "none"]
-_CHUNK, _CHUNK_BYTES = 4096, 2**27  # images read at a time while fitting, and what they take in double precision
+_CHUNK, _CHUNK_BYTES = 4096, 2**25  # images read at a time while fitting; in doubles, which sklearn copies thrice
 
 
 class Normalization(nn.Module):

@@ -87,7 +87,7 @@ def dashboard(
     tmp_path_factory: pytest.TempPathFactory, workbench: Workbench, poll: Callable[..., None], browser: "Chrome"
 ) -> Iterator[Dashboard]:
     store = tmp_path_factory.mktemp("dashboard") / "store"
-    words = ("--budget.trials", "3", "--trainer.max_epochs", str(EPOCHS), "--pruner.kind", "none")
+    words = ("--workers", "1", "--budget.trials", "3", "--trainer.max_epochs", str(EPOCHS), "--pruner.kind", "none")
     printed = workbench("sweep", "digits", *words, "--store", store, "--json")
     assert printed.returncode == 0, printed.stderr
     command = [sys.executable, "-m", "workbench", "ui", "--no-browser", "--store", str(store)]

@@ -64,6 +64,7 @@ def test_the_dashboard_answers_this_machine_alone(dashboard: "subprocess.Popen[s
     connections = [connection for process in family for connection in process.net_connections()]
     listening = [connection.laddr.ip for connection in connections if connection.status == psutil.CONN_LISTEN]
     assert set(listening) == {"127.0.0.1"}
+    assert not [word for process in family for word in process.cmdline() if "mlflow.db" in word]  # as a password would
 
 
 def test_ctrl_c_ends_the_dashboard_and_every_process_of_it(dashboard: "subprocess.Popen[str]") -> None:

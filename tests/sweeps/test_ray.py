@@ -16,6 +16,7 @@ import psutil
 import pytest
 from mlflow import MlflowClient
 
+from benchmarks.postgres import Postgres
 from experiments import Store
 from experiments.owner import Owner
 from lightning_modules import InputError
@@ -48,6 +49,7 @@ budget: {trials: 4}
 overrides: {model.network: waiting_net.Net, trainer.max_epochs: 2}
 resources: {cpus: 0.75}
 """
+OPEN = "attributes.status = 'RUNNING' and tags.`workbench.sweep` = 'grid'"
 
 # Two nodes, each with room for one trial; the second is killed at the first line of input.
 TWO_NODES = """
@@ -122,23 +124,29 @@ def two_nodes(waiting: Waiting) -> Iterator[TwoNodes]:
         process.communicate("\n\n")
 
 
-def running(store: Path) -> list[Owner]:
+def runs_in(store: Path) -> str:
+    return f"sqlite:///{store}/mlflow.db"
+
+
+def studies_in(store: Path) -> str:
+    return f"sqlite:///{store}/optuna.db"
+
+
+def running(tracking_uri: str) -> list[Owner]:
     """The processes whose trials run now."""
-    if not (store / "mlflow.db").exists():
-        return []
-    client = MlflowClient(f"sqlite:///{store}/mlflow.db")
+    client = MlflowClient(tracking_uri)
     everywhere = [experiment.experiment_id for experiment in client.search_experiments()]
-    found = client.search_runs(everywhere, "attributes.status = 'RUNNING' and tags.`workbench.kind` = 'trial'")
+    found = client.search_runs(everywhere, f"{OPEN} and tags.`workbench.kind` = 'trial'")
     owners = [Owner.parse(run.data.tags["workbench.owner"]) for run in found]
     return [owner for owner in owners if owner is not None]
 
 
-def outcomes(store: Path) -> list[str]:
+def outcomes(tracking_uri: str, storage: str) -> list[str]:
     """Of every trial, in order; none of them runs."""
-    client = MlflowClient(f"sqlite:///{store}/mlflow.db")
+    client = MlflowClient(tracking_uri)
     everywhere = [experiment.experiment_id for experiment in client.search_experiments()]
-    assert not client.search_runs(everywhere, "attributes.status = 'RUNNING'")
-    trials = optuna.load_study(study_name="grid", storage=f"sqlite:///{store}/optuna.db").trials
+    assert not client.search_runs(everywhere, OPEN)
+    trials = optuna.load_study(study_name="grid", storage=storage).trials
     assert all(trial.state.is_finished() for trial in trials)
     return [trial.user_attrs["outcome"] for trial in trials]
 
@@ -154,20 +162,30 @@ def leaderboard(document: dict[str, object]) -> list[tuple[object, ...]]:
 
 @needs_ray
 def test_a_cluster_that_loses_a_node_ends_the_sweep_with_the_leaderboard_of_one_machine(
-    tmp_path: Path, waiting: Waiting, two_nodes: TwoNodes, start_workbench: Start, poll: Callable[..., None]
+    tmp_path: Path,
+    waiting: Waiting,
+    two_nodes: TwoNodes,
+    postgres: Postgres,
+    tracking_server: str,
+    start_workbench: Start,
+    poll: Callable[..., None],
 ) -> None:
-    store = tmp_path / "cluster"
+    """The cluster's runs go to an MLflow server and its study to PostgreSQL, as those of several hosts would."""
     words = ("sweep", waiting.recipe, "--engine", "ray", "--address", two_nodes.address)
-    sweep = start_workbench(*words, "--store", store, "--json")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", tracking_server)
+        sweep = start_workbench(*words, "--storage", postgres.url, "--store", tmp_path / "cluster", "--json")
     too_large = start_workbench(*words, "--store", tmp_path / "none", "--resources.gpus", "0.5")
-    poll(lambda: sweep.poll() is not None or len(running(store)) == 2)
+    poll(lambda: sweep.poll() is not None or len(running(tracking_server)) == 2)
     two_nodes.kill_one()
     waiting.go.touch()
     alone = run(load_sweep(str(waiting.recipe)), store=Store.open(tmp_path / "alone")).as_dict()
     printed, said = sweep.communicate()
     waiting.go.unlink()
     assert sweep.returncode == 0, said
-    assert sorted(outcomes(store)) == ["died", *["finished"] * 4]
+    assert postgres.password not in printed + said
+    storage = postgres.url.replace("postgresql", "postgresql+psycopg", 1)
+    assert sorted(outcomes(tracking_server, storage)) == ["died", *["finished"] * 4]
     document = json.loads(printed)
     assert leaderboard(document) == leaderboard(alone)
     assert document["finalists"][0]["values"] == alone["finalists"][0]["values"]
@@ -184,7 +202,7 @@ def test_ctrl_c_ends_a_cluster_of_its_own_and_leaves_the_trial_open(
     store = tmp_path / "store"
     words = ("sweep", waiting.recipe, "--engine", "ray", "--workers", "1")
     sweep = start_workbench(*words, "--store", store)
-    poll(lambda: sweep.poll() is not None or len(running(store)) == 1)
+    poll(lambda: sweep.poll() is not None or ((store / "mlflow.db").exists() and len(running(runs_in(store))) == 1))
     family = psutil.Process(sweep.pid).children(recursive=True)
     own = {sweep.pid, *(member.pid for member in family)}
     listening = [link for link in psutil.net_connections("tcp") if link.status == psutil.CONN_LISTEN]
@@ -193,10 +211,10 @@ def test_ctrl_c_ends_a_cluster_of_its_own_and_leaves_the_trial_open(
     _, said = sweep.communicate()
     assert sweep.returncode == 130, said
     assert not psutil.wait_procs(family, timeout=30)[1]
-    assert outcomes(store) == ["interrupted"]
+    assert outcomes(runs_in(store), studies_in(store)) == ["interrupted"]
     waiting.go.touch()
     run(load_sweep(str(waiting.recipe), {"budget.trials": 1}), store=Store.open(store))
-    assert outcomes(store) == ["interrupted", "finished"]
+    assert outcomes(runs_in(store), studies_in(store)) == ["interrupted", "finished"]
 
 
 def test_without_ray_the_command_that_installs_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,7 +54,7 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> tuple[SweepResult, Pat
     overrides = {"budget.trials": 8, "trainer.max_epochs": 4, "pruner.startup_trials": 2}
     overrides |= {"finalists.top": 2, "finalists.seeds": 2, "finalists.baseline": True}
     store = Store.open(folder)
-    result = run_sweep(load_sweep("digits", overrides), store=store, workers=2)
+    result = run_sweep(load_sweep("digits", overrides), store=store)
     return result, Path(store.client.get_run(result.sweep_run_id).info.artifact_uri.removeprefix("file://"))
 
 

@@ -188,7 +188,7 @@ def test_the_same_command_again_runs_nothing_and_tells_the_same(
 ) -> None:
     stores, printed = swept
     words = ["--budget.trials", "20", "--trainer.max_epochs", "6", "--finalists.top", "2", "--finalists.seeds", "2"]
-    again = workbench("sweep", "digits", *words, "--store", stores.folder, "--json")
+    again = workbench("sweep", "digits", *words, "--workers", "1", "--store", stores.folder, "--json")
     assert json.loads(again.stdout) == printed
     assert len(Stores(stores.folder, "digits").runs) == len(stores.runs)
 

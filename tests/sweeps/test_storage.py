@@ -3,8 +3,10 @@
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlflow import MlflowClient
@@ -35,35 +37,52 @@ def words(postgres: Postgres, folder: Path, *more: str) -> tuple[str | Path, ...
     return (*sweep, "--storage", postgres.url, "--store", folder, *more)
 
 
-def test_hosts_share_one_sweep_while_the_server_restarts_and_a_worker_is_killed(
-    postgres: Postgres, tmp_path: Path, start_workbench: Start, tracking_server: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("outage", [pytest.param(30, marks=pytest.mark.soak), 0])
+def test_hosts_share_one_sweep_while_both_servers_restart_and_a_worker_is_killed(
+    postgres: Postgres,
+    tmp_path: Path,
+    start_workbench: Start,
+    stoppable_server: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    outage: int,
 ) -> None:
-    """Each command has a folder of its own, as on a host of its own; runs go to one MLflow server."""
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking_server)
-    more = ("--name", "shared", "--budget.trials", "12", "--finalists.top", "2", "--json")
-    hosts = [start_workbench(*words(postgres, tmp_path / name, *more)) for name in ("a", "b", "c")]
+    """Each command has a folder of its own, as on a host of its own; runs go to one MLflow server.
+
+    That is away until every host has felt it, and so many seconds more.
+    """
+    name = f"shared {outage}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", stoppable_server.url)
+    more = ("--name", name, "--budget.trials", "16", "--finalists.top", "2", "--json")
+    hosts = [start_workbench(*words(postgres, tmp_path / host, *more)) for host in "abcd"]
 
     for host in hosts:  # each has brought a trial to its end
         assert host.stderr is not None
         assert any("trial" in line for line in host.stderr)
     hosts[0].kill()
+    stoppable_server.kill()
     postgres.stop()
     postgres.start()
+    for host in hosts[1:]:
+        assert host.stderr is not None
+        assert any("the tracking server is away" in line for line in host.stderr)
+    time.sleep(outage)
+    stoppable_server.start()
     documents = []
     for host in hosts[1:]:
         printed, said = host.communicate()
         assert host.returncode == 0, said
         assert postgres.password not in printed + said
         documents.append(json.loads(printed))
-    first, second = documents
-    assert first["trials"] == second["trials"]
-    assert first["champion"] == second["champion"]
+    first, *others = documents
+    for told in ("trials", "champion"):
+        assert all(document[told] == first[told] for document in others)
     counting = [trial for trial in first["trials"] if trial["outcome"] in {"finished", "pruned", "failed"}]
-    assert len(counting) == 12
-    assert len({str(trial["params"]) for trial in counting}) == 12
-    client = MlflowClient(tracking_server)
+    assert len(counting) == 16
+    assert len({str(trial["params"]) for trial in counting}) == 16
+    client = MlflowClient(stoppable_server.url)
     experiment = client.get_experiment_by_name("digits")
-    runs = client.search_runs([experiment.experiment_id], "tags.`workbench.sweep` = 'shared'", max_results=1000)
+    runs = client.search_runs([experiment.experiment_id], f"tags.`workbench.sweep` = '{name}'", max_results=1000)
     assert not [run for run in runs if run.info.status == "RUNNING"]
     assert sum(run.data.tags["workbench.kind"] == "finalist" for run in runs) == 2
     for run in runs:

@@ -3,7 +3,8 @@
 import json
 import shutil
 import sqlite3
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from sqlalchemy.pool import NullPool
 from benchmarks.postgres import Postgres
 from experiments import Store
 from experiments.runs import RunSummary, list_runs
+from experiments.spool import Entry, Journal
 from experiments.tracking import create_run, open_run
 from lightning_modules import InputError
 from sweeps import load_sweep
@@ -27,6 +29,8 @@ from sweeps.stage import settle
 from sweeps.store_copy import CopyError, copy_store
 from sweeps.study import Search
 from workbench import main
+
+Start = Callable[..., "subprocess.Popen[str]"]
 
 
 @pytest.fixture(scope="module")
@@ -116,10 +120,12 @@ def test_a_store_is_the_same_in_postgresql_behind_a_server_and_back_in_a_folder(
     assert artifact_uris(list_runs(Store(away.folder, with_driver(tracking))), "mlflow-artifacts:")
     assert copy_store(Place(origin.folder), away, served=True) == there  # finds it there, and the same
 
+    Journal(Store(away.folder, "http://host.invalid"), "not yet there").append(Entry(status="FINISHED"))
     options = ("--from-tracking", tracking, "--from-storage", storage, "--json")
     assert main(["store", "copy", str(away.folder), str(back), *options]) == 0
     printed, said = capsys.readouterr()
     assert postgres.password not in printed + said
+    assert f"1 run waiting in {away.folder}/spool for http://host.invalid" in said
     assert json.loads(printed)["artifacts"]["sha256"] == there.artifacts.sha256
     assert seen(f"sqlite:///{back}/mlflow.db", f"sqlite:///{back}/optuna.db") == before
     assert artifact_uris(list_runs(Store.open(back)), (back / "artifacts").as_uri())
@@ -153,6 +159,24 @@ def test_a_copy_that_breaks_off_leaves_no_row_and_begins_again(
         assert optuna.load_study(study_name="digits", storage=database).ask().number == 3
     with pytest.raises(InputError, match="holds runs already"):
         copy_store(Place(origin.folder), away)
+
+
+@pytest.mark.parametrize("kind", ["runs", "studies"])
+def test_a_copy_that_is_killed_begins_again(
+    origin: Store, postgres: Postgres, tmp_path: Path, start_workbench: Start, kind: str
+) -> None:
+    tracking, storage = postgres.create(f"runs, {kind} killed"), postgres.create(f"studies, {kind} killed")
+    source, away = tmp_path / "source", Place(tmp_path / "away", tracking, storage)
+    shutil.copytree(origin.folder, source)
+    options = ("--to-tracking", tracking, "--to-storage", storage)
+    killed = start_workbench("store", "copy", source, away.folder, *options)
+    assert killed.stderr is not None
+    assert any(line.startswith(f"copying {kind}") for line in killed.stderr)
+    killed.kill()
+    killed.wait()
+    assert copy_store(Place(source), away).artifacts.files == 4
+    before = seen(f"sqlite:///{source}/mlflow.db", f"sqlite:///{source}/optuna.db")
+    assert seen(with_driver(tracking), with_driver(storage)) == before
 
 
 def test_what_cannot_be_copied_is_refused_in_one_line(origin: Store, tmp_path: Path) -> None:
