@@ -84,8 +84,8 @@ class ImageClassifier(pl.LightningModule):
         self.loss = loss
         self.register_buffer("class_weights", class_weights, persistent=False)  # the train split's, not the network's
         self.optimizer_config = optimizer or OptimizerConfig()
-        # split → loss and hits (tensors, on the device) and number of images of the latest batches, not yet summed
-        self._batches: dict[str, list[tuple[Tensor, Tensor, int]]] = {}
+        # split → losses and hits (on the device) and numbers of images of the latest batches, not yet summed
+        self._batches: dict[str, tuple[RowBuffer, RowBuffer, list[int]]] = {}
         self._sums: dict[str, Tensor] = {}  # split → summed loss, hits and images of the epoch's batches before those
         self._answers: dict[str, tuple[RowBuffer, RowBuffer]] = {}  # split → logits (N, K) and labels (N,) of a pass
         self.probabilities: dict[str, Tensor] = {}
@@ -124,9 +124,13 @@ class ImageClassifier(pl.LightningModule):
             logits.add(logits_NK.detach())
             labels.add(labels_N)
         hits = (logits_NK.detach().argmax(dim=1) == labels_N).sum()
-        batches = self._batches.setdefault(split, [])
-        batches.append((loss.detach(), hits, len(labels_N)))
-        if len(batches) == _SUMMED_AT_ONCE:
+        if split not in self._batches:
+            self._batches[split] = (RowBuffer(), RowBuffer(), [])
+        loss_of_each, hits_of_each, images_of_each = self._batches[split]
+        loss_of_each.add(loss.detach()[None])
+        hits_of_each.add(hits[None])
+        images_of_each.append(len(labels_N))
+        if len(images_of_each) == _SUMMED_AT_ONCE:
             self._sum_up(split)
         return loss
 
@@ -144,16 +148,17 @@ class ImageClassifier(pl.LightningModule):
 
     def _sum_up(self, split: str) -> None:
         """Adds the latest batches to the epoch's sums, in double precision."""
-        losses, hits, counts = zip(*self._batches.pop(split), strict=True)
-        device = torch.device("cpu") if losses[0].device.type == "mps" else losses[0].device  # mps has no float64
+        *buffers, counts = self._batches.pop(split)
+        losses_B, hits_B = (buffer.rows for buffer in buffers)
+        device = torch.device("cpu") if losses_B.device.type == "mps" else losses_B.device  # mps has no float64
         images = torch.tensor(counts, dtype=torch.float64).to(device, non_blocking=True)
-        losses_B, hits_B = torch.stack(losses).to(device).double(), torch.stack(hits).to(device).double()
+        losses_B, hits_B = losses_B.to(device).double(), hits_B.to(device).double()
         sums = torch.stack([losses_B @ images, hits_B.sum(), images.sum()])
         self._sums[split] = self._sums[split] + sums if split in self._sums else sums
 
     def _log_epoch(self, split: str) -> None:
         """Means over the epoch's images; nothing where no batch was seen."""
-        if self._batches.get(split):
+        if split in self._batches:
             self._sum_up(split)
         if split in self._sums:
             loss, hits, images = self._sums.pop(split)

@@ -93,7 +93,7 @@ def poll() -> Callable[..., None]:
         deadline = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < deadline, f"not so within {seconds} s"
-            time.sleep(0.05)
+            time.sleep(0.2)  # a look into a store takes a core from what is waited for
 
     return until
 

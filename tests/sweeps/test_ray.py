@@ -176,7 +176,7 @@ def test_a_cluster_that_loses_a_node_ends_the_sweep_with_the_leaderboard_of_one_
         patch.setenv("MLFLOW_TRACKING_URI", tracking_server)
         sweep = start_workbench(*words, "--storage", postgres.url, "--store", tmp_path / "cluster", "--json")
     too_large = start_workbench(*words, "--store", tmp_path / "none", "--resources.gpus", "0.5")
-    poll(lambda: sweep.poll() is not None or len(running(tracking_server)) == 2)
+    poll(lambda: sweep.poll() is not None or len(running(tracking_server)) == 2, seconds=240)
     two_nodes.kill_one()
     waiting.go.touch()
     alone = run(load_sweep(str(waiting.recipe)), store=Store.open(tmp_path / "alone")).as_dict()
@@ -202,7 +202,11 @@ def test_ctrl_c_ends_a_cluster_of_its_own_and_leaves_the_trial_open(
     store = tmp_path / "store"
     words = ("sweep", waiting.recipe, "--engine", "ray", "--workers", "1")
     sweep = start_workbench(*words, "--store", store)
-    poll(lambda: sweep.poll() is not None or ((store / "mlflow.db").exists() and len(running(runs_in(store))) == 1))
+
+    def has_begun() -> bool:
+        return (store / "mlflow.db").exists() and len(running(runs_in(store))) == 1
+
+    poll(lambda: sweep.poll() is not None or has_begun(), seconds=240)
     family = psutil.Process(sweep.pid).children(recursive=True)
     own = {sweep.pid, *(member.pid for member in family)}
     listening = [link for link in psutil.net_connections("tcp") if link.status == psutil.CONN_LISTEN]

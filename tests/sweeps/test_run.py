@@ -205,7 +205,9 @@ def test_a_sweep_cut_in_two_equals_the_whole_one(tmp_path: Path) -> None:
     assert [(trial.params, trial.value) for trial in cut] == [(trial.params, trial.value) for trial in whole]
 
 
-def test_ctrl_c_ends_a_sweep_and_its_trial_as_interrupted(tmp_path: Path, start_workbench: Start) -> None:
+def test_ctrl_c_ends_a_sweep_and_its_trial_as_interrupted(
+    tmp_path: Path, start_workbench: Start, poll: Callable[..., None]
+) -> None:
     sweep = start_workbench("sweep", "digits", "--trainer.max_epochs", "2000", "--name", "long", "--store", tmp_path)
     client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
 
@@ -214,8 +216,7 @@ def test_ctrl_c_ends_a_sweep_and_its_trial_as_interrupted(tmp_path: Path, start_
             return []
         return list(client.search_runs(["1"], "tags.`workbench.kind` = 'trial' and metrics.`val/accuracy` > 0"))
 
-    while not trials():
-        assert sweep.poll() is None
+    poll(lambda: sweep.poll() is not None or trials(), seconds=240)
     os.kill(sweep.pid, signal.SIGINT)
     assert sweep.wait() == 130
     for run in client.search_runs(["1"]):

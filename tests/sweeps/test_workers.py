@@ -31,6 +31,7 @@ Start = Callable[..., "subprocess.Popen[str]"]
 
 SWEEP = ("sweep", "digits", "--workers", "2", "--trainer.max_epochs", "4", "--pruner.kind", "none")
 COUNTING = {"finished", "pruned", "failed"}
+PAUSE = 0.2  # seconds between two looks into a store: without, they take a core from the sweep that is waited for
 CRASHING = """
 import os, signal
 from lightning_modules import BaselineCNN
@@ -90,6 +91,7 @@ def test_two_workers_train_at_once_and_a_killed_one_is_replaced(tmp_path: Path, 
     sweep = start_workbench(*SWEEP, "--budget.trials", "8", "--store", tmp_path, "--json")
     while len(at_work := workers_at_work(tmp_path)) < 2:
         assert sweep.poll() is None
+        time.sleep(PAUSE)
     killed = min(at_work)
     os.kill(killed, signal.SIGKILL)
     printed, said = sweep.communicate()
@@ -180,6 +182,7 @@ def wait_for_two_epochs(sweep: "subprocess.Popen[str]", store: Path) -> Run:
         for run in trial_runs(store):
             if run.info.status == "RUNNING" and len(accuracies(store, run)) == epochs_done(artifacts(run)) == 2:
                 return run
+        time.sleep(PAUSE)
 
 
 def accuracies(store: Path, run: Run) -> list[float]:
@@ -256,7 +259,7 @@ def chaos(store: Path, start: Callable[[], "subprocess.Popen[str]"], *, kills: i
     for _ in range(kills):
         if moments.random() < 0.75:
             while sweep.poll() is None and not workers_at_work(store):
-                time.sleep(0.05)
+                time.sleep(PAUSE)
         with suppress(subprocess.TimeoutExpired):
             sweep.wait(timeout=moments.uniform(0, 1))
         family = psutil.Process(sweep.pid).children(recursive=True) if sweep.poll() is None else []
@@ -318,6 +321,7 @@ def test_a_full_disk_stops_the_sweep_with_a_clear_word_and_it_goes_on_once_there
     sweep = start_workbench(*words)
     while not trial_runs(small_disk / "store"):
         assert sweep.poll() is None
+        time.sleep(PAUSE)
     filler = small_disk / "filler"
     with suppress(OSError), filler.open("wb", buffering=0) as file:
         while True:
