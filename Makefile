@@ -20,7 +20,7 @@ demo: $(READY)  ## a sweep of 12 trials over optimizer settings on embedded imag
 
 test: $(READY)  ## the whole test suite
 	@echo '== pytest'
-	@$(BIN)/python -m pytest -n auto --dist loadfile
+	@$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 lint: $(READY)  ## ruff (check and format) and mypy in strict mode
 	@echo '== ruff check'

@@ -30,7 +30,14 @@ if _REAL_DATA is not None:
 for _variable in ("MLFLOW_TRACKING_URI", "WORKBENCH_DATA", "WORKBENCH_MIRRORS"):
     os.environ.pop(_variable, None)
 
+# Whose tests take longest: these files begin first, so that no core is left idle at the end.
+_LONGEST = ("test_reproduce", "test_workers", "test_resume", "test_ray", "test_storage", "test_browser")
+
 DIGITS = ("train", "digits", "--name", "first", "--trainer.max_epochs", "3", "--trainer.threads", "1", "--json")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: _LONGEST.index(item.path.stem) if item.path.stem in _LONGEST else len(_LONGEST))
 
 
 def _start(*args: str | Path, **options: object) -> "subprocess.Popen[str]":

@@ -15,6 +15,7 @@ import optuna
 import psutil
 import pytest
 from mlflow import MlflowClient
+from optuna.storages import RDBStorage
 
 from benchmarks.postgres import Postgres
 from experiments import Store
@@ -146,7 +147,10 @@ def outcomes(tracking_uri: str, storage: str) -> list[str]:
     client = MlflowClient(tracking_uri)
     everywhere = [experiment.experiment_id for experiment in client.search_experiments()]
     assert not client.search_runs(everywhere, OPEN)
-    trials = optuna.load_study(study_name="grid", storage=storage).trials
+    database = RDBStorage(storage)
+    trials = optuna.load_study(study_name="grid", storage=database).trials
+    database.remove_session()
+    database.engine.dispose()
     assert all(trial.state.is_finished() for trial in trials)
     return [trial.user_attrs["outcome"] for trial in trials]
 

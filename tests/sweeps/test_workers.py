@@ -122,7 +122,7 @@ def test_a_network_that_always_crashes_python_ends_the_sweep_with_a_clear_word(
 
 
 def test_two_commands_share_one_sweep(tmp_path: Path, start_workbench: Start) -> None:
-    words = (*SWEEP, "--budget.trials", "8", "--finalists.top", "2", "--store", tmp_path, "--json")
+    words = (*SWEEP, "--workers", "1", "--budget.trials", "8", "--finalists.top", "2", "--store", tmp_path, "--json")
     both = [start_workbench(*words) for _ in range(2)]
     documents = [json.loads(command.communicate()[0]) for command in both]
     assert [command.returncode for command in both] == [0, 0]
