@@ -111,10 +111,12 @@ def serving(command: list[str], page: str, log: Path, poll: Callable[..., None])
         except OSError:
             return False
 
-    poll(answers, seconds=120)
-    yield f"http://127.0.0.1:{port}"
-    server.send_signal(signal.SIGINT)
-    server.wait()
+    try:
+        poll(answers, seconds=120)
+        yield f"http://127.0.0.1:{port}"
+    finally:  # also where a test within it failed
+        server.send_signal(signal.SIGINT)
+        server.wait()
 
 
 def test_the_experiment_page_unfolds_a_sweep_into_its_trials_with_their_metrics(
