@@ -1,4 +1,8 @@
-"""Every picture of one run, as PNG."""
+"""Every picture of one run, as PNG.
+
+What each trial draws has its axes placed by hand: a layout engine draws a figure twice, and drawing is most of what
+tracking a trial costs.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,8 +23,9 @@ MOST_IMAGES = _ROWS * _COLUMNS
 
 def plot_curves(history: Sequence[dict[str, float]], path: Path) -> None:
     """Loss and accuracy over the epochs, train and val."""
-    figure = Figure(figsize=(9, 3.6), layout="tight")
-    for axes, score in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+    figure = Figure(figsize=(9, 3.6))
+    places = {"left": 0.08, "right": 0.98, "bottom": 0.14, "top": 0.96}
+    for axes, score in zip(figure.subplots(1, 2, gridspec_kw=places), ("loss", "accuracy"), strict=True):
         for split in ("train", "val"):
             points = [(line["epoch"], line[f"{split}/{score}"]) for line in history if f"{split}/{score}" in line]
             axes.plot(*zip(*points, strict=True), marker=".", label=split) if points else None
@@ -35,9 +40,10 @@ def plot_confusion(
 ) -> None:
     """Counts of images by true class (rows) and predicted class (columns)."""
     counts = confusion_matrix(target, label, labels=range(len(class_names)))
-    side = 2.5 + min(0.45 * len(class_names), 25)
-    figure = Figure(figsize=(side, side), layout="tight")
-    axes = figure.subplots()
+    side, names = min(0.45 * len(class_names), 25), 0.6 + 0.1 * min(max(map(len, class_names)), 40)  # in inches
+    width, height = names + max(side, 3) + 0.2, names + side + 0.4
+    figure = Figure(figsize=(width, height))
+    axes = figure.add_axes((names / width, names / height, side / width, side / height))
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for row, column in np.argwhere(counts > 0) if len(class_names) <= 30 else []:
@@ -46,7 +52,8 @@ def plot_confusion(
     ticks = range(len(class_names))
     axes.set_xticks(ticks, class_names, rotation=90)
     axes.set_yticks(ticks, class_names)
-    axes.set(xlabel="predicted", ylabel="true", title=title)
+    axes.set(xlabel="predicted", ylabel="true")
+    axes.set_title(title, loc="left", fontsize=10)
     figure.savefig(path, dpi=100)
 
 
@@ -69,8 +76,8 @@ def plot_mistakes(
 
 def plot_images(images: Sequence[NDArray[Any]], texts: Sequence[str], title: str, path: Path) -> None:
     """Up to MOST_IMAGES images (H, W, C), each below its text."""
-    figure = Figure(figsize=(12, 6.5), layout="tight")
-    axes = figure.subplots()
+    figure = Figure(figsize=(12, 6.5))
+    axes = figure.add_axes((0.01, 0.01, 0.98, 0.93))
     axes.set_title(title)
     _draw_images(axes, images, texts, _COLUMNS)
     figure.savefig(path, dpi=80)

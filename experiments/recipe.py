@@ -3,11 +3,12 @@
 import dataclasses
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_args, get_type_hints
 
 import yaml
-from jsonargparse import ArgumentError, ArgumentParser
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from lightning_modules.errors import InputError, choose_from
 
@@ -87,15 +88,44 @@ def with_overrides(tree: Mapping[str, Any], overrides: Mapping[str, Any]) -> Tre
 
 def build(cls: type[Config], tree: Mapping[str, Any]) -> Config:
     """An instance of the dataclass `cls`, every field typed and checked; InputError names the first that is wrong."""
-    known = dict(field_paths(cls))
-    _check_names(tree, known, "")
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_argument("--config", type=cls)
+    return _build(cls, tree, "", [path for path, _ in field_paths(cls)])
+
+
+def _build(cls: type[Config], tree: Mapping[str, Any], prefix: str, known: Sequence[str]) -> Config:
+    hints, values = get_type_hints(cls), {}
+    for name, value in tree.items():
+        path = f"{prefix}{name}"
+        if name not in hints:
+            raise InputError(path, value, "no such field", choose_from(path, known))
+        hint: Any = hints[name]
+        is_section = dataclasses.is_dataclass(hint)
+        if is_section and not isinstance(value, dict):
+            below = next(name for name in known if name.startswith(f"{path}."))
+            raise InputError(path, value, "holds fields of its own", f"set those, for example {below}")
+        values[name] = _build(hint, value, f"{path}.", known) if is_section else _check(path, hint, value)
+    for field in dataclasses.fields(cls):  # type: ignore[arg-type]  # typeshed names no type of all dataclasses
+        if field.default is field.default_factory is dataclasses.MISSING and field.name not in values:
+            raise InputError(f"{prefix}{field.name}", None, "is missing", f"give {_describe(hints[field.name])}")
+    return cls(**values)
+
+
+def _check(path: str, hint: Any, value: Any) -> Any:
+    """The value, a whole number where the field takes any as a float; InputError where it has another type."""
     try:
-        config: Config = parser.instantiate(parser.parse_object({"config": dict(tree)})).config
-    except ArgumentError as error:
-        raise _one_line(str(error), tree, known) from error
-    return config
+        return _adapter(hint).validate_python(value)
+    except ValidationError as error:
+        choices = [choice for choice in get_args(hint) if isinstance(choice, str)]
+        if value is None:
+            remedy = f"give {_describe(hint)}, or leave the field out"
+            raise InputError(path, None, "takes no null", remedy) from error
+        if choices:
+            raise InputError(path, value, "no such choice", choose_from(value, choices)) from error
+        raise InputError(path, value, "has the wrong type or is no choice", f"give {_describe(hint)}") from error
+
+
+@cache
+def _adapter(hint: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(hint, config=ConfigDict(strict=True))
 
 
 def field_paths(cls: type[Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -107,34 +137,6 @@ def field_paths(cls: type[Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
         if dataclasses.is_dataclass(hint):
             assert isinstance(hint, type)
             yield from field_paths(hint, f"{prefix}{field.name}.")
-
-
-def _check_names(tree: Mapping[str, Any], known: Mapping[str, Any], prefix: str) -> None:
-    for key, value in tree.items():
-        path = f"{prefix}{key}"
-        if path not in known:
-            raise InputError(path, value, "no such field", choose_from(path, known))
-        if value is None and type(None) not in getattr(known[path], "__args__", (known[path],)):
-            raise InputError(path, None, "takes no null", f"give {_describe(known[path])}, or leave the field out")
-        if dataclasses.is_dataclass(known[path]):
-            if not isinstance(value, dict):
-                below = next(name for name in known if name.startswith(path + "."))
-                raise InputError(path, value, "holds fields of its own", f"set those, for example {below}")
-            _check_names(value, known, path + ".")
-
-
-def _one_line(message: str, tree: Mapping[str, Any], known: Mapping[str, Any]) -> InputError:
-    """jsonargparse's error, of up to eight lines, as one of ours."""
-    named = re.search(r'Parser key "config\.?([^"]*)"', message)
-    path = named.group(1) if named else ""
-    value: Any = tree
-    for part in path.split("."):
-        value = value.get(part) if isinstance(value, dict) else None
-    choices = [choice for choice in getattr(known.get(path), "__args__", ()) if isinstance(choice, str)]
-    if choices:
-        return InputError(path, value, "no such choice", choose_from(value, choices))
-    wanted = _describe(known[path]) if path in known else "another value"
-    return InputError(path or "RECIPE", value, "has the wrong type or is no choice", f"give {wanted}")
 
 
 def _describe(hint: Any) -> str:

@@ -16,7 +16,7 @@ from mlflow.entities import Run
 import workbench as command_line
 from experiments import Store
 
-HEAVY = {"torch", "mlflow", "optuna", "pytorch_lightning", "rich", "numpy", "yaml", "jsonargparse", "ray"}
+HEAVY = {"torch", "mlflow", "optuna", "pytorch_lightning", "rich", "numpy", "yaml", "pydantic", "ray"}
 
 
 def main(*args: str | Path) -> int:
