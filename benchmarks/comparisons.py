@@ -106,8 +106,8 @@ def _trained(
 
 _PYTORCH = "textbook PyTorch, no tracking"
 _KERAS = "the seed's Keras code"
-_OPTUNA = "textbook Optuna + Lightning, one trial after another (ours: two workers)"
-_SWEEPS = {"theirs": "optuna", "ours": "sweep", "trainings": 5}
+_OPTUNA = "textbook Optuna + Lightning, eight trials one after another (ours: two workers)"
+_SWEEPS = {"theirs": "optuna", "ours": "sweep", "trainings": 9}
 
 COMPARISONS = [
     _trained(_PYTORCH, 1, 1.8, theirs="pytorch"),

@@ -1,13 +1,12 @@
 """The workbench's sweep over given learning rates, nothing pruned: against the textbook, and with more workers.
 
 Against benchmarks/textbook_optuna.py both sides train every learning rate for all epochs, score it on val, train the
-best once more (here: one finalist, one seed) and test that one, so both do five trainings.
+best once more (here: one finalist, one seed) and test that one, so both do nine trainings.
 """
 
 import multiprocessing
 import os
 import uuid
-from collections.abc import Sequence
 from pathlib import Path
 
 import sweeps
@@ -17,8 +16,6 @@ from sweeps.config import BudgetConfig, FinalistsConfig, PrunerConfig, Sweep, Sw
 from sweeps.engines import local
 from sweeps.space import SearchSpace
 from sweeps.start import StartConfig
-
-EIGHT = [1e-3 * 1.3**power for power in range(-4, 4)]  # all of them train
 
 
 def import_for_workers() -> None:
@@ -31,27 +28,25 @@ def import_for_workers() -> None:
 
 def sweep(config: ExperimentConfig, folder: Path) -> float:
     """A whole sweep over the textbook's learning rates with two workers; the champion's accuracy on test."""
-    return _sweep(config, folder, LEARNING_RATES, finalists=1, workers=2)
+    return _sweep(config, folder, finalists=1, workers=2)
 
 
 def sweep_by_one(config: ExperimentConfig, folder: Path) -> float:
     """Eight trials and two finalists, one after another."""
-    return _sweep(config, folder, EIGHT, finalists=2, workers=1)
+    return _sweep(config, folder, finalists=2, workers=1)
 
 
 def sweep_by_two(config: ExperimentConfig, folder: Path) -> float:
     """The same, two at a time."""
-    return _sweep(config, folder, EIGHT, finalists=2, workers=2)
+    return _sweep(config, folder, finalists=2, workers=2)
 
 
-def _sweep(
-    config: ExperimentConfig, folder: Path, learning_rates: Sequence[float], *, finalists: int, workers: int
-) -> float:
+def _sweep(config: ExperimentConfig, folder: Path, *, finalists: int, workers: int) -> float:
     settings = SweepConfig(
         recipe="fashion_mnist",
         space={"optimizer.lr": {"low": 1e-4, "high": 1e-1, "log": True}},
-        budget=BudgetConfig(trials=len(learning_rates)),
-        start=StartConfig(points=[{"optimizer.lr": learning_rate} for learning_rate in learning_rates]),
+        budget=BudgetConfig(trials=len(LEARNING_RATES)),
+        start=StartConfig(points=[{"optimizer.lr": learning_rate} for learning_rate in LEARNING_RATES]),
         pruner=PrunerConfig(kind="none"),
         finalists=FinalistsConfig(top=finalists),
     )
