@@ -8,6 +8,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 WITH_LIGHTNING = ("lightning", "optuna")
@@ -96,6 +97,8 @@ def _workbench(args: argparse.Namespace) -> Job:
         version = getattr(workbench_sweep, args.version)
         workbench_sweep.import_for_workers()
     _import_mlflow_store()
+    for name in ("torch.export._trace", "matplotlib.pyplot", "optuna.visualization.matplotlib"):
+        import_module(name)  # what a run imports once it exports its model, and a sweep for its report
     config = load_config(
         "fashion_mnist",
         {

@@ -161,7 +161,10 @@ class ImageDataModule(pl.LightningDataModule):
         if missing:
             names = ", ".join(self.class_names[k] for k in sorted(missing))
             raise InputError("data.source", config.source, f"no training image of class {names}", "add some")
-        self.normalization = fit_normalization(config.normalization, splits["train"])
+        fitted, key = self.dataset.normalizations, (config.normalization, splits["train"].order_sha256)
+        if key not in fitted:
+            fitted[key] = fit_normalization(config.normalization, splits["train"])
+        self.normalization: Normalization = fitted[key]
         self.splits = splits
 
     @property

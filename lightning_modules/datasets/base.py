@@ -61,6 +61,11 @@ class ImageDataset:
         return {split: part for split, part in named.items() if part is not None}
 
     @cached_property
+    def normalizations(self) -> dict[tuple[str, str], Any]:
+        """Those fitted to it so far, by kind and by the order of the images: all trials of a sweep need the same."""
+        return {}
+
+    @cached_property
     def sha256(self) -> str:
         """SHA-256 over names, shapes, types and every byte of all parts, as read."""
         digest = hashlib.sha256(repr(self.class_names).encode())
