@@ -15,6 +15,9 @@ from urllib.request import urlopen
 
 import pytest
 
+from experiments import Store
+from sweeps import load_sweep, run
+
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
 
@@ -37,7 +40,7 @@ class Dashboard:
 
     url: str
     store: Path
-    sweep: dict[str, Any]  # what the command printed
+    sweep: dict[str, Any]  # what the command would print
     browser: "Chrome"
 
     def open(self, address: str) -> None:
@@ -84,15 +87,14 @@ def browser() -> Iterator["Chrome"]:
 
 @pytest.fixture(scope="module")
 def dashboard(
-    tmp_path_factory: pytest.TempPathFactory, workbench: Workbench, poll: Callable[..., None], browser: "Chrome"
+    tmp_path_factory: pytest.TempPathFactory, poll: Callable[..., None], browser: "Chrome"
 ) -> Iterator[Dashboard]:
     store = tmp_path_factory.mktemp("dashboard") / "store"
-    words = ("--workers", "1", "--budget.trials", "3", "--trainer.max_epochs", str(EPOCHS), "--pruner.kind", "none")
-    printed = workbench("sweep", "digits", *words, "--store", store, "--json")
-    assert printed.returncode == 0, printed.stderr
+    overrides = {"budget.trials": 3, "trainer.max_epochs": EPOCHS, "pruner.kind": "none"}
+    result = run(load_sweep("digits", overrides), store=Store.open(store))
     command = [sys.executable, "-m", "workbench", "ui", "--no-browser", "--store", str(store)]
     with serving(command, "/health", store / "ui.log", poll) as url:
-        yield Dashboard(url, store, json.loads(printed.stdout), browser)
+        yield Dashboard(url, store, result.as_dict(), browser)
 
 
 @contextmanager

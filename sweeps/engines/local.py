@@ -41,6 +41,7 @@ class _Task:
     parent: str  # the sweep's own run
     data: Path  # the shared data set
     data_sha256: str
+    environment: dict[str, str]  # of now, where the server's is that of its start
 
 
 def warm_up() -> None:
@@ -65,6 +66,7 @@ def work(stage: Stage, *, parent: str, dataset: ImageDataset, workers: int, star
             parent=parent,
             data=Path(folder),
             data_sha256=dataset.sha256,
+            environment=dict(os.environ),
         )
         lead(_Workers(task, workers), stage, parent=parent, started=started, ended=ended)
 
@@ -116,6 +118,8 @@ class _Workers(Crew):
 
 def _serve(task: _Task, pipe: Connection) -> None:
     """A worker's life."""
+    os.environ.clear()
+    os.environ.update(task.environment)
     os.setpgid(0, 0)  # apart from the parent's, whose Ctrl-C and `kill -- -GROUP` are for the parent
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

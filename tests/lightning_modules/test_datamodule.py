@@ -47,6 +47,15 @@ def test_train_itself_decides_the_statistics(numbered: ImageDataset) -> None:
     torch.testing.assert_close(spread.flatten()[:5], torch.ones(5))
 
 
+def test_modules_of_one_data_set_share_what_was_fitted_to_the_same_images(numbered: ImageDataset) -> None:
+    first, again = (ready(DataConfig(batch_size=size), numbered) for size in (32, 64))
+    assert again.normalization is first.normalization
+    for other in (DataConfig(split_seed=1), DataConfig(normalization="min_max")):
+        alone, beside = ready(other, replace(numbered)), ready(other, numbered)
+        assert beside.normalization is not first.normalization
+        torch.testing.assert_close(beside.state_dict(), alone.state_dict(), rtol=0, atol=0)
+
+
 def test_augmentation_touches_train_alone(numbered: ImageDataset) -> None:
     config = DataConfig(batch_size="full", normalization="none")
     plain = ready(config, numbered)
