@@ -88,21 +88,22 @@ def with_overrides(tree: Mapping[str, Any], overrides: Mapping[str, Any]) -> Tre
 
 def build(cls: type[Config], tree: Mapping[str, Any]) -> Config:
     """An instance of the dataclass `cls`, every field typed and checked; InputError names the first that is wrong."""
-    return _build(cls, tree, "", [path for path, _ in field_paths(cls)])
+    return _build(cls, tree, "", cls)
 
 
-def _build(cls: type[Config], tree: Mapping[str, Any], prefix: str, known: Sequence[str]) -> Config:
+def _build(cls: type[Config], tree: Mapping[str, Any], prefix: str, root: type[Any]) -> Config:
     hints, values = get_type_hints(cls), {}
     for name, value in tree.items():
         path = f"{prefix}{name}"
         if name not in hints:
+            known = (path for path, _ in field_paths(root))
             raise InputError(path, value, "no such field", choose_from(path, known))
         hint: Any = hints[name]
         is_section = dataclasses.is_dataclass(hint)
         if is_section and not isinstance(value, dict):
-            below = next(name for name in known if name.startswith(f"{path}."))
+            below = f"{path}.{dataclasses.fields(hint)[0].name}"
             raise InputError(path, value, "holds fields of its own", f"set those, for example {below}")
-        values[name] = _build(hint, value, f"{path}.", known) if is_section else _check(path, hint, value)
+        values[name] = _build(hint, value, f"{path}.", root) if is_section else _check(path, hint, value)
     for field in dataclasses.fields(cls):  # type: ignore[arg-type]  # typeshed names no type of all dataclasses
         if field.default is field.default_factory is dataclasses.MISSING and field.name not in values:
             raise InputError(f"{prefix}{field.name}", None, "is missing", f"give {_describe(hints[field.name])}")
