@@ -16,7 +16,7 @@ from lightning_modules.networks import build_network, check_network
 from lightning_modules.optimizers import OptimizerConfig
 from lightning_modules.row_buffer import RowBuffer
 
-# Shapes: N images, C channels, H x W pixels, K classes.
+# Shapes: N images, C channels, H x W pixels, K classes, B batches.
 Batch = tuple[Tensor, Tensor]
 Loss = Literal["cross_entropy", "mse"]
 ClassWeights = Literal["none", "balanced"]
@@ -84,7 +84,7 @@ class ImageClassifier(pl.LightningModule):
         self.loss = loss
         self.register_buffer("class_weights", class_weights, persistent=False)  # the train split's, not the network's
         self.optimizer_config = optimizer or OptimizerConfig()
-        # split → losses and hits (on the device) and numbers of images of the latest batches, not yet summed
+        # split → losses of batches and hits of images (on the device), numbers of images of batches: not yet summed
         self._batches: dict[str, tuple[RowBuffer, RowBuffer, list[int]]] = {}
         self._sums: dict[str, Tensor] = {}  # split → summed loss, hits and images of the epoch's batches before those
         self._answers: dict[str, tuple[RowBuffer, RowBuffer]] = {}  # split → logits (N, K) and labels (N,) of a pass
@@ -123,14 +123,13 @@ class ImageClassifier(pl.LightningModule):
             logits, labels = self._answers.setdefault(split, (RowBuffer(), RowBuffer()))
             logits.add(logits_NK.detach())
             labels.add(labels_N)
-        hits = (logits_NK.detach().argmax(dim=1) == labels_N).sum()
         if split not in self._batches:
             self._batches[split] = (RowBuffer(), RowBuffer(), [])
-        loss_of_each, hits_of_each, images_of_each = self._batches[split]
-        loss_of_each.add(loss.detach()[None])
-        hits_of_each.add(hits[None])
-        images_of_each.append(len(labels_N))
-        if len(images_of_each) == _SUMMED_AT_ONCE:
+        losses_B, hits_N, images_B = self._batches[split]
+        losses_B.add(loss.detach()[None])
+        hits_N.add(logits_NK.detach().argmax(dim=1) == labels_N)
+        images_B.append(len(labels_N))
+        if len(images_B) == _SUMMED_AT_ONCE:
             self._sum_up(split)
         return loss
 
@@ -149,11 +148,11 @@ class ImageClassifier(pl.LightningModule):
     def _sum_up(self, split: str) -> None:
         """Adds the latest batches to the epoch's sums, in double precision."""
         *buffers, counts = self._batches.pop(split)
-        losses_B, hits_B = (buffer.rows for buffer in buffers)
+        losses_B, hits_N = (buffer.rows for buffer in buffers)
         device = torch.device("cpu") if losses_B.device.type == "mps" else losses_B.device  # mps has no float64
         images = torch.tensor(counts, dtype=torch.float64).to(device, non_blocking=True)
-        losses_B, hits_B = losses_B.to(device).double(), hits_B.to(device).double()
-        sums = torch.stack([losses_B @ images, hits_B.sum(), images.sum()])
+        losses_B, hits = losses_B.to(device).double(), hits_N.sum().to(device).double()
+        sums = torch.stack([losses_B @ images, hits, images.sum()])
         self._sums[split] = self._sums[split] + sums if split in self._sums else sums
 
     def _log_epoch(self, split: str) -> None:

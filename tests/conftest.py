@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.request import urlopen
 
 import psutil
@@ -93,14 +93,15 @@ def start_long_training(
 
 
 @pytest.fixture(scope="session")
-def poll() -> Callable[..., None]:
-    """Waits until a condition holds; fails once `seconds` have passed."""
+def poll() -> Callable[..., Any]:
+    """Waits until a condition holds, and gives what it gave; fails once `seconds` have passed."""
 
-    def until(condition: Callable[[], bool], seconds: float = 60) -> None:
+    def until(condition: Callable[[], Any], seconds: float = 60) -> Any:
         deadline = time.monotonic() + seconds
-        while not condition():
+        while not (found := condition()):
             assert time.monotonic() < deadline, f"not so within {seconds} s"
             time.sleep(0.2)  # a look into a store takes a core from what is waited for
+        return found
 
     return until
 

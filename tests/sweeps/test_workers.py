@@ -6,10 +6,11 @@ import random
 import signal
 import sqlite3
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
@@ -28,10 +29,10 @@ from lightning_modules.datasets.shared import map_shared, save_shared
 
 Workbench = Callable[..., "subprocess.CompletedProcess[str]"]
 Start = Callable[..., "subprocess.Popen[str]"]
+Poll = Callable[..., Any]
 
 SWEEP = ("sweep", "digits", "--workers", "2", "--trainer.max_epochs", "4", "--pruner.kind", "none")
 COUNTING = {"finished", "pruned", "failed"}
-PAUSE = 0.2  # seconds between two looks into a store: without, they take a core from the sweep that is waited for
 CRASHING = """
 import os, signal
 from lightning_modules import BaselineCNN
@@ -87,13 +88,17 @@ def workers_at_work(store: Path) -> set[int]:
     return {owner.pid for owner in owners if owner is not None and not owner.is_gone()}
 
 
-def test_two_workers_train_at_once_and_a_killed_one_is_replaced(tmp_path: Path, start_workbench: Start) -> None:
+def test_two_workers_train_at_once_and_a_killed_one_is_replaced(
+    tmp_path: Path, start_workbench: Start, poll: Poll
+) -> None:
     sweep = start_workbench(*SWEEP, "--budget.trials", "8", "--store", tmp_path, "--json")
-    while len(at_work := workers_at_work(tmp_path)) < 2:
+
+    def two_at_work() -> set[int]:
         assert sweep.poll() is None
-        time.sleep(PAUSE)
-    killed = min(at_work)
-    os.kill(killed, signal.SIGKILL)
+        at_work = workers_at_work(tmp_path)
+        return at_work if len(at_work) == 2 else set()
+
+    os.kill(min(poll(two_at_work)), signal.SIGKILL)
     printed, said = sweep.communicate()
     assert sweep.returncode == 0, said
     told = outcomes(tmp_path)
@@ -175,14 +180,18 @@ def waiting_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path
     return tmp_path / "go", ("sweep", tmp_path / "waiting.yaml", "--workers", "1")
 
 
-def wait_for_two_epochs(sweep: "subprocess.Popen[str]", store: Path) -> Run:
+def wait_for_two_epochs(sweep: "subprocess.Popen[str]", store: Path, poll: Poll) -> Run:
     """The run of the trial at work, once its second epoch is in the store."""
-    while True:
+
+    def reached() -> Run | None:
         assert sweep.poll() is None, sweep.communicate()
         for run in trial_runs(store):
             if run.info.status == "RUNNING" and len(accuracies(store, run)) == epochs_done(artifacts(run)) == 2:
                 return run
-        time.sleep(PAUSE)
+        return None
+
+    run: Run = poll(reached)
+    return run
 
 
 def accuracies(store: Path, run: Run) -> list[float]:
@@ -202,12 +211,13 @@ def test_a_killed_trial_is_tried_again_from_its_last_checkpoint(
     tmp_path: Path,
     workbench: Workbench,
     start_workbench: Start,
+    poll: Poll,
     waiting_sweep: tuple[Path, tuple[str | Path, ...]],
 ) -> None:
     go, words = waiting_sweep
     store = tmp_path / "store"
     sweep = start_workbench(*words, "--store", store)
-    killed = wait_for_two_epochs(sweep, store)
+    killed = wait_for_two_epochs(sweep, store, poll)
     os.kill(sweep.pid, signal.SIGKILL)
     sweep.wait()
     go.touch()
@@ -229,12 +239,13 @@ def test_a_process_that_hangs_loses_its_trial_and_drops_it_quietly_once_it_goes_
     tmp_path: Path,
     workbench: Workbench,
     start_workbench: Start,
+    poll: Poll,
     waiting_sweep: tuple[Path, tuple[str | Path, ...]],
 ) -> None:
     go, words = waiting_sweep
     store = tmp_path / "store"
     hanging = start_workbench(*words, "--store", store)
-    wait_for_two_epochs(hanging, store)
+    wait_for_two_epochs(hanging, store, poll)
     os.kill(hanging.pid, signal.SIGSTOP)
     go.touch()
     with closing(sqlite3.connect(store / "optuna.db")) as connection, connection:
@@ -249,7 +260,11 @@ def test_a_process_that_hangs_loses_its_trial_and_drops_it_quietly_once_it_goes_
     assert_at_rest(store)
 
 
-def chaos(store: Path, start: Callable[[], "subprocess.Popen[str]"], *, kills: int) -> None:
+def over_or_at_work(sweep: "subprocess.Popen[str]", store: Path) -> bool:
+    return sweep.poll() is not None or bool(workers_at_work(store))
+
+
+def chaos(store: Path, start: Callable[[], "subprocess.Popen[str]"], poll: Poll, *, kills: int) -> None:
     """Starts the command over and over, and kills a worker, the command, or all its processes, so many times.
 
     Three kills of four strike while a trial runs, the others at any moment. Workers end with their command.
@@ -258,8 +273,7 @@ def chaos(store: Path, start: Callable[[], "subprocess.Popen[str]"], *, kills: i
     sweep = start()
     for _ in range(kills):
         if moments.random() < 0.75:
-            while sweep.poll() is None and not workers_at_work(store):
-                time.sleep(PAUSE)
+            poll(partial(over_or_at_work, sweep, store))
         with suppress(subprocess.TimeoutExpired):
             sweep.wait(timeout=moments.uniform(0, 1))
         family = psutil.Process(sweep.pid).children(recursive=True) if sweep.poll() is None else []
@@ -285,11 +299,11 @@ def chaos(store: Path, start: Callable[[], "subprocess.Popen[str]"], *, kills: i
     ids=["whole", "short"],
 )
 def test_whatever_is_killed_and_however_often_the_sweep_ends_with_exactly_its_trials(
-    tmp_path: Path, start_workbench: Start, trials: int, kills: int, epochs: str
+    tmp_path: Path, start_workbench: Start, poll: Poll, trials: int, kills: int, epochs: str
 ) -> None:
     budget = ("--budget.trials", str(trials), "--trainer.max_epochs", epochs)
     words = (*SWEEP, *budget, "--store", tmp_path, "--json")
-    chaos(tmp_path, lambda: start_workbench(*words), kills=kills)
+    chaos(tmp_path, lambda: start_workbench(*words), poll, kills=kills)
     told = outcomes(tmp_path)
     assert counting(told) == trials
     assert "died" in told.values()
@@ -315,13 +329,12 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_full_disk_stops_the_sweep_with_a_clear_word_and_it_goes_on_once_there_is_room(
-    small_disk: Path, workbench: Workbench, start_workbench: Start
+    small_disk: Path, workbench: Workbench, start_workbench: Start, poll: Poll
 ) -> None:
     words = (*SWEEP, "--budget.trials", "4", "--store", small_disk / "store")
     sweep = start_workbench(*words)
-    while not trial_runs(small_disk / "store"):
-        assert sweep.poll() is None
-        time.sleep(PAUSE)
+    poll(lambda: sweep.poll() is not None or trial_runs(small_disk / "store"))
+    assert sweep.poll() is None
     filler = small_disk / "filler"
     with suppress(OSError), filler.open("wb", buffering=0) as file:
         while True:
