@@ -4,12 +4,17 @@ Lightning answers KeyboardInterrupt with `sys.exit(1)` and leaves SIGINT ignored
 """
 
 import signal
+import sys
 import threading
-from collections.abc import Iterator
+import time
+from _thread import start_new_thread
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_A_MOMENT = 0.01  # seconds
 
 
 class Interrupted(BaseException):
@@ -18,6 +23,19 @@ class Interrupted(BaseException):
 
 def _interrupt(signum: int, _: FrameType | None) -> None:
     raise Interrupted(signal.Signals(signum).name)
+
+
+def _raise_later(report: "Callable[[sys.UnraisableHookArgs], object]", dropped: "sys.UnraisableHookArgs") -> None:
+    """Python drops what is raised in a destructor or a weak reference's callback: there the signal comes again."""
+    if isinstance(dropped.exc_value, Interrupted):
+        start_new_thread(_signal_later, (threading.get_ident(), signal.Signals[str(dropped.exc_value)]))
+    else:
+        report(dropped)
+
+
+def _signal_later(thread: int, signum: signal.Signals) -> None:
+    time.sleep(_A_MOMENT)
+    signal.pthread_kill(thread, signum)
 
 
 @contextmanager
@@ -43,8 +61,11 @@ def _handling(handler: "signal._HANDLER") -> Iterator[None]:
         yield
         return
     before = {signum: signal.signal(signum, handler) for signum in _SIGNALS}
+    report = sys.unraisablehook
+    sys.unraisablehook = partial(_raise_later, report)
     try:
         yield
     finally:
+        sys.unraisablehook = report
         for signum, old in before.items():
             signal.signal(signum, old)

@@ -1,6 +1,8 @@
 """SIGINT and SIGTERM as one exception."""
 
 import signal
+import sys
+import threading
 
 import pytest
 
@@ -11,6 +13,38 @@ from experiments.interrupts import Interrupted, interruptible, uninterrupted
 def test_a_signal_interrupts(signum: signal.Signals) -> None:
     with pytest.raises(Interrupted, match=signum.name), interruptible():
         signal.raise_signal(signum)
+
+
+class SignalledAtItsEnd:
+    """While it is destroyed, where Python drops every exception, a signal arrives."""
+
+    def __del__(self) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+
+def test_a_signal_that_arrives_within_a_destructor_is_not_lost(capfd: pytest.CaptureFixture[str]) -> None:
+    def wait() -> None:
+        with interruptible():
+            SignalledAtItsEnd()
+            threading.Event().wait(60)
+
+    with pytest.raises(Interrupted, match="SIGTERM"):
+        wait()
+    assert capfd.readouterr().err == ""
+
+
+def test_another_exception_of_a_destructor_is_still_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    reported: list[type[BaseException]] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda dropped: reported.append(dropped.exc_type))
+
+    class Broken:
+        def __del__(self) -> None:
+            raise ValueError
+
+    with interruptible():
+        Broken()
+    Broken()
+    assert reported == [ValueError, ValueError]
 
 
 def test_a_signal_within_uninterrupted_waits_for_its_end() -> None:
