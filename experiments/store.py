@@ -41,7 +41,7 @@ class StoreError(RuntimeError):
 
     def __init__(self, folder: Path, reason: str) -> None:
         self.value, self.message = str(folder), f"failed: {reason}"
-        self.remedy = "mend that (is the disk full?), and give the same command again: a sweep goes on where it was"
+        self.remedy = "mend that, and give the same command again: a sweep goes on where it was"
         super().__init__(f"{self.field} {folder}: {self.message}; {self.remedy}")
 
 
@@ -52,7 +52,8 @@ def store_failure(error: BaseException) -> str | None:
     for cause in _causes(error):
         is_disk = isinstance(cause, OSError) and cause.errno in _DISK_ERRORS
         if is_disk or isinstance(cause, sqlite3.Error | sqlalchemy.exc.SQLAlchemyError | MlflowException):
-            return without_credentials(str(cause).splitlines()[0])
+            reason = without_credentials(str(cause).splitlines()[0])
+            return f"{reason} (is the disk full?)" if "disk I/O error" in reason else reason
     return None
 
 

@@ -1,5 +1,6 @@
 """The store: made once, whoever comes first."""
 
+import errno
 import sqlite3
 import subprocess
 import sys
@@ -7,9 +8,11 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import requests
 from mlflow import MlflowClient
 
 from experiments import Store
+from experiments.store import StoreError
 from lightning_modules import InputError
 
 OPENER = """
@@ -88,3 +91,24 @@ def test_a_deleted_experiment_is_named_with_the_way_to_restore_it(scratch_store:
     scratch_store.client.delete_experiment(experiment_id)
     with pytest.raises(InputError, match=f"mlflow experiments restore -x {experiment_id}"):
         scratch_store.experiment_id("deleted")
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (sqlite3.OperationalError("disk I/O error"), "disk I/O error (is the disk full?)"),
+        (sqlite3.OperationalError("database or disk is full"), "database or disk is full"),
+        (OSError(errno.ENOSPC, "No space left on device"), "[Errno 28] No space left on device"),
+        (requests.ConnectionError(), "the tracking server is away (ConnectionError)"),
+    ],
+)
+def test_a_store_that_fails_is_told_with_what_was_wrong(scratch_store: Store, error: Exception, told: str) -> None:
+    with pytest.raises(StoreError) as raised, scratch_store.telling_failures():
+        raise error
+    remedy = "mend that, and give the same command again: a sweep goes on where it was"
+    assert str(raised.value) == f"--store {scratch_store.folder}: failed: {told}; {remedy}"
+
+
+def test_an_error_of_other_code_is_not_the_stores(scratch_store: Store) -> None:
+    with pytest.raises(ValueError, match=r"^no$"), scratch_store.telling_failures():
+        raise ValueError("no")
