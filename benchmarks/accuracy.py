@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.comparisons import Setting
 from benchmarks.processes import child
-from experiments.statistics import estimate
+from experiments.comparison.statistics import estimate
 
 SEEDS = range(5)
 

@@ -9,10 +9,10 @@ import pytorch_lightning as pl
 from numpy.typing import NDArray
 
 from experiments import Store, load_config, runner
-from lightning_modules.batches import Batches
 from lightning_modules.datamodule import load_dataset
-from lightning_modules.normalization import fit_normalization
-from lightning_modules.splits import as_published
+from lightning_modules.pipeline.batches import Batches
+from lightning_modules.pipeline.normalization import fit_normalization
+from lightning_modules.pipeline.splits import as_published
 
 SHAPE = (64, 64, 3)
 LARGE, SMALL = 488_282, 20_000  # images: 6.0 GB and 0.25 GB

@@ -12,10 +12,10 @@ import sqlalchemy
 
 from benchmarks.postgres import Postgres
 from experiments import Store
-from experiments.postgres import checked_url
+from experiments.tracking.postgres import checked_url
 from sweeps import load_sweep
-from sweeps.stage import settle
-from sweeps.study import Search
+from sweeps.study.search import Search
+from sweeps.study.stage import settle
 
 WORKERS = (1, 2, 4, 8, 16)
 TRIALS = (1_000, 10_000, 100_000)  # in one study

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from experiments import Store
 from experiments.config import flatten
-from experiments.tracking import create_run, open_run
+from experiments.tracking.tracked_run import create_run, open_run
 from sweeps import load_sweep
 from sweeps.progress import SweepProgress
-from sweeps.stage import best_trials, counted, settle
-from sweeps.study import Search
+from sweeps.study.search import Search
+from sweeps.study.stage import best_trials, counted, settle
 
 
 def store_after(trials: int, scratch: Path) -> Path:

@@ -14,8 +14,8 @@ from benchmarks.textbook_optuna import LEARNING_RATES
 from experiments import ExperimentConfig, Store
 from sweeps.config import BudgetConfig, FinalistsConfig, PrunerConfig, Sweep, SweepConfig
 from sweeps.engines import local
-from sweeps.space import SearchSpace
-from sweeps.start import StartConfig
+from sweeps.strategy.space import SearchSpace
+from sweeps.strategy.start import StartConfig
 
 
 def import_for_workers() -> None:

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from benchmarks.plain_trainer import fit_and_test
 from experiments import ExperimentConfig, Store, runner
-from experiments.epochs import Epoch
+from experiments.training.epochs import Epoch
 from lightning_modules import ImageClassifier, ImageDataModule
 
 

@@ -17,12 +17,12 @@ import pytorch_lightning as pl
 import torch
 
 from experiments.config import ExperimentConfig
-from experiments.epochs import Epoch
-from experiments.interrupts import Interrupted
-from experiments.progress import EpochProgress
+from experiments.process.interrupts import Interrupted
+from experiments.process.progress import EpochProgress
 from experiments.recipe import build
 from experiments.runner import run
-from experiments.store import Store
+from experiments.tracking.store import Store
+from experiments.training.epochs import Epoch
 from lightning_modules import InputError
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from mlflow.entities import Run
 
-from experiments.checkpoints import epochs_done
 from experiments.config import ExperimentConfig, flatten, load_config
-from experiments.origins import LOCATIONS
-from experiments.store import Store
-from experiments.trace import Line, read_trace
-from experiments.tracking import files_folder
+from experiments.provenance.origins import LOCATIONS
+from experiments.tracking.store import Store
+from experiments.tracking.tracked_run import files_folder
+from experiments.training.checkpoints import epochs_done
+from experiments.training.trace import Line, read_trace
 from lightning_modules import InputError
 
 

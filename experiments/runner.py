@@ -16,19 +16,17 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
-from experiments import class_scores, dashboard, data_report, plots, provenance
-from experiments.checkpoints import Checkpoints, epochs_done, load_weights
 from experiments.config import ExperimentConfig, load_config, sign_of
-from experiments.description import describe_run
-from experiments.epochs import Epoch, EpochEnd, NonFiniteLossError, Observer, check_finite
-from experiments.exact import set_exact
-from experiments.interrupts import interruptible
-from experiments.memory import OutOfMemoryError, naming_batch_size
-from experiments.model import log_model
+from experiments.process.interrupts import interruptible
+from experiments.process.memory import OutOfMemoryError, naming_batch_size
+from experiments.provenance import gather as provenance
+from experiments.results import class_scores, data_report, plots
+from experiments.results.model import log_model
 from experiments.resume import check_resumable, take_over
-from experiments.store import Store, StoreError
-from experiments.trace import Trace, starting_point
-from experiments.tracking import (
+from experiments.tracking import dashboard
+from experiments.tracking.description import describe_run
+from experiments.tracking.store import Store, StoreError
+from experiments.tracking.tracked_run import (
     STATUS,
     Kind,
     Outcome,
@@ -39,6 +37,10 @@ from experiments.tracking import (
     open_run,
     reopen_run,
 )
+from experiments.training.checkpoints import Checkpoints, epochs_done, load_weights
+from experiments.training.epochs import Epoch, EpochEnd, NonFiniteLossError, Observer, check_finite
+from experiments.training.exact import set_exact
+from experiments.training.trace import Trace, starting_point
 from lightning_modules import ImageClassifier, ImageDataModule, InputError
 from lightning_modules.datasets import ImageDataset
 

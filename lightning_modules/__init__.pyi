@@ -1,11 +1,11 @@
-from .augmentation import AugmentationConfig as AugmentationConfig
 from .classifier import ImageClassifier as ImageClassifier
 from .classifier import ModelConfig as ModelConfig
-from .cleaning import CleaningConfig as CleaningConfig
-from .cleaning import DataReport as DataReport
 from .datamodule import DataConfig as DataConfig
 from .datamodule import ImageDataModule as ImageDataModule
 from .errors import InputError as InputError
 from .networks import BaselineCNN as BaselineCNN
 from .optimizers import OptimizerConfig as OptimizerConfig
 from .optimizers import ScheduleConfig as ScheduleConfig
+from .pipeline.augmentation import AugmentationConfig as AugmentationConfig
+from .pipeline.cleaning import CleaningConfig as CleaningConfig
+from .pipeline.cleaning import DataReport as DataReport

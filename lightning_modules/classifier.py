@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from lightning_modules.errors import check_choice
 from lightning_modules.networks import build_network, check_network
 from lightning_modules.optimizers import OptimizerConfig
-from lightning_modules.row_buffer import RowBuffer
+from lightning_modules.pipeline.row_buffer import RowBuffer
 
 # Shapes: N images, C channels, H x W pixels, K classes, B batches.
 Batch = tuple[Tensor, Tensor]

@@ -9,17 +9,17 @@ import pytorch_lightning as pl
 import torch
 from numpy import unique
 
-from lightning_modules.augmentation import AugmentationConfig
-from lightning_modules.batches import Batches
-from lightning_modules.cleaning import CleaningConfig, clean
 from lightning_modules.datasets import ImageDataset, Location, all_sources, find_source
-from lightning_modules.datasets.on_disk import ImagesOnDisk
 from lightning_modules.errors import InputError, check_choice
-from lightning_modules.groups import find_groups
-from lightning_modules.normalization import Normalization, NormalizationKind, fit_normalization
-from lightning_modules.placement import Placement
-from lightning_modules.sampling import Sampling
-from lightning_modules.splits import Subset, make_splits
+from lightning_modules.images.on_disk import ImagesOnDisk
+from lightning_modules.pipeline.augmentation import AugmentationConfig
+from lightning_modules.pipeline.batches import Batches
+from lightning_modules.pipeline.cleaning import CleaningConfig, clean
+from lightning_modules.pipeline.groups import find_groups
+from lightning_modules.pipeline.normalization import Normalization, NormalizationKind, fit_normalization
+from lightning_modules.pipeline.placement import Placement
+from lightning_modules.pipeline.sampling import Sampling
+from lightning_modules.pipeline.splits import Subset, make_splits
 
 # Images a batch where no gradient is kept: what a CPU's cache holds is three times as fast there as 1,000.
 _EVALUATION_BATCH = {"cpu": 128, "cuda": 4096}

@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from experiments.config import ExperimentConfig, Metric, flatten, load_config, sign_of
+from experiments.process.redaction import without_credentials
 from experiments.recipe import build, field_paths, find_recipe, read_recipe, with_overrides
-from experiments.redaction import without_credentials
 from lightning_modules import InputError
 from lightning_modules.errors import choose_from
-from sweeps.budget import BudgetConfig
-from sweeps.limits import ConstraintsConfig
-from sweeps.pruners import PrunerConfig, check_pruner
-from sweeps.samplers import SamplerConfig, check_sampler
-from sweeps.space import SearchSpace
-from sweeps.start import StartConfig
+from sweeps.strategy.budget import BudgetConfig
+from sweeps.strategy.limits import ConstraintsConfig
+from sweeps.strategy.pruners import PrunerConfig, check_pruner
+from sweeps.strategy.samplers import SamplerConfig, check_sampler
+from sweeps.strategy.space import SearchSpace
+from sweeps.strategy.start import StartConfig
 
 RECIPES = Path(__file__).parent / "recipes"
 

@@ -7,8 +7,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from sweeps.config import Sweep
-from sweeps.space import describe
-from sweeps.stage import Stage, best_trials, counted
+from sweeps.strategy.space import describe
+from sweeps.study.stage import Stage, best_trials, counted
 
 
 class SweepProgress:

@@ -9,27 +9,26 @@ from typing import Literal
 import yaml
 
 from experiments import runner
-from experiments.interrupts import interruptible
-from experiments.spool import deliver
-from experiments.store import Store
-from experiments.tracking import TrackedRun, create_run, open_run, reopen_run
+from experiments.process.interrupts import interruptible
+from experiments.tracking.spool import deliver
+from experiments.tracking.store import Store
+from experiments.tracking.tracked_run import TrackedRun, create_run, open_run, reopen_run
 from lightning_modules import InputError
 from lightning_modules.datamodule import load_dataset
 from lightning_modules.datasets import ImageDataset
-from sweeps import worker
 from sweeps.config import Sweep
-from sweeps.engines import local
-from sweeps.failures import FirstFailures
-from sweeps.finalists import Finals, read_test
+from sweeps.engines import local, worker
 from sweeps.progress import SweepProgress
-from sweeps.reconcile import reconcile
-from sweeps.report import SweepResult, report
-from sweeps.stage import Stage, best_trials, counted
-from sweeps.study import Search
+from sweeps.report.report import SweepResult, report
+from sweeps.study.failures import FirstFailures
+from sweeps.study.finalists import Finals, read_test
+from sweeps.study.reconcile import reconcile
+from sweeps.study.search import Search
+from sweeps.study.stage import Stage, best_trials, counted
 
 EngineName = Literal["local", "ray"]
 
-_Work = Callable[..., None]  # runs a stage's trials until no slot is open: sweeps.worker.work, or an engine's
+_Work = Callable[..., None]  # runs a stage's trials until no slot is open: sweeps.engines.worker.work, or an engine's
 _POLL = 1.0  # seconds between two looks at trials of other commands
 
 

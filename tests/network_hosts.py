@@ -19,7 +19,7 @@ import psutil
 
 from benchmarks.postgres import Postgres
 from experiments import Store
-from experiments.runs import RunSummary, list_runs
+from experiments.tracking.runs import RunSummary, list_runs
 
 NETWORK, SERVERS = "10.77.0", "10.77.0.1"
 TRIALS, EPOCHS = 24, 60

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_modules.datasets.base import ImageDataset, Images, LabelledImages, Location, Source
-from lightning_modules.datasets.layout import CHANNELS, as_pixels, channels_last
-from lightning_modules.datasets.on_disk import ImagesOnDisk
 from lightning_modules.errors import InputError
+from lightning_modules.images.layout import CHANNELS, as_pixels, channels_last
+from lightning_modules.images.on_disk import ImagesOnDisk
 
 _BOMB_BYTES, _BOMB_RATIO = 2**28, 200  # larger than both once unfolded, an archive is refused
 _UNREADABLE = (

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_modules.datasets.content import Content, chunks, content_of
-from lightning_modules.datasets.on_disk import ImagesOnDisk
 from lightning_modules.errors import InputError
+from lightning_modules.images.content import Content, chunks, content_of
+from lightning_modules.images.on_disk import ImagesOnDisk
 
 Images = NDArray[Any] | ImagesOnDisk  # (N, H, W, C), uint8 or float32; rows of it are arrays in memory
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from lightning_modules.datasets.base import ImageDataset, LabelledImages, Location, Source
 from lightning_modules.errors import InputError
-from lightning_modules.files import file_sha256
+from lightning_modules.images.files import file_sha256
 
 _LARGEST_GZIP_RATIO = 1032  # https://zlib.net/zlib_tech.html
 

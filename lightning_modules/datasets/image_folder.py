@@ -25,7 +25,7 @@ class _File:
 
 
 def _load(location: Location) -> ImageDataset:
-    from lightning_modules.picture_cache import PictureFiles
+    from lightning_modules.images.picture_cache import PictureFiles
 
     if location.path is None or not Path(location.path).is_dir():
         message = "source image_folder needs a folder" if location.path is None else "no such folder"

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_modules.datasets.base import ImageDataset, Images, LabelledImages, RefusedFile
-from lightning_modules.datasets.on_disk import ImagesOnDisk
+from lightning_modules.images.on_disk import ImagesOnDisk
 
 
 def save_shared(dataset: ImageDataset, folder: Path) -> None:

@@ -1,1 +1,4 @@
-"""Who executes a sweep's trials: worker processes of this machine, or a Ray cluster."""
+"""Who runs trials: this process, worker processes, a Ray cluster.
+
+May import `sweeps.study`. A new engine is a `Crew` (`crew.py`).
+"""

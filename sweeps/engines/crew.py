@@ -9,10 +9,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Literal
 
-from sweeps.failures import SweepStoppedError
-from sweeps.reconcile import reconcile
-from sweeps.stage import Stage
-from sweeps.worker import Told
+from sweeps.engines.worker import Told
+from sweeps.study.failures import SweepStoppedError
+from sweeps.study.reconcile import reconcile
+from sweeps.study.stage import Stage
 
 RECONCILED_EVERY = 60.0  # seconds
 PATIENCE = 20.0  # seconds that trials have to close their runs once they are told to end

@@ -20,15 +20,15 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from experiments.interrupts import Interrupted, interruptible
-from experiments.store import Store, StoreError
+from experiments.process.interrupts import Interrupted, interruptible
+from experiments.tracking.store import Store, StoreError
 from lightning_modules.datasets import ImageDataset
 from lightning_modules.datasets.shared import map_shared, save_shared
-from sweeps import worker
 from sweeps.config import Sweep
+from sweeps.engines import worker
 from sweeps.engines.crew import PATIENCE, RECONCILED_EVERY, Crew, Event, lead
-from sweeps.stage import Stage
-from sweeps.worker import Told
+from sweeps.engines.worker import Told
+from sweeps.study.stage import Stage
 
 
 @dataclass(frozen=True, kw_only=True)

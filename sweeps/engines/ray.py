@@ -16,17 +16,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.interrupts import Interrupted, interruptible
-from experiments.redaction import without_credentials
+from experiments.process.interrupts import Interrupted, interruptible
+from experiments.process.redaction import without_credentials
 from experiments.runner import cores
-from experiments.store import Store
+from experiments.tracking.store import Store
 from lightning_modules import InputError
 from lightning_modules.datasets import ImageDataset
 from sweeps.config import Sweep
 from sweeps.engines.crew import PATIENCE, RECONCILED_EVERY, Crew, Event, lead
-from sweeps.stage import Stage
-from sweeps.trial import run_trial
-from sweeps.worker import Told
+from sweeps.engines.worker import Told
+from sweeps.study.stage import Stage
+from sweeps.study.trial import run_trial
 
 # Read when Ray is imported: nobody joins without the token, nothing is reported to Ray's makers, and what is started
 # here listens on 127.0.0.1 alone (the variable's name speaks of other systems, where that is the default).

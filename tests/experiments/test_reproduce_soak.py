@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from experiments import Store, load_config, run
-from experiments.epochs import Epoch
-from experiments.interrupts import Interrupted
-from experiments.reproduce import Settings, reproduce
-from experiments.runs import list_runs, resolve_one
+from experiments.process.interrupts import Interrupted
+from experiments.reproduction.reproduce import Settings, reproduce
+from experiments.tracking.runs import list_runs, resolve_one
+from experiments.training.epochs import Epoch
 from sweeps import load_sweep
 from sweeps import run as run_sweep
 

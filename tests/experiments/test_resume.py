@@ -27,9 +27,9 @@ from mlflow.entities import Run
 
 import workbench as command_line
 from experiments import Store, load_config, run
-from experiments.epochs import Epoch
-from experiments.trace import read_trace, tensors_sha256
-from experiments.tracking import close_dead_runs, create_run
+from experiments.tracking.tracked_run import close_dead_runs, create_run
+from experiments.training.epochs import Epoch
+from experiments.training.trace import read_trace, tensors_sha256
 from lightning_modules import InputError
 
 KILLS = int(os.environ.get("WORKBENCH_KILLS", "3"))
@@ -252,8 +252,10 @@ def test_a_run_killed_at_a_random_moment_ends_as_if_it_had_not_been(
 @pytest.mark.parametrize(
     ("owner", "function", "call"),
     [
-        pytest.param("experiments.trace:Trace", "__call__", 1, id="before the first epoch ended"),
-        pytest.param("experiments.checkpoints:Checkpoints", "__call__", 2, id="after the trace, before the checkpoint"),
+        pytest.param("experiments.training.trace:Trace", "__call__", 1, id="before the first epoch ended"),
+        pytest.param(
+            "experiments.training.checkpoints:Checkpoints", "__call__", 2, id="after the trace, before the checkpoint"
+        ),
         pytest.param("experiments.runner", "check_finite", 2, id="after the checkpoint, before the metrics"),
         pytest.param("experiments.runner", "_record_predictions", 2, id="in the test read"),
         pytest.param("experiments.runner", "log_model", 1, id="before the model"),
@@ -272,7 +274,7 @@ def test_a_run_killed_at_a_bad_moment_ends_as_if_it_had_not_been(
 def test_a_run_killed_before_the_best_weights_were_kept_keeps_them(bench: Bench, unbroken: Unbroken) -> None:
     scores = [score for _, score in points(bench.store, unbroken.run)["val/accuracy"]]
     rises = sum(score > max(scores[:epoch], default=0.0) for epoch, score in enumerate(scores))
-    killed = bench.killed("best", "experiments.checkpoints:Checkpoints", "_keep_best", rises)
+    killed = bench.killed("best", "experiments.training.checkpoints:Checkpoints", "_keep_best", rises)
     assert bench.end(bench.job("best", resume=killed.info.run_id)) == 0
     unbroken.assert_equals(bench.store, "best")
 
@@ -415,7 +417,9 @@ def test_an_unknown_run_is_refused(bench: Bench, capsys: pytest.CaptureFixture[s
     assert "no such run" in line
 
 
-@pytest.mark.parametrize("moment", [("experiments.trace:Trace", 1), ("experiments.checkpoints:Checkpoints", 2)])
+@pytest.mark.parametrize(
+    "moment", [("experiments.training.trace:Trace", 1), ("experiments.training.checkpoints:Checkpoints", 2)]
+)
 def test_other_data_under_the_path_are_refused_and_the_same_elsewhere_are_not(
     moment: tuple[str, int], bench: Bench, refused: Callable[..., str], tmp_path: Path
 ) -> None:

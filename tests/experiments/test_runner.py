@@ -20,7 +20,7 @@ from sklearn.datasets import load_digits
 
 from experiments import ExperimentConfig, RunResult, Store, load_config, run
 from experiments.runner import read_test
-from experiments.trace import tensors_sha256
+from experiments.training.trace import tensors_sha256
 from lightning_modules import ImageClassifier, ImageDataModule
 
 EPOCH_METRICS = ("train/loss", "train/accuracy", "val/loss", "val/accuracy", "val/macro_f1")

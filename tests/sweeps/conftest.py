@@ -10,9 +10,9 @@ import pytest
 from benchmarks.postgres import Postgres, is_installed
 from experiments import Store
 from sweeps import Sweep, load_sweep
-from sweeps.space import Point
-from sweeps.stage import settle
-from sweeps.study import Search
+from sweeps.strategy.space import Point
+from sweeps.study.search import Search
+from sweeps.study.stage import settle
 
 
 @pytest.fixture

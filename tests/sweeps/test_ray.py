@@ -19,7 +19,7 @@ from optuna.storages import RDBStorage
 
 from benchmarks.postgres import Postgres
 from experiments import Store
-from experiments.owner import Owner
+from experiments.process.owner import Owner
 from lightning_modules import InputError
 from sweeps import load_sweep, run
 

@@ -20,8 +20,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from experiments import load_config
-from experiments.checkpoints import epochs_done
-from experiments.owner import Owner
+from experiments.process.owner import Owner
+from experiments.training.checkpoints import epochs_done
 from lightning_modules import ImageDataModule
 from lightning_modules.datasets.base import Location
 from lightning_modules.datasets.digits import SOURCES

@@ -1,0 +1,81 @@
+"""From many runs to one answer: what differs between them, how their scores differ, and whether that is real."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from experiments.comparison.differences import differences, does_differ, read_provenances
+from experiments.comparison.groups import group_by_param, group_by_seed
+from experiments.comparison.significance import corrected, image_tests, seed_tests
+from experiments.provenance.worktree import scratch_folder
+from experiments.results.artifacts import Artifacts
+from experiments.results.scores import ranked, score, split_of
+from experiments.tracking import dashboard
+from experiments.tracking.runs import RunSummary
+from experiments.tracking.store import Store
+
+Document = dict[str, Any]
+
+
+def compare(
+    store: Store, runs: Sequence[RunSummary], *, group_by: str | None = None, show_all: bool = False
+) -> Document:
+    """The command line's JSON document: `runs`, and
+
+    - `differences`: rows {field, kind, values{run_id: value}}, those on which all agree only with `show_all`;
+    - `metrics`: rows {name, values{run_id: value}, best: [run_id]};
+    - `metric`: the accuracy that runs are ranked and tested by; `ranking`: [{run_id, score}], best first;
+    - `groups`, where runs are grouped by a param, or some differ in nothing but the seed: {name, run_ids, metric,
+      values, mean, sd, ci95};
+    - `tests`: {name, metric, between, difference, ci95, p_value, uncorrected_p_value, distinguishable}: between groups
+      over their seeds where two of them have several, else between runs on the images that they labelled;
+    - `notes`: what could not be compared, and why, one sentence each;
+    - `dashboard_url`: MLflow's own comparison of these runs.
+
+    InputError where no run has the param `group_by`.
+    """
+    split = split_of(runs)
+    with scratch_folder(store.folder / "scratch") as scratch:
+        artifacts = Artifacts(store, scratch)
+        recorded = read_provenances(artifacts, runs)
+        rows, notes = differences(artifacts, recorded)
+        groups = group_by_param(runs, group_by, split) if group_by else group_by_seed(runs, rows, split)
+        with_seeds = [group for group in groups if len(group.runs) > 1]
+        if len(with_seeds) > 1:
+            tests, more = seed_tests(groups, recorded)
+        else:
+            tests, more = image_tests(artifacts, recorded, split)
+    return {
+        "runs": [run.as_dict() for run in runs],
+        "differences": [row for row in rows if show_all or does_differ(row)],
+        "metrics": _metrics(runs),
+        "metric": f"{split}/accuracy",
+        "ranking": [{"run_id": run.run_id, "score": score(run, split)} for run in ranked(runs, split)],
+        "groups": [group.as_dict() for group in (groups if group_by else with_seeds)],
+        "tests": corrected(tests),
+        "notes": [*notes, *more],
+        "dashboard_url": dashboard.compare_url(
+            store, sorted({run.experiment_id for run in runs}), [run.run_id for run in runs]
+        ),
+    }
+
+
+def _metrics(runs: Sequence[RunSummary]) -> list[dict[str, Any]]:
+    """Every metric that any run has; the best of it where it is known which way is better, and where they differ."""
+    rows = []
+    for name in sorted({name for run in runs for name in run.metrics}):
+        values = {run.run_id: run.metrics.get(name) for run in runs}
+        known = {run_id: value for run_id, value in values.items() if value is not None and value == value}
+        sign = _sign(name, runs)
+        top = max((sign * value for value in known.values()), default=0)
+        best = [run_id for run_id, value in known.items() if sign * value == top]
+        rows.append({"name": name, "values": values, "best": best if sign and len(set(known.values())) > 1 else []})
+    return rows
+
+
+def _sign(name: str, runs: Sequence[RunSummary]) -> int:
+    """1 where more is better, -1 where less is, 0 where that is not known; `value` is what the runs monitor."""
+    if name == "value":
+        monitored = {run.params.get("trainer.monitor", "") for run in runs}
+        name = monitored.pop() if len(monitored) == 1 else ""
+    score = name.partition("/")[2]
+    return -1 if score == "loss" else 1 if score in {"accuracy", "macro_f1", "images_per_second"} else 0

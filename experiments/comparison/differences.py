@@ -1,0 +1,156 @@
+"""What differs between runs: params, code, data, packages, hardware and environment, one row a field."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from experiments.errors import CannotRun
+from experiments.provenance.code_differences import Place, code_differences
+from experiments.provenance.origins import LOCATIONS, Field, origins, unkept
+from experiments.provenance.source import PROJECT
+from experiments.provenance.worktree import recorded_code
+from experiments.results.artifacts import Artifacts
+from experiments.tracking.runs import RunSummary
+
+Row = dict[str, Any]  # field, kind, values: {run_id: value}
+
+_ORDER = ("param", "code", "data", "package", "hardware", "threads", "environment")
+_READERS = 8  # provenance.json at a time
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A run with its provenance.json; None where it left none that can be read."""
+
+    run: RunSummary
+    provenance: Mapping[str, Any] | None
+
+    @property
+    def run_id(self) -> str:
+        return self.run.run_id
+
+    @property
+    def data_sha256(self) -> str | None:
+        return None if self.provenance is None else str(self.provenance["data_sha256"])
+
+
+def read_provenances(artifacts: Artifacts, runs: Sequence[RunSummary]) -> list[Recorded]:
+    """The runs, in their order, each with its provenance."""
+    with ThreadPoolExecutor(_READERS) as pool:
+        return list(pool.map(lambda run: Recorded(run, _provenance(artifacts, run)), runs))
+
+
+def _provenance(artifacts: Artifacts, run: RunSummary) -> Mapping[str, Any] | None:
+    path = artifacts.find(run, "provenance.json")
+    try:
+        provenance: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path else {}
+    except (OSError, ValueError):
+        return None
+    return provenance if "packages" in provenance else None  # earlier versions of the workbench had none
+
+
+def does_differ(row: Row) -> bool:
+    return len(set(map(str, row["values"].values()))) > 1
+
+
+def differences(artifacts: Artifacts, runs: Sequence[Recorded]) -> tuple[list[Row], list[str]]:
+    """A row for every field of any run, equal ones too, of code those places that differ; and what cannot be told.
+
+    Where data lie is no difference: their digest, the row `data`, tells whether they are the same.
+    """
+    known = [each for each in runs if each.provenance is not None]
+    code, notes = _code(artifacts, known)
+    notes += [
+        f"{each.run.name} ({each.run_id[:8]}): {name} was changed or new and not kept" for each, name in _unkept(known)
+    ]
+    if unknown := len(runs) - len(known):
+        of_what = "their code, data, packages and hardware are not known"
+        notes.append(f"{unknown} of {len(runs)} runs left no provenance.json: {of_what}")
+    rows = [*_params(runs), *code, *_environments(known)]
+    return sorted(rows, key=lambda row: _ORDER.index(row["kind"])), notes
+
+
+def _unkept(runs: Sequence[Recorded]) -> Iterator[tuple[Recorded, str]]:
+    return ((each, name) for each in runs for name in unkept(each.provenance or {}))
+
+
+def _params(runs: Sequence[Recorded]) -> Iterator[Row]:
+    for name in sorted({name for each in runs for name in each.run.params} - LOCATIONS):
+        yield {"field": name, "kind": "param", "values": {each.run_id: each.run.params.get(name) for each in runs}}
+
+
+def _environments(runs: Sequence[Recorded]) -> Iterator[Row]:
+    """All but code and config, of runs that have a provenance."""
+    found = {each.run_id: origins(each.provenance or {}) for each in runs}
+    for field in sorted({field for fields in found.values() for field in fields}):
+        values = {run_id: fields.get(field) for run_id, fields in found.items()}
+        yield {"field": field[1], "kind": field[0], "values": _as_shown(field, values)}
+
+
+def _as_shown(field: Field, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Of packages the version, and of those of one version what tells their files apart; of flags those not common."""
+    kind, name = field
+    if kind == "package":
+        same = len({package and package[0] for package in values.values()}) == 1
+        differ = same and len(set(values.values())) > 1
+        return {
+            run_id: package and package[0] + (f" (files {str(package[1])[:8]})" if differ else "")
+            for run_id, package in values.items()
+        }
+    if name == "cpu_flags":
+        flags = {run_id: set((value or "").split()) for run_id, value in values.items()}
+        common = set.intersection(*flags.values())
+        return {run_id: " ".join(sorted(own - common)) for run_id, own in flags.items()}
+    return dict(values)
+
+
+def _code(artifacts: Artifacts, runs: Sequence[Recorded]) -> tuple[list[Row], list[str]]:
+    """Places where the runs' code differs. Each version of it is unpacked once, however many runs share it."""
+    versions: dict[str, list[Recorded]] = {}
+    for each in runs:
+        versions.setdefault(_version(artifacts, each), []).append(each)
+    if len(versions) < 2:
+        return [], []
+    try:
+        with ExitStack() as open_folders:
+            folders = [open_folders.enter_context(_unpacked(artifacts, found[0])) for found in versions.values()]
+            return [_row(place, list(versions.values())) for place in code_differences(folders)], []
+    except (CannotRun, OSError) as error:
+        values = {each.run_id: version for version, found in versions.items() for each in found}
+        return [{"field": "commit", "kind": "code", "values": values}], [f"code is not compared line by line: {error}"]
+
+
+def _version(artifacts: Artifacts, recorded: Recorded) -> str:
+    """The commit, and digests of what comes on top of it."""
+    assert recorded.provenance is not None
+    git, sources = recorded.provenance["git"], recorded.provenance["sources"]
+    words = [git["commit"]] if git else []
+    if git and git["dirty"] and (patch := artifacts.find(recorded.run, "uncommitted.patch")):
+        words.append(f"patch {hashlib.sha256(patch.read_bytes()).hexdigest()[:12]}")
+    if sources:
+        words.append(f"sources {hashlib.sha256(json.dumps(sources['files']).encode()).hexdigest()[:12]}")
+    return " + ".join(words) or "unknown"
+
+
+def _unpacked(artifacts: Artifacts, recorded: Recorded) -> Any:
+    assert recorded.provenance is not None
+    git = recorded.provenance["git"]
+    left = [artifacts.find(recorded.run, name) for name in ("uncommitted.patch", "sources.zip")]
+    folder = next((path.parent for path in left if path), artifacts.scratch)
+    return recorded_code(artifacts.scratch, PROJECT, git and git["commit"], folder)
+
+
+def _row(place: Place, versions: Sequence[Sequence[Recorded]]) -> Row:
+    """The lines of each run; of a file that others do not have whether it is there."""
+    is_whole_file = None in place.copies
+    first = place.copies[0]
+    field = place.file if is_whole_file or first is None else f"{place.file}:{first.first}"
+    values: dict[str, str | None] = {}
+    for lines, runs in zip(place.copies, versions, strict=True):
+        text = None if lines is None else "there" if is_whole_file else "\n".join(lines.text)
+        values |= {each.run_id: text for each in runs}
+    return {"field": field, "kind": "code", "values": values}

@@ -1,0 +1,92 @@
+"""Groups of runs, such as one configuration over several seeds: their mean score and its interval."""
+
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from experiments.comparison.differences import Row, does_differ
+from experiments.comparison.statistics import estimate
+from experiments.provenance.origins import LOCATIONS
+from experiments.results.scores import Split, score
+from experiments.tracking.runs import RunSummary
+from lightning_modules.errors import InputError, choose_from
+
+_MAX_VALUE = 40  # characters of a value in a group's name
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that have a score, in the order of their seeds. A run that was made again counts once: the newest."""
+
+    name: str
+    runs: Sequence[RunSummary]
+    split: Split
+
+    @property
+    def scores(self) -> list[float]:
+        return [value for run in self.runs if (value := score(run, self.split)) is not None]
+
+    @property
+    def mean(self) -> float:
+        return float(np.mean(self.scores))
+
+    @property
+    def seeds(self) -> list[str]:
+        return [run.params.get("seed", "") for run in self.runs]
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "metric": f"{self.split}/accuracy",
+            "run_ids": [run.run_id for run in self.runs],
+            "values": self.scores,
+            "sd": float(np.std(self.scores, ddof=1)) if len(self.runs) > 1 else None,
+            **vars(estimate(self.scores)),
+        }
+
+
+def group_by_param(runs: Sequence[RunSummary], param: str, split: Split) -> list[Group]:
+    """A group for each value of `param`, the best mean first. InputError where no run has that param."""
+    if not any(param in run.params for run in runs):
+        choices = choose_from(param, {name for run in runs for name in run.params})
+        raise InputError("--group-by", param, "is no param of these runs", choices)
+    return _groups(runs, lambda run: run.params.get(param), lambda run: f"{param}={run.params.get(param)}", split)
+
+
+def group_by_seed(runs: Sequence[RunSummary], rows: Sequence[Row], split: Split) -> list[Group]:
+    """Groups of runs that differ in nothing but the seed, the best mean first. `rows`: all their differences.
+
+    Trials and finalists stay apart: a trial's score is part of why its configuration became a finalist.
+    """
+    differing = [row for row in rows if row["field"] != "seed" and does_differ(row)]
+    has_kinds = len({run.kind for run in runs}) > 1
+
+    def key(run: RunSummary) -> Hashable:
+        return run.kind, *(str(row["values"].get(run.run_id)) for row in differing)
+
+    def name(run: RunSummary) -> str:
+        values = [f"{row['field']}={str(row['values'].get(run.run_id))[:_MAX_VALUE]}" for row in differing]
+        return ", ".join([*([run.kind] if has_kinds else []), *values]) or "all"
+
+    return _groups(runs, key, name, split)
+
+
+def _groups(
+    runs: Iterable[RunSummary],
+    key: Callable[[RunSummary], Hashable],
+    name: Callable[[RunSummary], str],
+    split: Split,
+) -> list[Group]:
+    members: dict[Hashable, dict[Hashable, RunSummary]] = {}
+    for run in sorted(runs, key=lambda run: run.start_time):
+        if score(run, split) is not None:
+            config = frozenset(item for item in run.params.items() if item[0] not in LOCATIONS)
+            members.setdefault(key(run), {})[config] = run
+    found = [Group(name(next(iter(same.values()))), _by_seed(same.values()), split) for same in members.values()]
+    return sorted(found, key=lambda group: -group.mean)
+
+
+def _by_seed(runs: Iterable[RunSummary]) -> list[RunSummary]:
+    return sorted(runs, key=lambda run: (len(run.params.get("seed", "")), run.params.get("seed", "")))

@@ -1,0 +1,182 @@
+"""Is one run, or one group of runs, really better than another: the tests of a comparison.
+
+The best is tested against the next few, so that the work stays linear in the number of runs; p-values are Holm's.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from experiments.comparison.differences import Recorded
+from experiments.comparison.groups import Group
+from experiments.comparison.statistics import Comparison, compare_on_images, holm, paired_t_test, welch_t_test
+from experiments.results.artifacts import Artifacts
+from experiments.results.scores import Split, ranked
+from experiments.tracking.runs import RunSummary
+
+NEXT = 9  # how many the best one is tested against
+_NAMED = 5  # runs that a note names
+
+
+@dataclass(frozen=True)
+class Tested:
+    """One test, before it is corrected for others."""
+
+    name: str
+    between: tuple[str, str]  # run ids, or names of groups; the difference is the first's minus the second's
+    found: Comparison
+    more: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a run says of a split's N images: `label` and `target` (N,), `probabilities` (N, K)."""
+
+    label: NDArray[np.int64]
+    target: NDArray[np.int64]
+    probabilities: NDArray[np.float32]
+
+    @property
+    def is_right(self) -> NDArray[np.bool_]:
+        is_right: NDArray[np.bool_] = self.label == self.target
+        return is_right
+
+
+def read_predictions(artifacts: Artifacts, run: RunSummary, split: Split) -> Predictions | None:
+    """The predictions that a run left for a split; None where it left none that can be read."""
+    path = artifacts.find(run, "predictions.npz")
+    try:
+        if path is not None:
+            with np.load(path, allow_pickle=False) as file:
+                return Predictions(*(file[f"{split}_{name}"] for name in ("label", "target", "probabilities")))
+    except (OSError, ValueError, KeyError):
+        pass
+    return None
+
+
+def corrected(tests: Sequence[Tested]) -> list[dict[str, Any]]:
+    """The tests as rows of the document, with p-values that hold for all of them together."""
+    p_values = holm([test.found.p_value for test in tests])
+    return [
+        {
+            "name": test.name,
+            "between": list(test.between),
+            "difference": test.found.difference,
+            "ci95": list(test.found.ci95),
+            "p_value": p_value,
+            "uncorrected_p_value": test.found.p_value,
+            "distinguishable": test.found.is_distinguishable(p_value),
+            **test.more,
+        }
+        for test, p_value in zip(tests, p_values, strict=True)
+    ]
+
+
+# Runs, on the images that they labelled.
+
+
+def image_tests(artifacts: Artifacts, runs: Sequence[Recorded], split: Split) -> tuple[list[Tested], list[str]]:
+    """McNemar's test of the best run against the next ones, among runs that labelled the same images; and notes."""
+    scored = _best_first(runs, split)
+    parts = same_images(scored, split)
+    tests: list[Tested] = []
+    notes: list[str] = []
+    if unknown := [each.run for each in scored if each.provenance is None]:
+        notes.append(f"not compared image by image, since the images are not known: {_names(unknown)}")
+    if len(parts) > 1:
+        notes.append(f"not compared image by image, since their {_what_differs(parts, split)}")
+    for part in parts:
+        made, missing = _against_best(artifacts, [each.run for each in part], split)
+        tests += made
+        notes += missing
+        if len(part) > 2 and made:
+            notes.append(_choice(part[0].run.name, len(made), len(part)))
+    return tests, notes
+
+
+def _best_first(runs: Sequence[Recorded], split: Split) -> list[Recorded]:
+    recorded = {each.run_id: each for each in runs}
+    return [recorded[run.run_id] for run in ranked((each.run for each in runs), split)]
+
+
+def same_images(runs: Sequence[Recorded], split: Split) -> list[list[Recorded]]:
+    """The runs of which it is known what images they labelled, apart where these, or their order, differ."""
+    parts: dict[tuple[str | None, str], list[Recorded]] = {}
+    for each in runs:
+        if each.provenance is not None:
+            parts.setdefault((each.data_sha256, each.provenance["split_sha256"][split]), []).append(each)
+    return list(parts.values())
+
+
+def _what_differs(parts: Sequence[Sequence[Recorded]], split: Split) -> str:
+    what = "data" if len({part[0].data_sha256 for part in parts}) > 1 else f"{split} splits"
+    return f"{what} differ: " + " | ".join(_names([each.run for each in part]) for part in parts)
+
+
+def _names(runs: Sequence[RunSummary]) -> str:
+    named = ", ".join(f"{run.name} ({run.run_id[:8]})" for run in runs[:_NAMED])
+    return named + (f" and {len(runs) - _NAMED} more" if len(runs) > _NAMED else "")
+
+
+def _choice(best: str, tested: int, of: int) -> str:
+    return (
+        f"tested: the best of {of}, {best}, against each of the next {tested}; it was picked by the same scores, "
+        "so part of its lead is luck, which fresh seeds tell"
+    )
+
+
+def _against_best(artifacts: Artifacts, runs: Sequence[RunSummary], split: Split) -> tuple[list[Tested], list[str]]:
+    if len(runs) < 2:
+        return [], []
+    few = runs[: 1 + NEXT]
+    answers = {run.run_id: read_predictions(artifacts, run, split) for run in few}
+    missing = [run for run in few if answers[run.run_id] is None]
+    notes = [f"no predictions of {split} images to compare: {_names(missing)}"] if missing else []
+    answered = [(run_id, predictions) for run_id, predictions in answers.items() if predictions is not None]
+    return [_on_images(answered[0], other, split) for other in answered[1:]], notes
+
+
+def _on_images(first: tuple[str, Predictions], second: tuple[str, Predictions], split: Split) -> Tested:
+    one, other = first[1].is_right, second[1].is_right
+    counts = {
+        "images": len(one),
+        "first_only": int(np.count_nonzero(one & ~other)),
+        "second_only": int(np.count_nonzero(other & ~one)),
+    }
+    found = compare_on_images(counts["first_only"], counts["second_only"], counts["images"])
+    name = f"exact McNemar test of {split}/accuracy"
+    return Tested(name, (first[0], second[0]), found, {"metric": f"{split}/accuracy", **counts})
+
+
+# Groups, over their seeds.
+
+
+def seed_tests(groups: Sequence[Group], runs: Sequence[Recorded]) -> tuple[list[Tested], list[str]]:
+    """Student's t-test, paired by seed, of the best group against the next ones; Welch's where seeds differ; and notes.
+
+    `runs`: those of the groups, and others.
+    """
+    tested = [group for group in groups if len(group.runs) > 1]
+    split = tested[0].split
+    grouped = {run.run_id for group in tested for run in group.runs}
+    parts = same_images([each for each in runs if each.run_id in grouped], split)
+    notes = [f"scores of different images are compared, since their {_what_differs(parts, split)}"] if parts[1:] else []
+    if alone := len(groups) - len(tested):
+        notes.append(
+            f"{alone} of {len(groups)} groups have one run, which has no spread: they are in no test over seeds"
+        )
+    tests = [_over_seeds(tested[0], other) for other in tested[1 : 1 + NEXT]]
+    if len(tested) > 2:
+        notes.append(_choice(tested[0].name, len(tests), len(tested)))
+    return tests, notes
+
+
+def _over_seeds(first: Group, second: Group) -> Tested:
+    is_paired = first.seeds == second.seeds and len(set(first.seeds)) == len(first.seeds)
+    test, name = (paired_t_test, "Student's t-test, paired by seed,") if is_paired else (welch_t_test, "Welch's t-test")
+    metric = f"{first.split}/accuracy"
+    found = test(first.scores, second.scores)
+    return Tested(f"{name} of {metric}", (first.name, second.name), found, {"metric": metric})

@@ -1,0 +1,66 @@
+"""How far a run is: a bar on a terminal, one plain line an epoch elsewhere; both on standard error."""
+
+import sys
+import time
+from typing import Any
+
+import pytorch_lightning as pl
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from experiments.training.epochs import Epoch
+
+_REFRESH = 1.0  # seconds between two redraws
+
+
+class EpochProgress(pl.Callback):
+    """Shows epochs and the latest scores: an observer of epochs, and on a terminal a callback that moves the bar.
+
+    A context manager, so that the bar is always taken down.
+    """
+
+    def __init__(self) -> None:
+        console = Console(stderr=True)
+        self._bar = None
+        if console.is_terminal:
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            self._bar = Progress(*columns, console=console, auto_refresh=False)
+        self._last_drawn = 0.0
+        self._scores = ""
+
+    def __enter__(self) -> "EpochProgress":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    @property
+    def callbacks(self) -> list[pl.Callback]:
+        """What the Trainer needs of it: nothing where there is no bar to move at every step."""
+        return [] if self._bar is None else [self]
+
+    def __call__(self, epoch: Epoch) -> None:
+        shown = ("train/loss", "val/loss", "val/accuracy")
+        self._scores = "  ".join(f"{name} {epoch.scores[name]:.4f}" for name in shown)
+        if self._bar is None:
+            print(f"epoch {epoch.number}/{epoch.trainer.max_epochs}  {self._scores}", file=sys.stderr)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert self._bar is not None
+        self._bar.start()
+        self._task = self._bar.add_task("starting", total=int(trainer.estimated_stepping_batches))
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        if time.monotonic() - self._last_drawn > _REFRESH:
+            self._draw(trainer)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._draw(trainer)
+
+    def _draw(self, trainer: pl.Trainer) -> None:
+        assert self._bar is not None
+        epoch = min(trainer.current_epoch + 1, trainer.max_epochs or 0)
+        text = f"epoch {epoch}/{trainer.max_epochs}  {self._scores}"
+        self._bar.update(self._task, completed=trainer.global_step, description=text, refresh=True)
+        self._last_drawn = time.monotonic()

@@ -1,0 +1,85 @@
+"""What a run needs to be run again, gathered before training begins."""
+
+import json
+import shlex
+import sys
+from hashlib import sha256
+from pathlib import Path
+
+from mlflow.entities import Dataset, DatasetInput, InputTag
+
+from experiments.config import ExperimentConfig, flatten
+from experiments.process.redaction import without_credentials
+from experiments.provenance.machine import machine, torch_state, variables
+from experiments.provenance.packages import installed, requirements
+from experiments.provenance.source import PROJECT, find_checkout
+from experiments.provenance.source_copy import copy_sources, network_folder
+from experiments.tracking.tracked_run import TrackedRun
+from lightning_modules import ImageDataModule
+
+
+def record(run: TrackedRun, config: ExperimentConfig, data: ImageDataModule) -> None:
+    """Writes params, data inputs, tags, and the artifacts that describe the run's code, packages and machine.
+
+    `config.yaml` is the complete recipe, `uncommitted.patch` what leads from the commit to the code that runs,
+    `sources.zip` the code that git does not keep (written only where there is some), `requirements.txt` the packages
+    for pip. `provenance.json` holds, with no credentials in any of it:
+
+    - `command`: the command line. `working_directory`, `project`: absolute folders.
+    - `network_folder`: where the user's own network was imported from; null for a built-in or installed one.
+    - `seed`, `split_seed`; `data_sha256`: the data as read; `split_sha256`: {split: its images in their order}.
+    - `git`: `Checkout.as_dict`; null outside of a checkout: then `sources.zip` holds the project.
+    - `sources`: {`files`: {name in sources.zip: SHA-256}, `left_out`: [name]}; null where there is no such archive.
+    - `packages`: {name: {`version`, `record_sha256`, `files_sha256`}}: see `Package`. The project is not among them.
+    - `machine`, `torch`, `variables`: see machine.py.
+    """
+    checkout = find_checkout(PROJECT, run.store.folder)
+    copied = copy_sources(PROJECT, checkout, config.model.network)
+    folder = network_folder(config.model.network)
+    provenance = {
+        "command": shlex.join(without_credentials(word) for word in sys.argv),
+        "working_directory": str(Path.cwd()),
+        "project": str(PROJECT),
+        "network_folder": None if folder is None else str(folder),
+        "seed": config.seed,
+        "split_seed": config.data.split_seed,
+        "data_sha256": data.dataset.sha256,
+        "split_sha256": {name: subset.order_sha256 for name, subset in data.splits.items()},
+        "git": None if checkout is None else checkout.as_dict(),
+        "sources": copied.as_dict(),
+        "packages": {package.name: package.as_dict() for package in installed()},
+        "machine": machine(),
+        "torch": torch_state(),
+        "variables": variables(),
+    }
+    (run.folder / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
+    (run.folder / "provenance.json").write_text(json.dumps(provenance, indent=2), encoding="utf-8")
+    (run.folder / "uncommitted.patch").write_bytes(b"" if checkout is None else checkout.patch)
+    (run.folder / "requirements.txt").write_text(requirements(), encoding="utf-8")
+    if copied.files:
+        (run.folder / "sources.zip").write_bytes(copied.to_zip())
+    run.log_params(flatten(config.tree()))
+    run.log_inputs([_input(name, data) for name in data.splits])
+    commit = {} if checkout is None else {"mlflow.source.git.commit": checkout.commit}
+    run.set_tags({"workbench.data_sha256": data.dataset.sha256, **commit})
+
+
+def _input(split: str, data: ImageDataModule) -> DatasetInput:
+    """One split as an MLflow data input. The digest field holds 36 characters: the full one is in tag and profile."""
+    subset = data.splits[split]
+    digest = sha256(f"{data.dataset.sha256} {split}".encode())
+    digest.update(subset.indices.tobytes())
+    shape = [len(subset), *subset.images.shape[1:]]
+    profile = {"sha256": digest.hexdigest(), "data_sha256": data.dataset.sha256, "images": len(subset)}
+    tensor = {"type": "tensor", "tensor-spec": {"dtype": str(subset.images.dtype), "shape": [-1, *shape[1:]]}}
+    dataset = Dataset(
+        name=f"{data.config.source}-{split}",
+        digest=digest.hexdigest()[:36],
+        source_type="local",
+        source=json.dumps({"source": data.config.source, "path": data.config.path, "root": data.config.root}),
+        schema=json.dumps({"mlflow_tensorspec": {"features": json.dumps([tensor])}}),
+        profile=json.dumps(profile),
+    )
+    return DatasetInput(
+        dataset, [InputTag("mlflow.data.context", split), InputTag("workbench.sha256", digest.hexdigest())]
+    )

@@ -1,0 +1,141 @@
+"""The code of a run in a git checkout: the commit, and everything that is not committed as one patch."""
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from experiments.process.redaction import is_secret_file, without_credentials
+
+PROJECT = Path(__file__).resolve().parents[2]
+MAX_FILE, MAX_TOTAL = 1_000_000, 10_000_000  # bytes; what is larger is not code
+# Set by git for its hooks; they would lead to another repository than the project's.
+_ELSEWHERE = ("GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkout:
+    """A project's git checkout as it was at the process's first run: code edited later is not what it runs."""
+
+    root: Path
+    prefix: str  # the project's folder below the root, ending in a slash; empty where they are the same
+    commit: str
+    branch: str  # HEAD where none is checked out
+    remote: str | None  # URL of origin, else of the first remote; no credentials
+    patch: bytes  # from the commit to the working tree, for `git apply`; staged, unstaged and untracked files
+    left_out: tuple[str, ...]  # changed, and not in the patch: secrets, large or unreadable files, repositories
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "commit": self.commit,
+            "branch": self.branch,
+            "remote": self.remote,
+            "prefix": self.prefix,
+            "dirty": bool(self.patch or self.left_out),
+            "left_out_of_patch": list(self.left_out),
+        }
+
+    def ignored(self, paths: Iterable[Path]) -> set[Path]:
+        """Those files below the root that are neither in the commit nor in the patch, since .gitignore names them."""
+        inside = [path for path in paths if path.is_relative_to(self.root)]
+        found = _git(self.root, "check-ignore", "-z", "--stdin", stdin=_list(inside), check=False)
+        return {Path(os.fsdecode(name)) for name in found.split(b"\0") if name}
+
+
+@cache
+def find_checkout(project: Path, store: Path) -> Checkout | None:
+    """The checkout that holds `project`, `store` being no part of it; None outside of one, and where git is missing."""
+    try:
+        commit = _line(project, "rev-parse", "HEAD")
+        if _git(project, "check-ignore", ".", check=False):  # as an installed copy in another project's .venv
+            return None
+        root, prefix = (
+            Path(_line(project, "rev-parse", "--show-toplevel")),
+            _line(project, "rev-parse", "--show-prefix"),
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    try:
+        patch, left_out = _patch(root, store)
+    except subprocess.CalledProcessError as error:  # a filter that is not installed, say: no reason not to train
+        reason = " ".join(error.stderr.decode(errors="replace").split())
+        patch, left_out = b"", [f"all of it: {reason}"]
+    return Checkout(
+        root=root,
+        prefix=prefix,
+        commit=commit,
+        branch=_line(project, "rev-parse", "--abbrev-ref", "HEAD"),
+        remote=_remote(root),
+        patch=patch,
+        left_out=tuple(left_out),
+    )
+
+
+def _remote(root: Path) -> str | None:
+    names = _line(root, "remote").split("\n")
+    name = "origin" if "origin" in names else names[0]
+    return without_credentials(_line(root, "remote", "get-url", name)) if name else None
+
+
+def _patch(root: Path, store: Path) -> tuple[bytes, list[str]]:
+    """The patch, and what is left out of it. A scratch index and object folder leave the repository untouched."""
+    objects = (root / _line(root, "rev-parse", "--git-path", "objects")).resolve()
+    with tempfile.TemporaryDirectory() as scratch:
+        env = {
+            "GIT_INDEX_FILE": f"{scratch}/index",
+            "GIT_OBJECT_DIRECTORY": f"{scratch}/objects",
+            "GIT_ALTERNATE_OBJECT_DIRECTORIES": str(objects),
+        }
+        Path(env["GIT_OBJECT_DIRECTORY"]).mkdir()
+        _git(root, "read-tree", "HEAD", env=env)
+        changed = _changed(root, store, env)
+        kept = [name for name in changed if not is_secret_file(name) and _is_code(root / name)]
+        left_out = sorted(set(changed) - set(kept))
+        # By name, so that what is left out is not even read.
+        _git(root, "update-index", "--add", "--remove", "--replace", "-z", "--stdin", env=env, stdin=_list(kept))
+        # Spelled out, since the user's own git settings could make a patch that `git apply` does not take.
+        plain = ("--no-ext-diff", "--no-textconv", "--no-color", "--no-relative", "--unified=3")
+        names = ("--src-prefix=a/", "--dst-prefix=b/")
+        patch = _git(root, "diff", "--cached", "--binary", *plain, *names, "HEAD", env=env)
+    if len(patch) > MAX_TOTAL:
+        return b"", [*left_out, f"all of it: {len(patch)} bytes are more than {MAX_TOTAL}"]
+    return patch, left_out
+
+
+def _changed(root: Path, store: Path, env: Mapping[str, str]) -> list[str]:
+    """Every file that is not as in HEAD, sorted; a submodule or another repository as one name."""
+    outside = [f":(exclude,top,literal){store.relative_to(root)}"] if root in store.parents else []
+    status = ("status", "--porcelain=v1", "-z", "--no-renames", "--untracked-files=all", "--ignore-submodules=none")
+    lines = _git(root, *status, "--", ".", *outside, env=env).split(b"\0")
+    # Files that are staged although .gitignore names them: only the user's own index knows of those.
+    added = ("diff", "--cached", "--name-only", "-z", "--no-renames", "--diff-filter=A", "HEAD", "--", ".", *outside)
+    names = {line[3:] for line in lines} | set(_git(root, *added).split(b"\0"))
+    return sorted(os.fsdecode(name) for name in names if name)
+
+
+def _is_code(path: Path) -> bool:
+    """False for a repository of its own, and for a file that is too large, or cannot be read."""
+    if path.is_symlink() or not path.is_file():
+        return not (path / ".git").exists()
+    return path.stat().st_size <= MAX_FILE and os.access(path, os.R_OK)
+
+
+def _list(paths: Iterable[str | Path]) -> bytes:
+    return b"\0".join(map(os.fsencode, paths))
+
+
+def _line(folder: Path, *words: str) -> str:
+    return os.fsdecode(_git(folder, *words)).removesuffix("\n")
+
+
+def _git(
+    folder: Path, *words: str, env: Mapping[str, str] | None = None, stdin: bytes = b"", check: bool = True
+) -> bytes:
+    own = {name: value for name, value in os.environ.items() if name not in _ELSEWHERE}
+    own |= {"GIT_OPTIONAL_LOCKS": "0"} | dict(env or {})
+    command = ["git", "-C", str(folder), *words]
+    return subprocess.run(command, env=own, input=stdin, capture_output=True, check=check).stdout

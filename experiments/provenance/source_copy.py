@@ -1,0 +1,105 @@
+"""`sources.zip`: the code that git does not keep, in a form that is the same for the same code."""
+
+import io
+import sys
+import sysconfig
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from experiments.process.redaction import is_secret_file
+from experiments.provenance.source import MAX_FILE, MAX_TOTAL, Checkout
+
+_PROJECT_FILES = ("pyproject.toml", "constraints.txt")
+_PROJECT_FOLDERS = ("lightning_modules", "experiments", "sweeps", "workbench")
+_SUFFIXES = {".py", ".pyi", ".yaml", ".toml", ".txt"}
+
+
+@dataclass(frozen=True)
+class SourceCopy:
+    """Files by their name in the archive: relative to the project, or `user/…` for a network from elsewhere."""
+
+    files: Mapping[str, bytes]
+    left_out: tuple[str, ...]  # secrets, and what is too large to be code
+
+    def as_dict(self) -> dict[str, Any] | None:
+        """SHA-256 of each file; None where git keeps everything."""
+        if not (self.files or self.left_out):
+            return None
+        files = {name: sha256(content).hexdigest() for name, content in self.files.items()}
+        return {"files": files, "left_out": list(self.left_out)}
+
+    def to_zip(self) -> bytes:
+        """The archive: sorted names, one fixed date."""
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w") as archive:
+            for name, content in self.files.items():
+                entry = zipfile.ZipInfo(name)  # dated 1980-01-01
+                entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
+                archive.writestr(entry, content)
+        return buffer.getvalue()
+
+
+def copy_sources(project: Path, checkout: Checkout | None, network: str) -> SourceCopy:
+    """What `checkout` does not keep: all of the project where it is None, and the user's own modules.
+
+    Those are the modules imported so far from the folder that holds `network` (a dotted path), helpers included.
+    """
+    paths = _project_sources(project) if checkout is None else {}
+    folder = network_folder(network)
+    if folder is not None:
+        own = _imported_from(folder)
+        if checkout is not None:
+            ignored = checkout.ignored(own)
+            own = [path for path in own if path in ignored or not path.is_relative_to(checkout.root)]
+        for path in own:
+            inside = path.is_relative_to(project)
+            paths[str(path.relative_to(project)) if inside else f"user/{path.relative_to(folder)}"] = path
+    left_out = [name for name, path in paths.items() if is_secret_file(name) or path.stat().st_size > MAX_FILE]
+    files = {name: _first_read(path) for name, path in sorted(paths.items()) if name not in left_out}
+    size = sum(map(len, files.values()))
+    if size > MAX_TOTAL:
+        return SourceCopy({}, (*sorted(left_out), f"all of it: {size} bytes are more than {MAX_TOTAL}"))
+    return SourceCopy(files, tuple(sorted(left_out)))
+
+
+def network_folder(network: str) -> Path | None:
+    """The folder that a network's dotted path begins in; None for a built-in or installed network."""
+    module = sys.modules.get(network.rpartition(".")[0])
+    file = getattr(module, "__file__", None)
+    if module is None or file is None:
+        return None
+    path = Path(file)
+    folder = path.parents[module.__name__.count(".") + (path.name == "__init__.py")]
+    return None if _is_installed(folder / "any.py") else folder
+
+
+def _imported_from(folder: Path) -> list[Path]:
+    files = {getattr(module, "__file__", None) or "" for module in list(sys.modules.values())}
+    paths = [Path(file) for file in files if file.startswith(f"{folder}/") and file.endswith(".py")]
+    return sorted(path for path in paths if path.is_file() and not _is_installed(path))
+
+
+def _is_installed(path: Path) -> bool:
+    library = sysconfig.get_path("stdlib")
+    return path.is_relative_to(library) or not {"site-packages", "dist-packages"}.isdisjoint(path.parts)
+
+
+def _project_sources(project: Path) -> dict[str, Path]:
+    paths = [project / name for name in _PROJECT_FILES]
+    paths += [path for folder in _PROJECT_FOLDERS for path in (project / folder).rglob("*")]
+    return {
+        str(path.relative_to(project)): path
+        for path in paths
+        if path.suffix in _SUFFIXES and path.is_file() and not path.is_symlink()
+    }
+
+
+@cache
+def _first_read(path: Path) -> bytes:
+    """The file as it was when first asked for: code edited later is not what this process runs."""
+    return path.read_bytes()

@@ -1,0 +1,196 @@
+"""The scratch checkout that a reproduction runs in: a run's code as it was, far from the user's own working tree.
+
+A repository of its own that borrows the objects of the user's, instead of `git worktree`: the user's repository is only
+read, none of its hooks, filters and settings take part, and without a remote nothing can be fetched.
+"""
+
+import os
+import shutil
+import stat
+import subprocess
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+from experiments.errors import CannotRun
+from experiments.process.interrupts import uninterrupted
+from experiments.process.owner import Owner
+
+_MAX_UNPACKED = 200_000_000  # bytes
+_LINK, _SUBMODULE = b"120000", b"160000"  # git's file modes
+# Neither the user's nor the machine's git settings and attributes: a checkout is the same for everybody.
+_NO_SETTINGS = {
+    "HOME": os.devnull,
+    "XDG_CONFIG_HOME": os.devnull,
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_ATTR_NOSYSTEM": "1",
+}
+
+
+@contextmanager
+def recorded_code(scratch: Path, project: Path, commit: str | None, artifacts: Path) -> Iterator[Path]:
+    """The project's code as a run had it, in a folder of `scratch` that is removed at the end.
+
+    That is `commit` with the `uncommitted.patch` in the folder `artifacts`, and what git did not keep, from the
+    `sources.zip` beside it; without a commit the archive is all. Raises CannotRun where it is not to be had.
+    """
+    sources = artifacts / "sources.zip"
+    if commit is None:
+        if not sources.exists():
+            raise CannotRun("neither a commit nor a copy of its code was recorded", "run it anew in a git checkout")
+        with unpack(scratch, sources) as code:
+            yield code
+        return
+    with checkout(scratch, project, commit, (artifacts / "uncommitted.patch").read_bytes()) as code:
+        if sources.exists():
+            with unpack(scratch, sources) as kept:
+                for path in filter(Path.is_file, kept.rglob("*")):
+                    place(code, str(path.relative_to(kept)), path.read_bytes())
+        yield code
+
+
+def place(code: Path, name: str, content: bytes) -> None:
+    """Writes the file `name` below the folder `code`; CannotRun where it would lead out of it."""
+    target = code / name
+    if not target.resolve().is_relative_to(code.resolve()):  # by a symbolic link of the commit
+        raise CannotRun(f"{name!r} of the run's sources leads out of its checkout", "look into its sources.zip")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(content)
+
+
+@contextmanager
+def checkout(scratch: Path, project: Path, commit: str, patch: bytes) -> Iterator[Path]:
+    """The folder `project` of a git checkout as it was at `commit` with `patch` applied: a copy in `scratch`.
+
+    Removed at the end. Submodules are left out; files behind a git filter (git-lfs) are as the commit holds them.
+    Raises CannotRun where the commit is gone, or where the patch does not apply, leaves the checkout, or holds
+    symbolic links or submodules. Nothing of the patch is on disk before it is checked.
+    """
+    object_format, subfolder, objects = _locate(project)
+    with scratch_folder(scratch) as folder:
+        _git(folder, "init", "--quiet", "--template=", f"--object-format={object_format}")
+        (folder / ".git" / "objects" / "info" / "alternates").write_bytes(os.fsencode(f"{objects}\n"))
+        _git(folder, "update-ref", "--no-deref", "HEAD", _find(folder, commit))
+        _git(folder, "read-tree", "HEAD")
+        if patch:
+            _apply(folder, patch)
+        _git(folder, "checkout-index", "--all")
+        if not (folder / subfolder).is_dir():
+            raise CannotRun(f"commit {commit} has no folder {subfolder}", "has the project been moved since?")
+        yield folder / subfolder
+
+
+@contextmanager
+def unpack(scratch: Path, sources: Path) -> Iterator[Path]:
+    """The files of a run's `sources.zip` in a folder of `scratch` that is removed at the end.
+
+    Raises CannotRun where the archive is damaged, too large, or would write anything but files in that folder.
+    """
+    with scratch_folder(scratch) as folder:
+        try:
+            with zipfile.ZipFile(sources) as archive:
+                _check_members(archive.infolist())
+                archive.extractall(folder)
+        except (OSError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise CannotRun(f"{sources.name} cannot be unpacked: {error}", f"look into {sources}") from error
+        yield folder
+
+
+def remove_leftovers(scratch: Path) -> None:
+    """Removes the folders of processes that were killed."""
+    for folder in scratch.glob("*"):
+        owner = Owner.parse(folder.name.rpartition("+")[0].replace("+", "/"))
+        if owner is not None and owner.is_gone():
+            _remove(folder)
+
+
+@contextmanager
+def scratch_folder(scratch: Path) -> Iterator[Path]:
+    """A new folder in `scratch` whose name tells which process it belongs to; removed at the end."""
+    scratch.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f"{Owner.current()}+".replace("/", "+"), dir=scratch))
+    try:
+        yield folder
+    finally:
+        with uninterrupted():
+            _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)  # what stays is tried again by the next process's remove_leftovers
+
+
+def _locate(project: Path) -> tuple[str, str, str]:
+    """A checkout's object format, the path of `project` below its top, and its folder of objects."""
+    found = _git(
+        project,
+        *("rev-parse", "--path-format=absolute", "--show-object-format", "--show-prefix", "--git-path", "objects"),
+        failure=f"{project} is no git checkout",
+        remedy="reproduce in a clone of the run's repository",
+        settings={},  # the user's may hold safe.directory
+    )
+    object_format, subfolder, objects = os.fsdecode(found).splitlines()
+    return object_format, subfolder, objects
+
+
+def _find(folder: Path, commit: str) -> str:
+    found = _git(
+        folder,
+        *("rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}"),
+        failure=f"commit {commit} is not in this repository",
+        remedy="git fetch the branch that it is on",
+    )
+    return found.decode().strip()
+
+
+def _apply(folder: Path, patch: bytes) -> None:
+    """Applies the patch to the index alone. Git itself refuses paths that leave the checkout or enter a `.git`."""
+    failure, remedy = "the run's patch is refused", "look into its uncommitted.patch"
+    _git(folder, "apply", "--cached", "-", stdin=patch, failure=failure, remedy=remedy)
+    changes = _git(folder, "diff-index", "--cached", "--raw", "-z", "HEAD").split(b"\0")
+    for change, name in zip(changes[::2], changes[1::2], strict=False):
+        if {_LINK, _SUBMODULE} & set(change.lstrip(b":").split()[:2]):  # as it was, or as it would be
+            what = f"{os.fsdecode(name)!r} is a symbolic link or a submodule"
+            raise CannotRun(f"{failure}: {what}", remedy)
+
+
+def _check_members(members: list[zipfile.ZipInfo]) -> None:
+    seen: set[str] = set()
+    for member in members:
+        path, kind = PurePosixPath(member.filename), stat.S_IFMT(member.external_attr >> 16)
+        inside = not path.is_absolute() and not {"..", ".git"} & {part.lower() for part in path.parts}
+        if not inside or kind not in (0, stat.S_IFREG, stat.S_IFDIR) or str(path) in seen:
+            raise _refused(f"{member.filename!r} leaves the folder, enters a .git, is no file, or comes twice")
+        seen.add(str(path))
+    if sum(member.file_size for member in members) > _MAX_UNPACKED:  # no member gives more than it says
+        raise _refused(f"unpacked it has more than {_MAX_UNPACKED // 10**6} MB")
+
+
+def _refused(reason: str) -> CannotRun:
+    return CannotRun(f"the run's sources.zip is refused: {reason}", "look into it before you trust it")
+
+
+def _git(
+    folder: Path,
+    *words: str,
+    stdin: bytes = b"",
+    settings: Mapping[str, str] = _NO_SETTINGS,
+    failure: str = "git cannot make the scratch checkout",
+    remedy: str = "is the repository complete (git fsck), and is the disk not full?",
+) -> bytes:
+    """What git prints; where it fails, CannotRun with `failure`, git's first complaint, and `remedy`."""
+    # GIT_DIR and the like are set where the workbench is started by a git hook.
+    env = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    command = ["git", "-C", str(folder), *words]
+    try:
+        done = subprocess.run(command, env={**env, "LC_ALL": "C", **settings}, input=stdin, capture_output=True)
+    except FileNotFoundError as error:
+        raise CannotRun("git is not installed", "install git") from error
+    if done.returncode != 0:
+        lines = done.stderr.decode(errors="replace").splitlines()
+        complaints = [line.partition(": ")[2] for line in lines if line.startswith(("error: ", "fatal: "))]
+        raise CannotRun(": ".join([failure, *complaints[:1]]), remedy)
+    return done.stdout

@@ -1,0 +1,154 @@
+"""A recorded run again: its code in a scratch folder, run in a process of its own with what it was run with."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from experiments.errors import CannotRun
+from experiments.provenance.machine import changes_numbers
+from experiments.provenance.record import Record, read_record
+from experiments.provenance.source import PROJECT, find_checkout
+from experiments.provenance.source_copy import copy_sources
+from experiments.provenance.worktree import checkout, place, recorded_code, unpack
+from experiments.recipe import with_overrides
+from experiments.tracking.store import Store
+from lightning_modules import InputError
+
+# As in workbench.py: with no search for garbage while it imports, a re-run starts in half the time.
+_START = (
+    "import atexit, gc, sys; gc.set_threshold(100_000); atexit.register(gc.freeze); "
+    "from experiments.rerun import main; sys.exit(main())"
+)
+
+
+@dataclass(frozen=True)
+class Code:
+    """The project's code in a scratch folder."""
+
+    folder: Path
+    imports: tuple[Path, ...]  # where modules are looked up, first to last
+
+
+@dataclass(frozen=True, kw_only=True)
+class Again:
+    """A record, to be run again as often as is needed."""
+
+    store: Store
+    record: Record
+    epochs: int  # how far
+    python: str  # the interpreter, whose packages are used
+    scratch: Path  # for what is read back
+
+    @contextmanager
+    def recorded_code(self) -> Iterator[Code]:
+        """The code as it was."""
+        git = self.record.provenance["git"]
+        with recorded_code(self._scratch_home, PROJECT, git and git["commit"], self.record.folder) as code:
+            yield self._importable(code)
+
+    @contextmanager
+    def todays_code(self) -> Iterator[Code]:
+        """A copy of the code as it is now, with today's version of what git did not keep of the recorded."""
+        network = self.record.provenance["network_folder"]
+        with self._todays_project() as code:
+            for name in (self.record.provenance["sources"] or {"files": ()})["files"]:
+                own = name.startswith("user/")
+                path = Path(network or PROJECT) / name.removeprefix("user/") if own else PROJECT / name
+                if path.is_file():
+                    place(code, name, path.read_bytes())
+            yield self._importable(code, *([Path(network)] if network else []))
+
+    def _todays_project(self) -> AbstractContextManager[Path]:
+        now = find_checkout.__wrapped__(PROJECT, self.store.folder)  # not as it was at this process's first run
+        if now is not None:
+            return checkout(self._scratch_home, PROJECT, now.commit, now.patch)
+        archive = self.scratch / "today.zip"
+        archive.write_bytes(copy_sources(PROJECT, None, "").to_zip())
+        return unpack(self._scratch_home, archive)
+
+    def run(
+        self,
+        code: Code,
+        overrides: Mapping[str, Any],
+        *,
+        variables: Mapping[str, str] = {},
+        deterministic: bool = False,
+    ) -> Record:
+        """One re-run, as what it left of itself. InputError where an override is what is wrong; else CannotRun."""
+        record = self.record
+        job = {
+            "config": with_overrides(record.tree, overrides),
+            "store": str(self.store.folder),
+            "name": f"reproduction of {record.run.info.run_name}",
+            "reproduces": record.run.info.run_id,
+            "epochs": self.epochs,
+            "read_test": record.reads_test and self.epochs == record.epochs,
+            **({"deterministic": True} if deterministic else {}),
+        }
+        answer = _call(self.python, code.folder, {**self._environment(code), **variables}, job)
+        if "run_id" in answer:
+            return read_record(self.store, answer["run_id"], Path(tempfile.mkdtemp(dir=self.scratch)) / "again")
+        message, remedy = answer["error"], answer.get("remedy", "see what the re-run printed")
+        if "field" not in answer:
+            raise CannotRun(message, remedy)
+        if answer["field"] in overrides:
+            raise InputError(answer["field"], answer["value"], message, remedy)
+        raise CannotRun(f"{answer['field']}: {message} (got {answer['value']!r})", remedy)
+
+    @property
+    def _scratch_home(self) -> Path:
+        return self.store.folder / "scratch"
+
+    def _importable(self, code: Path, *more: Path) -> Code:
+        """The project, and where its network's module stands: within the checkout, or in `user` if it came apart."""
+        told = self.record.provenance
+        network = Path(
+            os.path.normpath(code / os.path.relpath(told["network_folder"] or told["project"], told["project"]))
+        )
+        inside = [network] if network.is_relative_to(self._scratch_home) else []
+        return Code(code, (code, code / "user", *inside, *more))
+
+    def _environment(self, code: Code) -> dict[str, str]:
+        """Today's variables, those that change numbers as they were recorded."""
+        kept = {k: v for k, v in os.environ.items() if not (changes_numbers(k) or k.startswith("GIT_"))}
+        recorded = self.record.provenance["variables"].items()
+        kept |= {name: value for name, value in recorded if value is not None and changes_numbers(name)}
+        imports = list(map(str, code.imports))
+        if self.python == sys.executable:  # another has packages of its own
+            imports += [str(Path(entry).absolute()) for entry in kept.get("PYTHONPATH", "").split(os.pathsep) if entry]
+        above = {"GIT_CEILING_DIRECTORIES": str(self.store.folder)}  # a copy of sources is no part of a repository
+        return kept | above | {"PYTHONPATH": os.pathsep.join(imports), "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def _call(python: str, folder: Path, environment: Mapping[str, str], job: Mapping[str, Any]) -> dict[str, Any]:
+    """Runs experiments/rerun.py of the code in `folder`; its answer. The child ends when this process does."""
+    command = [python, "-c", _START]
+    with subprocess.Popen(
+        command, cwd=folder, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        try:
+            with contextlib.suppress(BrokenPipeError):  # it ended at once: then it says nothing
+                child.stdin.write(json.dumps(job) + "\n")
+                child.stdin.flush()
+            said = child.stdout.read()
+            with contextlib.suppress(BrokenPipeError):
+                child.stdin.close()
+        except BaseException:
+            child.terminate()
+            raise
+    lines = said.splitlines()
+    if not lines:
+        remedy = "see what it printed above; packages that it misses come with --env recorded"
+        raise CannotRun(f"its code cannot be run (exit code {child.returncode})", remedy)
+    answer: dict[str, Any] = json.loads(lines[-1])
+    return answer

@@ -1,0 +1,52 @@
+"""The recorded environment: a virtual environment with the package versions that a run was made with."""
+
+import shutil
+import subprocess
+import sys
+from hashlib import sha256
+from pathlib import Path
+
+from filelock import FileLock
+
+from experiments.errors import CannotRun
+
+
+def recorded_python(folder: Path, python_version: str, requirements: str) -> Path:
+    """The Python of an environment in `folder` with just these requirements, installed by pip where it is missing.
+
+    Kept, so that runs recorded with the same packages share it. Raises CannotRun, and leaves nothing behind.
+    """
+    minor = ".".join(python_version.split(".")[:2])
+    home = folder / sha256(f"{minor}\n{requirements}".encode()).hexdigest()[:16]
+    ready = home / "ready"
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / f".{home.name}.lock"):
+        if not ready.exists():
+            shutil.rmtree(home, ignore_errors=True)  # what a killed process left of it
+            try:
+                _install(home, minor, requirements)
+            except BaseException:
+                shutil.rmtree(home, ignore_errors=True)
+                raise
+            ready.touch()
+    return home / "bin" / "python"
+
+
+def _install(home: Path, minor: str, requirements: str) -> None:
+    here = f"{sys.version_info.major}.{sys.version_info.minor}"
+    interpreter = sys.executable if minor == here else shutil.which(f"python{minor}")
+    if interpreter is None:
+        raise CannotRun(f"the run was made with Python {minor}, which is not installed", f"install python{minor}")
+    print(f"installing the recorded packages into {home} (some minutes, once)", file=sys.stderr)
+    # Isolated: what PYTHONPATH holds would count as installed.
+    _call(interpreter, "-I", "-m", "venv", str(home))
+    (home / "requirements.txt").write_text(requirements, encoding="utf-8")
+    _call(str(home / "bin" / "python"), "-I", "-m", "pip", "install", "--quiet", "-r", str(home / "requirements.txt"))
+
+
+def _call(*command: str) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.splitlines()
+        message = f"the recorded packages cannot be installed: {' '.join(said[-1:])}"
+        raise CannotRun(message, "reproduce in today's environment, without --env recorded")

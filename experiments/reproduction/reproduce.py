@@ -1,0 +1,222 @@
+"""Runs a past run again, as it was, and tells whether the result is the same; if not, where it parts and why."""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from scipy import stats
+
+from experiments.errors import CannotRun
+from experiments.process.interrupts import interruptible
+from experiments.provenance.record import Record, read_record
+from experiments.provenance.worktree import remove_leftovers, scratch_folder
+from experiments.reproduction.again import Again, Code
+from experiments.reproduction.causes import IDLE_KINDS, Cause, Origins, causes
+from experiments.reproduction.environments import recorded_python
+from experiments.tracking.store import Store
+from experiments.tracking.tracked_run import close_dead_runs
+from experiments.training.trace import Difference, first_difference
+from lightning_modules import InputError
+
+Verdict = Literal["bitwise", "within_tolerance", "different", "cannot_run"]
+Metrics = Sequence[Mapping[str, Any]]  # name, recorded, reproduced
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How to run again: with the recorded code in today's environment, unless told otherwise.
+
+    `rtol` is how far losses may be apart, relative; `atol` how far accuracies and macro-F1 may, absolute. Another order
+    of summation (1 and 2 threads) moved losses by up to 0.036 and accuracies by up to 0.005 (docs/reproduce.md); 0.01
+    is also more than one image of the smallest val split, 144 of digits.
+    """
+
+    code: Literal["recorded", "today"] = "recorded"
+    env: Literal["recorded", "today"] = "today"
+    overrides: Mapping[str, Any] = field(default_factory=dict)  # dotted config fields, to see what they change
+    epochs: int | None = None  # only the first so many
+    rtol: float = 0.05
+    atol: float = 0.01
+    seeds: int = 0  # fresh seeds whose spread a difference is held against
+    explain: bool = False  # test suspects one at a time
+
+    def __post_init__(self) -> None:
+        if self.seeds == 1:
+            raise InputError("--seeds", self.seeds, "one seed has no spread", "give 2 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reproduction:
+    """The verdict on one run."""
+
+    run_id: str
+    reproduction_run_id: str | None
+    verdict: Verdict
+    first_difference: Difference | None = None
+    causes: Sequence[Cause] = ()
+    metrics: Metrics = ()  # of the last epoch compared, and of test
+    explanations: Sequence[Mapping[str, Any]] = ()  # suspect, restores: whether it alone makes the result equal
+    reason: str = ""  # why it cannot run
+    remedy: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        document = asdict(self)
+        if self.verdict == "cannot_run":
+            document["causes"] = [{"kind": "cannot_run", "detail": self.reason}]
+        return document
+
+
+def reproduce(store: Store, run_id: str, settings: Settings) -> Reproduction:
+    """Runs `run_id` again in a scratch checkout, as a run of kind `reproduction` that is linked with it both ways.
+
+    InputError where one of the overrides is wrong.
+    """
+    close_dead_runs(store)
+    remove_leftovers(store.folder / "scratch")
+    with interruptible(), scratch_folder(store.folder / "scratch") as scratch:
+        try:
+            result = _reproduce(store, read_record(store, run_id, scratch / "recorded"), settings, scratch)
+        except CannotRun as error:
+            close_dead_runs(store)  # a re-run that the system killed
+            return Reproduction(
+                run_id=run_id,
+                reproduction_run_id=None,
+                verdict="cannot_run",
+                reason=error.message,
+                remedy=error.remedy,
+            )
+        _link(store, result)
+        return result
+
+
+def _reproduce(store: Store, record: Record, settings: Settings, scratch: Path) -> Reproduction:
+    if record.epochs == 0:
+        raise CannotRun("it ended before its first epoch did", "run it anew")
+    epochs = min(record.epochs, settings.epochs or record.epochs)
+    again = Again(store=store, record=record, epochs=epochs, python=_python(store, record, settings), scratch=scratch)
+    with again.recorded_code() as recorded:
+        if settings.code == "recorded":
+            return _Comparison(again, recorded, recorded, settings).result()
+        with again.todays_code() as today:
+            return _Comparison(again, recorded, today, settings).result()
+
+
+def _python(store: Store, record: Record, settings: Settings) -> str:
+    if settings.env == "today":
+        return sys.executable
+    requirements = (record.folder / "requirements.txt").read_text(encoding="utf-8")
+    version = record.provenance["machine"]["python"]
+    return str(recorded_python(store.folder / "environments", version, requirements))
+
+
+def _link(store: Store, result: Reproduction) -> None:
+    assert result.reproduction_run_id is not None
+    document = json.loads(json.dumps(result.as_dict()), parse_constant=lambda _: None)  # JSON has no NaN
+    store.client.set_tag(result.reproduction_run_id, "workbench.verdict", result.verdict)
+    store.client.log_dict(result.reproduction_run_id, document, "reproduction.json")
+    store.client.set_tag(result.run_id, "workbench.reproduced_by", result.reproduction_run_id)
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """A record, held against its re-runs."""
+
+    again: Again
+    recorded_code: Code
+    code: Code  # the one to run
+    settings: Settings
+
+    def result(self) -> Reproduction:
+        settings = self.settings
+        now = self.again.run(self.code, settings.overrides)
+        difference = self._difference(now)
+        metrics = self._metrics(now)
+        verdict: Verdict = "bitwise"
+        if difference is not None:
+            is_near = _is_near(metrics, rtol=settings.rtol, atol=settings.atol) or self._is_in_spread(metrics)
+            verdict = "within_tolerance" if is_near else "different"
+        return Reproduction(
+            run_id=self.again.record.run.info.run_id,
+            reproduction_run_id=now.run.info.run_id,
+            verdict=verdict,
+            first_difference=difference,
+            causes=self._causes(now) if difference else (),
+            metrics=metrics,
+            explanations=self._explanations() if difference and settings.explain else (),
+        )
+
+    def _difference(self, now: Record) -> Difference | None:
+        return first_difference(self.again.record.until(self.again.epochs), now.trace)
+
+    def _metrics(self, now: Record) -> Metrics:
+        before, after = self.again.record.scores(self.again.epochs), now.scores(self.again.epochs)
+        return [{"name": name, "recorded": before[name], "reproduced": after.get(name)} for name in sorted(before)]
+
+    def _causes(self, now: Record) -> list[Cause]:
+        """What differs; and, where none of it need have any effect, whether a re-run differs from itself."""
+        before, after = (
+            Origins(record.run.data.params, record.provenance, code.folder, record.edited)
+            for record, code in ((self.again.record, self.recorded_code), (now, self.code))
+        )
+        found = causes(before, after)
+        if any(cause.kind not in IDLE_KINDS for cause in found):
+            return found
+        between = first_difference(now.trace, self.again.run(self.code, self.settings.overrides).trace)
+        if between is not None:
+            where = f"epoch {between.epoch}" if between.epoch else between.stage
+            told = f"an operation gives other numbers each time: two re-runs part at {where}"
+            return [Cause("nondeterminism", told), *found]
+        told = "nothing that is recorded differs, and two re-runs agree with each other"
+        return found or [Cause("environment", told)]
+
+    def _explanations(self) -> list[dict[str, Any]]:
+        """Suspects one at a time, until one makes the result equal to the record."""
+        given, recorded = self.settings.overrides, self.again.record.run.data.params
+        tests: list[tuple[str, Code, dict[str, Any]]] = []
+        for name in given:
+            others = {other: value for other, value in given.items() if other != name}
+            tests.append((f"{name} as recorded ({recorded.get(name)})", self.code, {"overrides": others}))
+        if self.code is not self.recorded_code:
+            tests.append(("code as recorded", self.recorded_code, {"overrides": given}))
+        mkl = {"MKL_CBWR": "AVX2,STRICT"}
+        tests.append(("deterministic algorithms", self.code, {"overrides": given, "deterministic": True}))
+        tests.append(("MKL_CBWR=AVX2,STRICT", self.code, {"overrides": given, "variables": mkl}))
+        explanations: list[dict[str, Any]] = []
+        for suspect, code, options in tests:
+            restores = self._difference(self.again.run(code, **options)) is None
+            explanations.append({"suspect": suspect, "restores": restores})
+            if restores:
+                break
+        return explanations
+
+    def _is_in_spread(self, metrics: Metrics) -> bool:
+        """Whether the recorded validation scores could be those of one more seed: Student's 95 % prediction interval.
+
+        Hahn, G. J. (1969), Factors for calculating two-sided prediction intervals for samples from a normal
+        distribution, JASA 64.
+        """
+        count = self.settings.seeds
+        if count == 0:
+            return False
+        seed = int(self.again.record.tree["seed"])
+        fresh = [self.again.run(self.code, {**self.settings.overrides, "seed": seed + 1 + i}) for i in range(count)]
+        for line in metrics:
+            if line["name"].startswith("val/"):
+                scores = [now.scores(self.again.epochs)[line["name"]] for now in fresh]
+                reach = stats.t.ppf(0.975, count - 1) * np.std(scores, ddof=1) * np.sqrt(1 + 1 / count)
+                if not abs(line["recorded"] - np.mean(scores)) <= reach:
+                    return False
+        return True
+
+
+def _is_near(metrics: Metrics, *, rtol: float, atol: float) -> bool:
+    """Whether every loss is within `rtol` of the recorded one, and every other score within `atol`."""
+    for line in metrics:
+        reach = {"rtol": rtol, "atol": 0.0} if line["name"].endswith("/loss") else {"rtol": 0.0, "atol": atol}
+        if line["reproduced"] is None or not np.isclose(line["reproduced"], line["recorded"], equal_nan=True, **reach):
+            return False
+    return True

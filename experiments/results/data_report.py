@@ -1,0 +1,63 @@
+"""What was found wrong with a run's images, among its artifacts; and the same of images that no run has used yet."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from experiments.config import ExperimentConfig, load_config
+from experiments.results.plots import plot_data_report
+from experiments.tracking.tracked_run import TrackedRun
+from lightning_modules import CleaningConfig, DataReport, ImageDataModule, InputError
+from lightning_modules.datamodule import load_dataset
+from lightning_modules.datasets import ImageDataset, all_sources
+from lightning_modules.errors import choose_from
+from lightning_modules.pipeline.cleaning import clean
+from lightning_modules.pipeline.splits import as_published
+
+_TELL_ALL = CleaningConfig(unreadable="report", non_finite="report")
+
+_drawn: dict[str, bytes] = {}  # the latest picture, by the report that it shows: the trials of a sweep share one
+
+
+def record(run: TrackedRun, data: ImageDataModule) -> None:
+    """Writes `data_report.json`, and its picture; how many images were dropped is a tag too."""
+    where = data.config.path or data.config.source
+    text = json.dumps(_document(where, data.report, data.dataset), indent=2)
+    (run.folder / "data_report.json").write_text(text, encoding="utf-8")
+    picture = run.folder / "plots" / "data_report.png"
+    picture.parent.mkdir(exist_ok=True)
+    if text not in _drawn:
+        plot_data_report(data.report, data.splits, picture)
+        _drawn.clear()
+        _drawn[text] = picture.read_bytes()
+    picture.write_bytes(_drawn[text])
+    if dropped := sum(summary["dropped"] for summary in data.report.splits.values()):
+        run.set_tags({"workbench.data_dropped": str(dropped)})
+
+
+def check(name_or_path: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """What is wrong with a data set, whole as it was published: `path`, `splits`, `findings`, `sha256`.
+
+    A folder is read as `workbench train image_folder` would, a file as `train arrays`; `overrides` are fields of such
+    a recipe. Nothing is dropped, and no policy stops it.
+    """
+    config = _config(name_or_path, overrides).data
+    dataset = load_dataset(config)
+    _, report = clean(dataset, as_published(dataset), _TELL_ALL)
+    return _document(config.path or config.source, report, dataset)
+
+
+def _config(name_or_path: str, overrides: Mapping[str, Any]) -> ExperimentConfig:
+    path = Path(name_or_path)
+    if path.exists():
+        recipe = "image_folder" if path.is_dir() else "arrays"
+        return load_config(recipe, {"data.path": name_or_path, **overrides})
+    if name_or_path not in all_sources():
+        remedy = f"{choose_from(name_or_path, all_sources())}, or give a path"
+        raise InputError("NAME-OR-PATH", name_or_path, "no such file, folder or data set", remedy)
+    return ExperimentConfig().with_overrides({"data.source": name_or_path, **overrides})
+
+
+def _document(path: str, report: DataReport, dataset: ImageDataset) -> dict[str, Any]:
+    return {"path": path, **report.as_dict(), "sha256": dataset.sha256}

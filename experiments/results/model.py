@@ -1,0 +1,72 @@
+"""The trained network with its normalization as an MLflow model: raw images in, label and probabilities out."""
+
+import copy
+import shutil
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import torch
+from mlflow.models import Model, ModelSignature
+from mlflow.types import Schema, TensorSpec
+from torch import Tensor, nn
+
+from experiments.tracking.tracked_run import TrackedRun
+from lightning_modules import ImageClassifier, ImageDataModule
+
+
+class _RawImages(nn.Module):
+    """Raw images (N, H, W, C) to class probabilities (N, K)."""
+
+    def __init__(self, normalization: nn.Module, network: nn.Module) -> None:
+        super().__init__()
+        self.normalization, self.network = normalization, network
+
+    def forward(self, images_NHWC: Tensor) -> Tensor:
+        logits_NK: Tensor = self.network(self.normalization(images_NHWC.permute(0, 3, 1, 2)))
+        return logits_NK.softmax(dim=1)
+
+
+def log_model(run: TrackedRun, classifier: ImageClassifier, data: ImageDataModule) -> None:
+    """Saves `model/` among the run's artifacts: a torch.export program, and the code that serves it.
+
+    Loads with `mlflow.pyfunc.load_model("runs:/RUN_ID/model")` and `mlflow models serve`, pickles forbidden.
+    """
+    # A copy in the plain memory format: torch.export does not take every channels_last weight as it is.
+    trained = copy.deepcopy(classifier.network).cpu().float().to(memory_format=torch.contiguous_format)
+    network = _RawImages(data.normalization, trained).eval()
+    sample = torch.from_numpy(data.dataset.train.images[:2].copy())
+    # A batch of two: torch.export would freeze a batch of one into the program.
+    program = torch.export.export(network, (sample,), dynamic_shapes=({0: torch.export.Dim("N")},))
+    height, width, channels = sample.shape[1:]
+    raw_shape = (-1, height, width) if channels == 1 else (-1, height, width, channels)
+    signature = ModelSignature(
+        inputs=Schema([TensorSpec(np.dtype(str(sample.numpy().dtype)), raw_shape)]),
+        outputs=Schema(
+            [
+                TensorSpec(np.dtype("int64"), (-1,), "label"),
+                TensorSpec(np.dtype("float32"), (-1, data.num_classes), "probabilities"),
+            ]
+        ),
+    )
+    shutil.rmtree(run.folder / "model", ignore_errors=True)  # what a killed process may have left of one
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "network.pt2"
+        torch.export.save(program, path)
+        mlflow.pyfunc.save_model(
+            run.folder / "model",
+            mlflow_model=Model(run_id=run.run_id, artifact_path="model"),
+            python_model=str(Path(__file__).with_name("served_classifier.py")),
+            artifacts={"program": str(path)},
+            signature=signature,
+            input_example=sample.numpy().reshape(2, *raw_shape[1:]),
+            # Given, so that MLflow does not import the model in a new process to infer them.
+            pip_requirements=[f"{name}=={version(name)}" for name in ("mlflow", "numpy")] + [f"torch=={_release()}"],
+            metadata={"class_names": list(data.class_names)},
+        )
+
+
+def _release() -> str:
+    return version("torch").split("+")[0]

@@ -1,0 +1,42 @@
+"""A PostgreSQL database that a user names by its URL."""
+
+from typing import Any
+
+import sqlalchemy
+from sqlalchemy.engine import URL, Engine, make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
+
+from experiments.process.redaction import without_credentials
+from lightning_modules import InputError
+
+
+def checked_url(url: str, field: str) -> URL:
+    """The URL with its driver; InputError where it is none of PostgreSQL's, or the driver is missing."""
+    shown = without_credentials(url)
+    try:
+        parsed = make_url(url)
+        if parsed.get_backend_name() != "postgresql":
+            remedy = "write postgresql://USER@HOST/DATABASE, or leave it out for a file in the store"
+            raise InputError(field, shown, "is no PostgreSQL database", remedy)
+        if parsed.drivername == "postgresql":
+            parsed = parsed.set(drivername="postgresql+psycopg")
+        parsed.get_dialect().import_dbapi()
+    except (ArgumentError, NoSuchModuleError) as error:
+        remedy = "write postgresql://USER@HOST/DATABASE"
+        raise InputError(field, shown, "is no URL of a database", remedy) from error
+    except ImportError as error:
+        remedy = "pip install 'lightning-workbench[postgres]' -c constraints.txt"
+        raise InputError(field, shown, f"its driver is missing: {error.name}", remedy) from error
+    return parsed
+
+
+def connect(url: str, field: str, **options: Any) -> Engine:
+    """An engine on the database, `options` for SQLAlchemy; InputError where no server answers or it refuses."""
+    engine = sqlalchemy.create_engine(checked_url(url, field), **options)
+    try:
+        engine.connect().close()
+    except OperationalError as error:
+        reason = str(error.orig).strip().splitlines()[-1]
+        remedy = "start that server, or correct the URL (a password is best kept in PGPASSWORD or ~/.pgpass)"
+        raise InputError(field, without_credentials(url), f"cannot be opened: {reason}", remedy) from error
+    return engine

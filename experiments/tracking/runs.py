@@ -1,0 +1,178 @@
+"""Reading runs back: which there are, and which one a user means."""
+
+import contextlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+
+from experiments.tracking.store import Store
+from lightning_modules import InputError
+
+_PAGE = 1000
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """A run as lists and comparisons show it."""
+
+    run_id: str
+    experiment_id: str
+    name: str
+    kind: str
+    status: str
+    outcome: str
+    start_time: int  # milliseconds since 1970
+    artifact_uri: str
+    metrics: dict[str, float]
+    params: dict[str, str]
+
+    @classmethod
+    def of(cls, run: Run) -> "RunSummary":
+        tags = run.data.tags
+        metrics = {name: value for name, value in run.data.metrics.items() if not name.startswith("system/")}
+        return cls(
+            run_id=run.info.run_id,
+            experiment_id=run.info.experiment_id,
+            name=run.info.run_name,
+            kind=tags.get("workbench.kind", ""),
+            status=run.info.status,
+            outcome=tags.get("workbench.outcome", ""),
+            start_time=run.info.start_time,
+            artifact_uri=run.info.artifact_uri,
+            metrics=metrics,
+            params=dict(run.data.params),
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        return dict(vars(self))
+
+
+def list_runs(
+    store: Store,
+    *,
+    sweep: str | None = None,
+    kind: str | None = None,
+    status: str | None = None,
+    since: datetime | None = None,
+    filter_string: str = "",
+    sort: str | None = None,
+    limit: int | None = None,
+) -> list[RunSummary]:
+    """Runs, newest first, or by a metric, best first and those without it last.
+
+    `sweep`: its trials and finalists alone. `status`: an outcome, or `running`. `filter_string`: MLflow's own filter
+    expression. The database filters, sorts and limits, so that a few of very many come as quickly as all of a few.
+    """
+    clauses = [filter_string] if filter_string else []
+    if sweep is not None:
+        clauses.append(f"tags.`mlflow.parentRunId` = '{find_sweep(store, sweep).info.run_id}'")
+    if kind is not None:
+        clauses.append(f"tags.`workbench.kind` = {_quoted(kind)}")
+    if status is not None:
+        clauses.append(
+            "attributes.status = 'RUNNING'" if status == "running" else f"tags.`workbench.outcome` = {_quoted(status)}"
+        )
+    if since is not None:
+        clauses.append(f"attributes.start_time >= {int(since.timestamp() * 1000)}")
+    order = [f"metrics.`{sort}` {'ASC' if sort.endswith('loss') else 'DESC'}"] if sort else []
+    try:
+        return [RunSummary.of(run) for run in _search(store, " and ".join(clauses), limit, order)]
+    except MlflowException as error:
+        remedy = "write it as MLflow does: metrics.`val/accuracy` > 0.9 and params.`optimizer.kind` = 'sgd'"
+        reason = str(error).splitlines()[0]
+        raise InputError("--filter", filter_string, reason, remedy) from error
+
+
+def parse_since(text: str, now: datetime) -> datetime:
+    """The moment that `2026-11-24`, `2026-11-24T18:30`, or an age such as `90m`, `12h`, `7d` or `2w` means."""
+    age = re.fullmatch(r"(\d+)([mhdw])", text)
+    units = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+    try:
+        return now - timedelta(**{units[age[2]]: int(age[1])}) if age else datetime.fromisoformat(text)
+    except (ValueError, OverflowError) as error:
+        raise InputError("--since", text, "is neither a time nor an age", "write 2026-11-24, 12h or 7d") from error
+
+
+def find_sweep(store: Store, name: str) -> Run:
+    """The sweep's own run; raises InputError where there is none of that name."""
+    found = _search(store, f"tags.`workbench.kind` = 'sweep' and tags.`workbench.sweep` = {_quoted(name)}", 1)
+    if not found:
+        raise InputError("--sweep", name, "no such sweep in this store", "list what there is with: workbench runs")
+    return found[0]
+
+
+def resolve(store: Store, selector: str) -> list[RunSummary]:
+    """The runs that a RUN argument means: an id, a unique prefix of one, a name, `latest`, or SWEEP:champion|best|all.
+
+    A name means the newest run of that name. Raises InputError where nothing, or more than one id, fits.
+    """
+    sweep, colon, which = selector.rpartition(":")
+    if colon and which in {"champion", "best", "all"}:
+        if which == "all":
+            return list_runs(store, sweep=sweep)
+        listed = find_sweep(store, sweep).data.tags.get(f"workbench.{which}_run_ids")
+        if not listed:
+            raise InputError("RUN", selector, f"this sweep has no {which} yet", "let it end first")
+        return [RunSummary.of(store.client.get_run(run_id)) for run_id in json.loads(listed)]
+    if selector == "latest":
+        newest = _search(store, "", 1)
+        if not newest:
+            raise InputError("RUN", selector, "the store has no run", "make one with: workbench train digits")
+        return [RunSummary.of(newest[0])]
+    if re.fullmatch("[0-9a-f]{32}", selector):
+        with contextlib.suppress(MlflowException):  # no such id: then it may be a name
+            return [RunSummary.of(store.client.get_run(selector))]
+    named = _search(store, f"attributes.run_name = {_quoted(selector)}", 1)
+    if named:
+        return [RunSummary.of(named[0])]
+    if selector.isalnum():
+        with_prefix = _search(store, f"attributes.run_id LIKE '{selector}%'", 2)
+        if len(with_prefix) == 1:
+            return [RunSummary.of(with_prefix[0])]
+        if with_prefix:
+            raise InputError("RUN", selector, "is the start of more than one run id", "give more of it")
+    raise InputError("RUN", selector, "no such run in this store", "list what there is with: workbench runs")
+
+
+def resolve_one(store: Store, selector: str) -> RunSummary:
+    """The run that a RUN argument means, where it means one alone."""
+    found = resolve(store, selector)
+    if len(found) > 1:
+        raise InputError("RUN", selector, f"means {len(found)} runs", "name one of them by its id")
+    return found[0]
+
+
+def children(store: Store, parent: str, tags: Mapping[str, str]) -> list[Run]:
+    """The runs of one sweep's run that carry these tags."""
+    clauses = {"mlflow.parentRunId": parent, **tags}
+    return _search(store, " and ".join(f"tags.`{name}` = '{value}'" for name, value in clauses.items()), None)
+
+
+def _quoted(text: str) -> str:
+    """A string of MLflow's filter language, which has two kinds of quotes and no escapes."""
+    return f'"{text}"' if "'" in text else f"'{text}'"
+
+
+def _search(store: Store, filter_string: str, limit: int | None, order: Sequence[str] = ()) -> list[Run]:
+    return store.persist(lambda: _read_pages(store, filter_string, limit, order))
+
+
+def _read_pages(store: Store, filter_string: str, limit: int | None, order: Sequence[str]) -> list[Run]:
+    experiments = [experiment.experiment_id for experiment in store.client.search_experiments()]
+    runs: list[Run] = []
+    token = None
+    while True:
+        wanted = _PAGE if limit is None else min(_PAGE, limit - len(runs))
+        page = store.client.search_runs(
+            experiments, filter_string, max_results=wanted, order_by=list(order), page_token=token
+        )
+        runs += page
+        token = page.token
+        if not token or len(runs) == limit:
+            return runs

@@ -1,0 +1,245 @@
+"""Where everything is kept: MLflow's database and artifacts, Optuna's database, made once and safely."""
+
+import errno
+import os
+import sqlite3
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import requests
+import sqlalchemy
+from filelock import FileLock
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+from experiments.process.redaction import without_credentials
+from experiments.tracking.postgres import checked_url
+from lightning_modules import InputError
+
+DEFAULT_FOLDER = "mlruns"
+
+_PATIENCE = 300  # seconds that a server may be away
+LONGEST_PAUSE = 30  # seconds between two tries to reach it
+
+_Result = TypeVar("_Result")
+
+_BUSY = {408, 429}  # of a server that may answer later; so may one with an error of its own, from 500 on
+_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
+
+
+class StoreError(RuntimeError):
+    """The store can no longer be read or written. The command line prints it and exits 1."""
+
+    exit_code = 1
+    field = "--store"
+
+    def __init__(self, folder: Path, reason: str) -> None:
+        self.value, self.message = str(folder), f"failed: {reason}"
+        self.remedy = "mend that, and give the same command again: a sweep goes on where it was"
+        super().__init__(f"{self.field} {folder}: {self.message}; {self.remedy}")
+
+
+def store_failure(error: BaseException) -> str | None:
+    """What was wrong with the disk, a database or a server, where `error` comes from that; None: it does not."""
+    if (reason := server_away(error)) is not None:
+        return reason
+    for cause in _causes(error):
+        is_disk = isinstance(cause, OSError) and cause.errno in _DISK_ERRORS
+        if is_disk or isinstance(cause, sqlite3.Error | sqlalchemy.exc.SQLAlchemyError | MlflowException):
+            reason = without_credentials(str(cause).splitlines()[0])
+            return f"{reason} (is the disk full?)" if "disk I/O error" in reason else reason
+    return None
+
+
+def server_away(error: BaseException) -> str | None:
+    """How the tracking server did not answer, where `error` comes from that; None: it does not, or it refused."""
+    for cause in _causes(error):
+        if isinstance(cause, requests.RequestException) and not isinstance(cause, ValueError):  # such as a wrong URL
+            answer = cause.response
+            is_away = answer is None or answer.status_code >= 500 or answer.status_code in _BUSY
+            return f"the tracking server is away ({type(cause).__name__})" if is_away else None
+    return None
+
+
+def patiently(do: Callable[[], _Result], reason: Callable[[Exception], str | None]) -> _Result:
+    """What it gives; where `reason` tells why it gives nothing yet, that is said, and it is tried ever more rarely."""
+    start, pause = time.monotonic(), 1.0
+    while True:
+        try:
+            return do()
+        except Exception as error:
+            if (why := reason(error)) is None or time.monotonic() - start > _PATIENCE:
+                raise
+        print(f"{why}; trying again in {pause:.0f} s", file=sys.stderr)
+        time.sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error itself and what it came from, the latest first."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or cause.__context__
+
+
+@dataclass(frozen=True)
+class Store:
+    """A folder with `mlflow.db`, `artifacts/`, `optuna.db` and `spool/`; runs go to `tracking_uri`."""
+
+    folder: Path
+    tracking_uri: str
+
+    @classmethod
+    def open(cls, folder: str | Path = DEFAULT_FOLDER) -> "Store":
+        """Opens the store in `folder`, made when it is missing. Where MLFLOW_TRACKING_URI is set, runs go there.
+
+        Raises InputError where the folder cannot be written or its database is damaged.
+        """
+        folder = Path(folder).expanduser().absolute()
+        store = cls(folder, _tracking_uri() or f"sqlite:///{folder / 'mlflow.db'}")
+        with store._writing():
+            if store.is_local and (folder / "mlflow.db").exists():
+                check_database(folder / "mlflow.db")
+        return store
+
+    @cached_property
+    def client(self) -> MlflowClient:
+        """MLflow's own client on this store."""
+        self.ensure_database()
+        try:
+            client = MlflowClient(self.tracking_uri)
+            client.search_experiments(max_results=1)
+        except MlflowException as error:
+            reason, where = (without_credentials(text) for text in (str(error).splitlines()[0], self.tracking_uri))
+            remedy = "start that server, upgrade that database (mlflow db upgrade), or name another store"
+            raise InputError("--store", where, f"MLflow cannot open it: {reason}", remedy) from error
+        return client
+
+    def ensure_database(self) -> None:
+        """Makes this folder's MLflow database where it is missing; any number of processes may do so at once."""
+        if self.is_local and not (self.folder / "mlflow.db").exists():
+            with self._writing():
+                if not (self.folder / "mlflow.db").exists():
+                    _make_mlflow_database(self.folder)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """One process at a time; InputError where the folder cannot be written."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with FileLock(self.folder / ".lock"):
+                yield
+        except (OSError, sqlite3.Error, sqlalchemy.exc.OperationalError) as error:
+            reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+            remedy = "choose a folder that can be written"
+            raise InputError("--store", str(self.folder), f"cannot be written: {reason}", remedy) from error
+
+    @property
+    def is_local(self) -> bool:
+        """Whether runs go to this folder's own database."""
+        return self.tracking_uri == f"sqlite:///{self.folder / 'mlflow.db'}"
+
+    @property
+    def spool(self) -> Path:
+        """Where what a tracking server has not received yet lies: see spool.py."""
+        return self.folder / "spool"
+
+    @property
+    def is_served(self) -> bool:
+        """Whether runs go to a tracking server, which may be away for a while."""
+        return self.tracking_uri.startswith("http")
+
+    def persist(self, do: Callable[[], _Result]) -> _Result:
+        """What it gives, patiently, where a server that was there before is away."""
+        return patiently(do, lambda error: None if isinstance(error, InputError) else server_away(error))
+
+    def await_server(self) -> None:
+        """Waits for the tracking server, in a process that begins where another one has reached it."""
+        if self.is_served:
+            self.persist(lambda: MlflowClient(self.tracking_uri).search_experiments(max_results=1))
+
+    @contextmanager
+    def telling_failures(self) -> Iterator[None]:
+        """Within it, whatever comes from a store that cannot be read or written is raised as a StoreError."""
+        try:
+            yield
+        except (StoreError, InputError):
+            raise
+        except Exception as error:
+            if (reason := store_failure(error)) is not None:
+                raise StoreError(self.folder, reason) from error
+            raise
+
+    def lock(self, name: str) -> FileLock:
+        """A lock between the processes that use this store."""
+        return FileLock(self.folder / f".{name}.lock")
+
+    def experiment_id(self, name: str) -> str:
+        """The id of the MLflow experiment `name`, made when it is missing."""
+        experiment = self.client.get_experiment_by_name(name)
+        if experiment is None:
+            location = (self.folder / "artifacts").as_uri() if self.is_local else None
+            try:
+                return str(self.client.create_experiment(name, artifact_location=location))
+            except MlflowException:  # made meanwhile by another process, here or on another host?
+                if (experiment := self.client.get_experiment_by_name(name)) is None:
+                    raise
+        if experiment.lifecycle_stage == "deleted":
+            remedy = f"choose another name, or: mlflow experiments restore -x {experiment.experiment_id}"
+            raise InputError("experiment", name, "was deleted in this store", remedy)
+        return str(experiment.experiment_id)
+
+
+def _tracking_uri() -> str | None:
+    """MLFLOW_TRACKING_URI, a database's with the driver that this project comes with."""
+    uri = os.environ.get("MLFLOW_TRACKING_URI")
+    if uri and uri.startswith("postgresql://"):
+        return checked_url(uri, "MLFLOW_TRACKING_URI").render_as_string(hide_password=False)
+    return uri
+
+
+def _make_mlflow_database(folder: Path) -> None:
+    """Makes the database under another name and moves it into place: a process killed here leaves no half of one."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    new = folder / "mlflow.db.new"
+    for leftover in folder.glob("mlflow.db.new*"):
+        leftover.unlink()
+    SqlAlchemyStore(f"sqlite:///{new}", str(folder / "artifacts")).engine.dispose()
+    enable_wal(new)
+    new.rename(folder / "mlflow.db")
+
+
+def check_database(database: Path) -> None:
+    """Raises InputError where the file is damaged; MLflow would try for minutes to connect to it."""
+    with closing(sqlite3.connect(database)) as connection:
+        try:
+            connection.execute("PRAGMA schema_version")
+        except sqlite3.OperationalError:
+            raise  # locked, or not to be opened
+        except sqlite3.DatabaseError as error:
+            raise InputError("--store", str(database), f"is damaged: {error}", "move it away") from error
+
+
+def enable_wal(database: Path) -> None:
+    """Switches an SQLite file to write-ahead logging, for good: readers no longer block the writer."""
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+
+
+@sqlalchemy.event.listens_for(sqlalchemy.Engine, "connect")
+def _configure_sqlite(connection: Any, _: Any) -> None:
+    """Every SQLite connection of this process waits for a lock up to a minute, and syncs at checkpoints alone.
+
+    With WAL, `synchronous=NORMAL` keeps the file intact through a crash (sqlite.org/wal.html).
+    """
+    if isinstance(connection, sqlite3.Connection):
+        connection.execute("PRAGMA busy_timeout=60000")
+        connection.execute("PRAGMA synchronous=NORMAL")

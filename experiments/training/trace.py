@@ -1,0 +1,131 @@
+"""`trace.jsonl`: exact scores and SHA-256 of all that a run's result comes from, stage by stage, to tell runs apart.
+
+One line a stage: `data`, `split`, `initial_weights`, then `epoch` by epoch. Floats are hexadecimal, which is exact.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from experiments.training.epochs import Epoch
+from experiments.training.random_state import get_random_state
+from lightning_modules import ImageDataModule
+from lightning_modules.pipeline.batches import Batches
+
+Line = dict[str, Any]
+
+
+class Trace:
+    """An observer that writes the trace, and keeps the scores as `history`: one dict an epoch, with `epoch` and `step`.
+
+    Of a trace that is there already the first `epochs` epochs are gone on from.
+    """
+
+    def __init__(self, path: Path, data: ImageDataModule, module: torch.nn.Module, *, epochs: int = 0) -> None:
+        self._path = path
+        self.history: list[dict[str, float]] = []
+        lines = start = starting_point(data, module)
+        if epochs:
+            lines = read_trace(path)[: len(start) + epochs]
+        for line in lines[len(start) :]:
+            self._remember(line)
+        new = path.with_stem("new")
+        new.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+        new.replace(path)
+
+    def __call__(self, epoch: Epoch) -> None:
+        loader = epoch.trainer.train_dataloader
+        assert isinstance(loader, Batches)
+        line: Line = {
+            "stage": "epoch",
+            "epoch": epoch.number,
+            "step": epoch.step,
+            "metrics": {name: value.hex() for name, value in epoch.scores.items()},
+            "order": loader.order_sha256,
+            "weights": tensors_sha256(epoch.module.state_dict()),
+            "optimizer": tensors_sha256(epoch.trainer.optimizers[0].state_dict()),
+            "random": tensors_sha256(get_random_state()),
+        }
+        self._remember(line)
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def _remember(self, line: Line) -> None:
+        self.history.append(as_scores(line))
+
+
+def starting_point(data: ImageDataModule, module: torch.nn.Module) -> list[Line]:
+    """The lines of the stages before training."""
+    return [
+        {"stage": "data", "sha256": data.dataset.sha256},
+        {"stage": "split", "sha256": {name: subset.order_sha256 for name, subset in data.splits.items()}},
+        {"stage": "initial_weights", "sha256": tensors_sha256(module.state_dict())},
+    ]
+
+
+def read_trace(path: Path) -> list[Line]:
+    """The lines of a trace; a last one that a killed process did not finish is left out."""
+    whole = path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
+    return [json.loads(line) for line in whole]
+
+
+def as_scores(line: Line) -> dict[str, float]:
+    """An epoch's line in plain numbers: `epoch`, `step` and its scores."""
+    scores = {name: float.fromhex(value) for name, value in line["metrics"].items()}
+    return {"epoch": line["epoch"], "step": line["step"]} | scores
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Where one trace first leaves another."""
+
+    stage: str
+    epoch: int | None
+    what: tuple[str, ...]  # what of the stage differs: scores, hashes
+
+
+def first_difference(recorded: Sequence[Line], now: Sequence[Line]) -> Difference | None:
+    """Compares what is recorded, stage by stage; None where all of it is the same now."""
+    for index, line in enumerate(recorded):
+        again = now[index] if index < len(now) else {}
+        flat, flat_again = (_flat(each) for each in (line, again))
+        what = tuple(name for name, value in flat.items() if flat_again.get(name) != value)
+        if what:
+            return Difference(line["stage"], line.get("epoch"), what if again else ("missing",))
+    return None
+
+
+def _flat(line: Line) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in line.items():
+        flat |= {f"{name} {key}": each for key, each in value.items()} if isinstance(value, dict) else {name: value}
+    return flat
+
+
+def tensors_sha256(state: Any) -> str:
+    """SHA-256 over every name, and type, shape and bytes of every tensor (in row-major order), of a nested state."""
+    digest = hashlib.sha256()
+    for name, value in _leaves(state, ""):
+        if isinstance(value, torch.Tensor):
+            array = value.detach().cpu().contiguous()
+            digest.update(f"{name} {array.dtype} {tuple(array.shape)}".encode())
+            digest.update(array.reshape(-1).view(torch.uint8).numpy().data)
+        else:
+            digest.update(f"{name} {value!r}".encode())
+    return digest.hexdigest()
+
+
+def _leaves(state: Any, path: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(state, dict):
+        for key, value in state.items():
+            yield from _leaves(value, f"{path}.{key}" if path else str(key))
+    elif isinstance(state, list | tuple) and any(isinstance(value, dict | torch.Tensor) for value in state):
+        for index, value in enumerate(state):
+            yield from _leaves(value, f"{path}.{index}")
+    else:
+        yield path, state

@@ -1,0 +1,147 @@
+"""Many picture files as one array: decoded once, in parallel, into a file that later runs map into memory."""
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import PIL
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from lightning_modules.errors import InputError
+from lightning_modules.images.files import file_sha256
+from lightning_modules.images.pictures import PictureError, decode, quiet
+
+_ROUND = 1024  # files handed to the threads at a time
+_LAYOUT = 1  # to be raised when the same files would give other bytes
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """`images` (N, H, W, C) of the files `kept` (N of their places); why the others, by place, are not among them."""
+
+    images: NDArray[np.uint8]
+    kept: list[int]
+    refused: dict[int, str]
+
+
+@dataclass(frozen=True)
+class PictureFiles:
+    """Files by their `names` below `folder`, to be decoded to `size` (H, W; None: their own) and `channels`."""
+
+    folder: Path
+    names: Sequence[str]
+    size: tuple[int, int] | None
+    channels: int
+
+    def load(self, cache: Path) -> Pictures:
+        """The pictures, from `cache` if these very files were decoded before.
+
+        Raises InputError where none can be used, where they differ in size and none is stated, or where the cache
+        cannot be written.
+        """
+        place = cache / self._key()
+        try:
+            if (found := _read(place)) is None:
+                cache.mkdir(parents=True, exist_ok=True)
+                self._decode_into(place)
+                found = _read(place)
+        except OSError as error:
+            message = f"pictures cannot be kept in {cache}: {error.strerror}"
+            raise InputError("data.root", str(cache.parent), message, "choose a folder that can be written") from error
+        assert found is not None
+        return found
+
+    def _key(self) -> str:
+        """SHA-256 of everything that decides the array: names, contents, size, channels, and who decodes."""
+        digest = hashlib.sha256(repr((_LAYOUT, PIL.__version__, self.size, self.channels)).encode())
+        for name, contents in zip(self.names, _parallel(self._sha256, self.names), strict=True):
+            digest.update(f"{name}\0{contents}\n".encode("utf-8", "surrogateescape"))
+        return digest.hexdigest()
+
+    def _sha256(self, name: str) -> str:
+        try:
+            return file_sha256(self.folder / name)
+        except OSError:
+            return "unreadable"  # decoding tells why
+
+    def _decode_into(self, place: Path) -> None:
+        """Writes the pixels, then the index that tells how to read them."""
+        arriving = place.with_suffix(f".{os.getpid()}.part")
+        kept: list[int] = []
+        refused: dict[int, str] = {}
+        shape: tuple[int, ...] | None = None
+        try:
+            with arriving.open("wb") as file, quiet():
+                decoded = _told(_parallel(self._decode, self.names), len(self.names), self.folder)
+                for number, picture in enumerate(decoded):
+                    if isinstance(picture, str):
+                        refused[number] = picture
+                        continue
+                    shape = shape or picture.shape
+                    if picture.shape != shape:
+                        raise self._sizes_differ(kept[0], shape, number, picture.shape)
+                    file.write(picture.tobytes())
+                    kept.append(number)
+            if shape is None:
+                reason = f"{self.names[0]} {refused[0]}" if refused else "no picture in any folder of a class"
+                remedy = "give a folder of class/picture, or of train/class/picture"
+                raise InputError("data.path", str(self.folder), f"holds no picture that can be used: {reason}", remedy)
+            arriving.replace(place.with_suffix(".pixels"))
+            index = {"shape": [len(kept), *shape], "kept": kept, "refused": refused}
+            arriving.write_text(json.dumps(index), encoding="utf-8")
+            arriving.replace(place.with_suffix(".json"))
+        finally:
+            arriving.unlink(missing_ok=True)
+
+    def _decode(self, name: str) -> NDArray[np.uint8] | str:
+        try:
+            return decode(self.folder / name, self.size, self.channels)
+        except PictureError as error:
+            return str(error)
+
+    def _sizes_differ(self, one: int, shape: Sequence[int], other: int, other_shape: Sequence[int]) -> InputError:
+        sizes = (f"{self.names[k]} is {h}×{w}" for k, (h, w, _) in ((one, shape), (other, other_shape)))
+        message = f"the pictures differ in size: {', '.join(sizes)} (height×width)"
+        return InputError("data.image_size", None, message, "state the size that all get: --data.image_size 64")
+
+
+def _read(place: Path) -> Pictures | None:
+    """What was decoded into `place`; None where nothing was, or less than all of it is left."""
+    pixels, index = place.with_suffix(".pixels"), place.with_suffix(".json")
+    if not (index.exists() and pixels.exists()):
+        return None
+    told: dict[str, Any] = json.loads(index.read_text(encoding="utf-8"))
+    shape = tuple(told["shape"])
+    if pixels.stat().st_size != np.prod(shape):
+        return None
+    images = np.asarray(np.memmap(pixels, np.uint8, "c", shape=shape))
+    return Pictures(images, told["kept"], {int(number): reason for number, reason in told["refused"].items()})
+
+
+def _parallel(work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+    """`work` of every item, in order, by as many threads as there are cores; hashing and Pillow let go of the GIL."""
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        for start in range(0, len(items), _ROUND):
+            yield from threads.map(work, items[start : start + _ROUND])
+
+
+def _told(items: Iterator[Item], total: int, folder: Path) -> Iterator[Item]:
+    """The same items, with a bar on a terminal; elsewhere with a plain line at the start and after every tenth."""
+    if sys.stderr.isatty():
+        yield from tqdm(items, "decoding", total)
+        return
+    step = max(1000, total // 10)
+    for number, item in enumerate(items):
+        if number % step == 0:
+            print(f"decoding the pictures of {folder}: {number} of {total}", file=sys.stderr)
+        yield item

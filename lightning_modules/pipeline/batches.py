@@ -1,0 +1,102 @@
+"""From indices to a batch on the device: gather, augment, normalize, all on whole batches."""
+
+import copy
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lightning_modules.images.on_disk import ImagesOnDisk
+from lightning_modules.pipeline.augmentation import AugmentationConfig
+from lightning_modules.pipeline.normalization import Normalization
+from lightning_modules.pipeline.order import BlockOrder, full_shuffle
+from lightning_modules.pipeline.placement import Placement
+from lightning_modules.pipeline.sampling import Sampling, draw_balanced
+from lightning_modules.pipeline.splits import Subset, indices_sha256
+
+# Shapes: N images, C channels, H x W pixels.
+
+# Pixel values gathered and augmented together, or one batch: on 32 small images an operation's call costs the most.
+_VALUES_AT_ONCE = 2**20
+
+
+class EpochCounter:
+    """The number of the epoch to come. Lightning sets it through `loader.sampler`; a plain loop lets it count up."""
+
+    def __init__(self) -> None:
+        self.number = 0
+
+    def set_epoch(self, number: int) -> None:
+        self.number = number
+
+
+class Batches:
+    """Iterates over (images float32 (N, C, H, W), labels int64 (N,)) on the placement's device; the last may be short.
+
+    With `shuffle_seed` the order, by `sampling`, and every draw of `augmentation` depend on that seed and the epoch's
+    number alone: not on global random state, nor on what ran before, nor, but for noise, on the device. Without, images
+    come in the subset's order. Images on disk come in the order of `BlockOrder`, all others in a fully random one. From
+    a data set that lies on the device nothing but the order and the draws travels, and the host never waits.
+    """
+
+    batch_sampler = None  # Lightning asks for it wherever there is a sampler
+
+    def __init__(
+        self,
+        subset: Subset,
+        normalization: Normalization,
+        batch_size: int,
+        *,
+        placement: Placement | None = None,
+        shuffle_seed: int | None = None,
+        sampling: Sampling = "shuffled",
+        augmentation: AugmentationConfig | None = None,
+    ) -> None:
+        placement = placement or Placement(torch.device("cpu"))
+        self.device = placement.device
+        self.images_NHWC, self.labels_N = placement.place(subset.images), placement.place(subset.labels)
+        self.indices_N = torch.from_numpy(subset.indices)
+        self._own_labels_N = torch.from_numpy(subset.targets)  # on the host
+        self.normalization = copy.deepcopy(normalization).to(self.device)
+        self.batch_size = batch_size
+        self.shuffle_seed = shuffle_seed
+        self.sampling = sampling
+        self.augmentation = augmentation
+        images = subset.images
+        self._shuffle = BlockOrder(images.block).shuffle if isinstance(images, ImagesOnDisk) else full_shuffle
+        values = batch_size * int(np.prod(images.shape[1:]))  # a batch
+        self._images_at_once = batch_size * max(1, _VALUES_AT_ONCE // values)
+        self.sampler = EpochCounter()
+        self._order_N = self.indices_N
+
+    @property
+    def order_sha256(self) -> str:
+        """SHA-256 of which images the latest epoch showed, in which order."""
+        return indices_sha256(self._order_N.numpy())
+
+    def __len__(self) -> int:
+        return -(-len(self.indices_N) // self.batch_size)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        generator = torch.Generator()
+        indices_N = self.indices_N
+        if self.shuffle_seed is not None:
+            generator.manual_seed(_mix(self.shuffle_seed, self.sampler.number))
+            if self.sampling == "balanced":
+                indices_N = indices_N[draw_balanced(self._own_labels_N, generator)]
+            indices_N = self._shuffle(indices_N, generator)
+        self._order_N = indices_N
+        for chosen_N in torch.split(indices_N.to(self.images_NHWC.device), self._images_at_once):
+            images_NHWC = self.images_NHWC[chosen_N].to(self.device, non_blocking=True)
+            labels_N = self.labels_N[chosen_N.to(self.labels_N.device)].to(self.device, non_blocking=True)
+            if self.augmentation:
+                images_NHWC = self.augmentation.apply(images_NHWC, generator)
+            images, labels = (torch.split(together, self.batch_size) for together in (images_NHWC, labels_N))
+            for images_NHWC, labels_N in zip(images, labels, strict=True):
+                yield self.normalization(images_NHWC.permute(0, 3, 1, 2)), labels_N
+        self.sampler.number += 1
+
+
+def _mix(seed: int, epoch: int) -> int:
+    return int(np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0] >> np.uint64(1))

@@ -1,0 +1,63 @@
+"""From raw pixels to what a network reads, with statistics of the train split alone."""
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor, nn
+
+from lightning_modules.pipeline.splits import Subset
+
+# Shapes: N images, H x W pixels, C channels.
+NormalizationKind = Literal["per_pixel", "per_channel", "min_max", "none"]
+_CHUNK, _CHUNK_BYTES = 4096, 2**25  # images read at a time while fitting; in doubles, which sklearn copies thrice
+
+
+class Normalization(nn.Module):
+    """Maps raw images (N, C, H, W) of any dtype to float32: `images * scale + offset`, in one pass.
+
+    A module, so that its two tensors, which broadcast over (C, H, W), travel in checkpoints and in the logged model.
+    """
+
+    scale: Tensor
+    offset: Tensor
+
+    def __init__(self, scale: Tensor, offset: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("scale", scale.float())
+        self.register_buffer("offset", offset.float())
+
+    def forward(self, images_NCHW: Tensor) -> Tensor:
+        return torch.addcmul(self.offset, images_NCHW, self.scale)
+
+
+def fit_normalization(kind: NormalizationKind, train: Subset) -> Normalization:
+    """Fits on `train` alone, reading it in chunks.
+
+    `per_pixel`: mean 0 and variance 1 for every pixel, by scikit-learn's StandardScaler (a constant pixel becomes 0);
+    `per_channel`: the same with one mean and variance a channel; `min_max`: train's darkest and brightest value of all
+    become 0 and 1; `none`: raw values as floats.
+    """
+    height, width, channels = train.images.shape[1:]
+    if kind == "none":
+        return Normalization(torch.ones(1, 1, 1), torch.zeros(1, 1, 1))
+    if kind == "min_max":
+        extremes = [(float(chunk.min()), float(chunk.max())) for chunk in _chunks(train)]
+        low, high = min(low for low, _ in extremes), max(high for _, high in extremes)
+        spread = (high - low) or 1.0
+        return Normalization(torch.full((1, 1, 1), 1 / spread), torch.full((1, 1, 1), -low / spread))
+    shape = (height, width, channels) if kind == "per_pixel" else (1, 1, channels)
+    scaler = StandardScaler()
+    for chunk in _chunks(train):
+        scaler.partial_fit(chunk.reshape(-1, int(np.prod(shape))).astype(np.float64))
+    mean_CHW, scale_CHW = (torch.from_numpy(x.reshape(shape)).permute(2, 0, 1) for x in (scaler.mean_, scaler.scale_))
+    return Normalization(1 / scale_CHW, -mean_CHW / scale_CHW)
+
+
+def _chunks(train: Subset) -> Iterator[NDArray[Any]]:
+    size = min(_CHUNK, max(1, _CHUNK_BYTES // (8 * int(np.prod(train.images.shape[1:])))))
+    for start in range(0, len(train), size):
+        yield train.images[train.indices[start : start + size]]

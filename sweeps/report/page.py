@@ -1,0 +1,40 @@
+"""A sweep's report as one HTML page that needs nothing from elsewhere."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from experiments.results.webpage import heading, paragraph, picture, table, webpage
+from sweeps.report.leaderboard import as_text, doubts, headline, ranked
+from sweeps.strategy.space import describe
+
+
+def page(document: Mapping[str, Any], pictures: Mapping[str, Path]) -> str:
+    """`document`: the report; `pictures`: titles with their PNG files."""
+    metric = document["metric"]
+    finalists = _finalists(document)
+    parts = [
+        heading(document["sweep"], level=1),
+        *(paragraph(sentence) for sentence in [headline(document), *doubts(document)]),
+        *([heading("Finalists"), table(("", "params", metric, "seeds"), finalists)] if finalists else []),
+        *(picture(title, path) for title, path in pictures.items()),
+        heading("Trials"),
+        table(("rank", "trial", metric, "outcome", "params", "seed", "run"), _trials(document)),
+    ]
+    return webpage(f"Sweep {document['sweep']}", parts)
+
+
+def _finalists(document: Mapping[str, Any]) -> list[tuple[object, ...]]:
+    rows = [(f"trial {each['number']}", each) for each in document["finalists"]]
+    rows += [("the recipe's own", document["baseline"])] if document["baseline"] else []
+    return [(name, describe(row["params"]), as_text(row), len(row["values"])) for name, row in rows]
+
+
+def _trials(document: Mapping[str, Any]) -> list[tuple[object, ...]]:
+    rows: list[tuple[object, ...]] = []
+    for rank, trial in enumerate(ranked(document), start=1):
+        place = rank if trial["outcome"] == "finished" else ""
+        value = "" if trial["value"] is None else f"{trial['value']:.4f}"
+        words = (trial["outcome"], describe(trial["params"]), trial["seed"], trial["run_id"] or "")
+        rows.append((place, trial["number"], value, *words))
+    return rows

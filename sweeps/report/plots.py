@@ -1,0 +1,142 @@
+"""Every picture of a sweep, as PNG: Optuna's own, and two that it has not."""
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import optuna
+from matplotlib.figure import Figure
+from optuna.exceptions import ExperimentalWarning
+from optuna.importance import FanovaImportanceEvaluator
+from optuna.trial import FrozenTrial, TrialState
+
+from sweeps.strategy.space import describe
+
+_DPI = 100
+_ENOUGH_FOR_A_FOREST = 4  # trials: a tree of fewer may hold no variance at all
+
+
+def draw(study: optuna.Study, document: dict[str, Any], folder: Path) -> dict[str, Path]:
+    """Writes the pictures that these trials allow into `folder`; each title with its file. `document`: the report's."""
+    folder.mkdir(exist_ok=True)
+    metric = document["metric"]
+    trials = study.get_trials(deepcopy=False)
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    varied = _varied(complete)
+    drawn: dict[str, Path] = {}
+
+    def save(title: str, draw_figure: Callable[[], Figure]) -> None:
+        drawn[title] = folder / f"{title.lower().replace(' ', '_')}.png"
+        draw_figure().savefig(drawn[title], dpi=_DPI, bbox_inches="tight")
+
+    with _optunas_style():
+        if varied and len({trial.value for trial in complete}) > 1:
+            save("History", lambda: _history(study, metric))
+            if len(complete) >= _ENOUGH_FOR_A_FOREST:
+                save("Parameter importance", lambda: _importance(study, metric, varied))
+            save("Parallel coordinates", lambda: _parallel_coordinates(study, metric, varied))
+            save("Slices", lambda: _slices(study, metric))
+    if any(trial.intermediate_values for trial in trials):
+        save("Learning curves", lambda: _learning_curves(trials, metric))
+    if document["finalists"]:
+        save("Finalists", lambda: _finalists(document))
+    return drawn
+
+
+def _varied(trials: list[FrozenTrial]) -> list[str]:
+    """The parameters that every trial has, of those that have more than one value."""
+    common = set.intersection(*(set(trial.params) for trial in trials)) if trials else set()
+    return sorted(name for name in common if len({trial.params[name] for trial in trials}) > 1)
+
+
+@contextmanager
+def _optunas_style() -> Iterator[None]:
+    """Optuna draws by pyplot, whose state is global: what it sets and opens is undone."""
+    import matplotlib.pyplot as plt  # here, as it takes a while
+
+    others = plt.get_fignums()
+    with plt.rc_context(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        warnings.filterwarnings("ignore", "Attempting to set identical low and high xlims")  # all one value
+        try:
+            yield
+        finally:
+            for number in set(plt.get_fignums()) - set(others):
+                plt.close(number)
+
+
+def _figure_of(axes: Any) -> Figure:
+    figure: Figure = (axes.ravel()[0] if hasattr(axes, "ravel") else axes).figure
+    return figure
+
+
+def _history(study: optuna.Study, metric: str) -> Figure:
+    axes = optuna.visualization.matplotlib.plot_optimization_history(study, target_name=metric)
+    return _figure_of(axes)
+
+
+def _importance(study: optuna.Study, metric: str, params: list[str]) -> Figure:
+    """By fANOVA (Hutter, Hoos, Leyton-Brown 2014), over the parameters that every complete trial has."""
+    evaluator = FanovaImportanceEvaluator(seed=0)
+    draw_bars = optuna.visualization.matplotlib.plot_param_importances
+    axes = draw_bars(study, evaluator=evaluator, params=params, target_name=metric)
+    return _figure_of(axes)
+
+
+def _parallel_coordinates(study: optuna.Study, metric: str, params: list[str]) -> Figure:
+    axes = optuna.visualization.matplotlib.plot_parallel_coordinate(study, params=params, target_name=metric)
+    figure = _figure_of(axes)
+    figure.set_size_inches(2.5 + 2 * len(params), 5)
+    return figure
+
+
+def _slices(study: optuna.Study, metric: str) -> Figure:
+    axes = optuna.visualization.matplotlib.plot_slice(study, target_name=metric)
+    figure = _figure_of(axes)
+    figure.set_size_inches(2 + 3 * len(figure.axes[:-1]), 4)  # the last is the colour bar
+    return figure
+
+
+def _learning_curves(trials: list[FrozenTrial], metric: str) -> Figure:
+    """The objective epoch by epoch, of every trial; a cross where one was pruned."""
+    figure = Figure(figsize=(9, 5), layout="tight")
+    axes = figure.subplots()
+    for trial in trials:
+        if not trial.intermediate_values:
+            continue
+        epochs, scores = zip(*sorted(trial.intermediate_values.items()), strict=True)
+        is_pruned = trial.state == TrialState.PRUNED
+        (line,) = axes.plot(
+            epochs, scores, linewidth=0.8, alpha=0.4 if is_pruned else 0.8, marker="." if len(epochs) == 1 else ""
+        )
+        if is_pruned:
+            axes.plot(epochs[-1], scores[-1], marker="x", color=line.get_color())
+    axes.plot([], [], marker="x", linestyle="", color="gray", label="pruned")
+    axes.set(xlabel="epoch", ylabel=metric)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return figure
+
+
+def _finalists(document: dict[str, Any]) -> Figure:
+    """Every seed's score, and the mean with its 95 % interval; the recipe's own settings last."""
+    rows = [(f"trial {each['number']}: {describe(each['params'])}", each) for each in document["finalists"]]
+    if document["baseline"]:
+        rows.append(("the recipe's own settings", document["baseline"]))
+    figure = Figure(figsize=(9, 1.2 + 0.5 * len(rows)), layout="tight")
+    axes = figure.subplots()
+    for place, (_, row) in enumerate(rows):
+        values = [value for value in row["values"] if value is not None]
+        axes.plot(values, [place] * len(values), ".", color="gray", alpha=0.6)
+        if row["ci95"]:
+            low, high = row["ci95"]
+            axes.errorbar(
+                row["mean"], place, xerr=[[row["mean"] - low], [high - row["mean"]]], fmt="o", capsize=4, color="C0"
+            )
+    axes.set_yticks(range(len(rows)), [name for name, _ in rows])
+    axes.invert_yaxis()
+    axes.set(xlabel=f"{document['metric']}: each seed, mean, 95 % interval")
+    axes.grid(alpha=0.3, axis="x")
+    return figure

@@ -1,0 +1,161 @@
+"""What a sweep found, as a document: the leaderboard, the finalists, the champion (page.py shows it)."""
+
+import json
+import math
+import re
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from optuna.trial import FrozenTrial
+
+from experiments.comparison.statistics import estimate, paired_difference
+from experiments.config import flatten, sign_of
+from experiments.tracking import dashboard
+from experiments.tracking.runs import children
+from experiments.tracking.store import Store
+from experiments.tracking.tracked_run import TrackedRun, register_model
+from sweeps.config import Sweep
+from sweeps.report import plots
+from sweeps.report.leaderboard import description
+from sweeps.report.page import page
+from sweeps.study.finalists import Finalist
+from sweeps.study.search import Search
+from sweeps.study.stage import best_trials
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepResult:
+    """The state of a sweep; `as_dict` is the command line's JSON document and the artifact `leaderboard.json`."""
+
+    sweep: str
+    sweep_run_id: str
+    study: str
+    target: int | None  # trials in total; None where only hours or no_improvement end the search
+    metric: str
+    trials: list[dict[str, Any]]  # in order: number, state, outcome, value, params, run_id, seed
+    best: dict[str, Any] | None  # the best single trial: number, value, params, run_id
+    finalists: list[dict[str, Any]]  # best mean first: number, params, mean, ci95, values, run_ids
+    # The first finalist on the test set: number, run_ids, test_accuracy, test_macro_f1, model.
+    champion: dict[str, Any] | None
+    runner_up: dict[str, Any] | None  # the first finalist against the second: number, difference, ci95, distinguishable
+    baseline: dict[str, Any] | None  # the recipe's own settings: params, mean, ci95, values, run_ids; champion_ahead
+    luck: dict[str, Any] | None  # the best trial's value against its configuration's mean: number, value, mean, luck
+    dashboard_url: str  # the sweep's run
+    trials_url: str  # the table of its trials and finalists, best first
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def report(search: Search, tracked: TrackedRun, finalists: list[Finalist]) -> SweepResult:
+    """Gathers the result, and leaves it on the sweep's run: tags, description, `leaderboard.json`, `report.html`.
+
+    `finalists` are as sweeps.study.finalists gives them: best first, the recipe's own settings last.
+    """
+    store, sweep, study = search.store, search.sweep, search.study
+    baseline = next((each for each in finalists if each.is_baseline), None)
+    finalists = [each for each in finalists if not each.is_baseline]
+    trial_runs = children(store, tracked.run_id, {"workbench.kind": "trial"})
+    run_ids = {int(run.data.tags["workbench.trial"]): run.info.run_id for run in trial_runs}
+    trials = [
+        {
+            "number": trial.number,
+            "state": trial.state.name,
+            "outcome": trial.user_attrs.get("outcome", "running"),
+            "value": trial.value,
+            "params": trial.params,
+            "run_id": run_ids.get(trial.number),
+            "seed": trial.user_attrs.get("seed"),
+        }
+        for trial in search.trials()
+    ]
+    best = next(iter(best_trials(study)), None)
+    result = SweepResult(
+        sweep=sweep.name,
+        sweep_run_id=tracked.run_id,
+        study=study.study_name,
+        target=sweep.config.budget.target,
+        metric=sweep.config.objective.metric,
+        trials=trials,
+        best={name: trials[best.number][name] for name in ("number", "value", "params", "run_id")} if best else None,
+        finalists=[_as_row(finalist) for finalist in finalists],
+        champion=_champion(store, sweep, finalists[0]) if finalists and finalists[0].is_sound else None,
+        runner_up=_runner_up(*finalists[:2]) if len(finalists) > 1 else None,
+        baseline=_baseline(sweep, baseline, finalists[0]) if baseline else None,
+        luck=_luck(best, finalists, sign_of(sweep.config.objective.metric)) if best else None,
+        dashboard_url=dashboard.run_url(store, tracked.experiment_id, tracked.run_id),
+        trials_url=dashboard.view_url(store, tracked.experiment_id, tracked.run_id),
+    )
+    metric, searched = sweep.config.objective.metric, [parameter.path for parameter in sweep.space.parameters]
+    view = dashboard.table_of_children(tracked.run_id, metric, searched, lowest_first=sign_of(metric) < 0)
+    tracked.share_view(view)
+    tracked.set_tags(
+        {
+            "workbench.best_run_ids": json.dumps([result.best["run_id"]] if result.best else []),
+            "workbench.champion_run_ids": json.dumps(result.champion["run_ids"] if result.champion else []),
+            "mlflow.note.content": description(result.as_dict()),
+        }
+    )
+    (tracked.folder / "leaderboard.json").write_text(json.dumps(result.as_dict(), indent=2), encoding="utf-8")
+    pictures = plots.draw(study, result.as_dict(), tracked.folder / "plots")
+    (tracked.folder / "report.html").write_text(page(result.as_dict(), pictures), encoding="utf-8")
+    return result
+
+
+def _as_row(finalist: Finalist) -> dict[str, Any]:
+    """JSON has no NaN: a seed that diverged has no value, and its finalist no mean."""
+    score = asdict(finalist.score) if finalist.is_sound else {"mean": None, "ci95": None}
+    values = [value if math.isfinite(value) else None for value in finalist.values]
+    return {
+        "number": finalist.number,
+        "params": finalist.params,
+        **score,
+        "values": values,
+        "run_ids": finalist.run_ids,
+    }
+
+
+def _champion(store: Store, sweep: Sweep, finalist: Finalist) -> dict[str, Any]:
+    """The champion's scores on test; the model of its first seed is registered, since choosing by score is luck."""
+    metrics = [store.client.get_run(run_id).data.metrics for run_id in finalist.run_ids]
+    f1 = [each["test/macro_f1"] for each in metrics if "test/macro_f1" in each]  # earlier versions did not log it
+    name = re.sub("[/:]", "_", sweep.name)  # which MLflow's registry does not take
+    register_model(store, finalist.run_ids[0], name=name, alias="champion")
+    return {
+        "number": finalist.number,
+        "run_ids": finalist.run_ids,
+        "test_accuracy": asdict(estimate([each["test/accuracy"] for each in metrics])),
+        "test_macro_f1": asdict(estimate(f1)) if len(f1) == len(metrics) else None,
+        "model": f"models:/{name}@champion",
+    }
+
+
+def _runner_up(first: Finalist, second: Finalist) -> dict[str, Any] | None:
+    """Whether the second finalist is really behind the first."""
+    return {"number": second.number} | apart if (apart := _apart(first, second)) else None
+
+
+def _baseline(sweep: Sweep, baseline: Finalist, first: Finalist) -> dict[str, Any]:
+    """The recipe's own settings of what is searched, and whether the champion is really ahead of them."""
+    base = flatten(sweep.base.tree())
+    params = {parameter.path: base.get(parameter.path) for parameter in sweep.space.parameters}
+    row = _as_row(baseline) | {"params": params, "champion_ahead": _apart(first, baseline)}
+    del row["number"]
+    return row
+
+
+def _apart(first: Finalist, second: Finalist) -> dict[str, Any] | None:
+    """The mean difference of two that ran on the same seeds; None where a seed gave no score."""
+    if not (first.is_sound and second.is_sound):
+        return None
+    apart = paired_difference(first.values, second.values)
+    return {"difference": apart.mean, "ci95": apart.ci95, "distinguishable": apart.is_clear_of_zero}
+
+
+def _luck(best: FrozenTrial, finalists: list[Finalist], sign: int) -> dict[str, Any] | None:
+    """How much of the sweep's best value fresh seeds do not bear out: it was picked for being high."""
+    again = next((finalist for finalist in finalists if finalist.number == best.number and finalist.is_sound), None)
+    if again is None or best.value is None:
+        return None
+    luck = sign * (best.value - again.score.mean)  # above 0: it looked better than it is
+    return {"number": best.number, "value": best.value, "mean": again.score.mean, "luck": luck}

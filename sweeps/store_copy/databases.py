@@ -1,0 +1,125 @@
+"""The two databases of a store, wherever they lie: MLflow's of runs, Optuna's of studies."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import sqlalchemy
+from sqlalchemy.engine import Engine
+from sqlalchemy.pool import NullPool
+
+from experiments.process.redaction import without_credentials
+from experiments.tracking.postgres import connect
+from experiments.tracking.store import Store, check_database
+from sweeps.store_copy.table_copy import schema_version
+from sweeps.study.storage import Storage
+
+
+@dataclass(frozen=True)
+class Place:
+    """A store's folder, with `artifacts/`, and the URLs of those of its databases that lie in PostgreSQL."""
+
+    folder: Path
+    tracking: str | None = None  # None: mlflow.db in the folder
+    storage: str | None = None  # None: optuna.db in the folder
+
+    @property
+    def artifacts(self) -> Path:
+        return self.folder / "artifacts"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What one of the two databases holds."""
+
+    name: Literal["runs", "studies"]
+    item: str  # one of what may be open in it
+    file: str
+    option: str  # of the command line, for one that lies elsewhere
+    new_has: frozenset[str]  # the tables that have rows, one each, as soon as they are made
+    owners: str  # a query: what is open, and the process that has it
+    upgrade: str  # the command that brings its schema to the newest
+
+
+RUNS = Kind(
+    name="runs",
+    item="run",
+    file="mlflow.db",
+    option="tracking",
+    new_has=frozenset({"experiments", "workspaces"}),
+    owners="SELECT runs.run_uuid, tags.value FROM runs JOIN tags ON tags.run_uuid = runs.run_uuid "
+    "WHERE runs.status = 'RUNNING' AND tags.key = 'workbench.owner'",
+    upgrade="mlflow db upgrade URL",
+)
+STUDIES = Kind(
+    name="studies",
+    item="trial",
+    file="optuna.db",
+    option="storage",
+    new_has=frozenset({"version_info"}),
+    owners="SELECT trials.trial_id, given.value_json FROM trials JOIN trial_user_attributes given "
+    "ON given.trial_id = trials.trial_id WHERE trials.state = 'RUNNING' AND given.key = 'owner'",
+    upgrade="optuna storage upgrade --storage URL",
+)
+
+
+@dataclass(frozen=True)
+class Database:
+    """One of the two, at one place."""
+
+    kind: Kind
+    place: Place
+    side: Literal["from", "to"]  # of a copy
+
+    @property
+    def url(self) -> str | None:
+        """None: a file in the folder."""
+        return self.place.tracking if self.kind is RUNS else self.place.storage
+
+    @property
+    def file(self) -> Path:
+        return self.place.folder / self.kind.file
+
+    @property
+    def shown(self) -> str:
+        """Where it lies, as it may be printed."""
+        return str(self.file) if self.url is None else without_credentials(self.url)
+
+    @property
+    def field(self) -> str:
+        """What the command line calls it."""
+        return self.side.upper() if self.url is None else f"--{self.side}-{self.kind.option}"
+
+    @property
+    def exists(self) -> bool:
+        return self.url is not None or self.file.exists()
+
+    @cached_property
+    def engine(self) -> Engine:
+        """On the database, which exists; InputError where it cannot be opened."""
+        if self.url is not None:
+            return connect(self.url, self.field, poolclass=NullPool)
+        check_database(self.file)
+        return sqlalchemy.create_engine(f"sqlite:///{self.file}", poolclass=NullPool)
+
+    def make_tables(self) -> None:
+        """Has MLflow or Optuna make their tables where there are none."""
+        if self.exists:
+            with self.engine.connect() as connection:
+                if schema_version(connection) is not None:
+                    return
+        folder = self.place.folder
+        folder.mkdir(parents=True, exist_ok=True)
+        store = Store(folder, f"sqlite:///{folder / RUNS.file}")
+        if self.kind is STUDIES:
+            storage = Storage(store, self.url).open()
+            storage.remove_session()
+            storage.engine.dispose()
+        elif self.url is None:
+            store.ensure_database()
+        else:
+            from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+            url = self.engine.url.render_as_string(hide_password=False)
+            SqlAlchemyStore(url, self.place.artifacts.as_uri()).engine.dispose()

@@ -1,0 +1,105 @@
+"""Limits on what a trial may need; one that needs more ends as pruned, and the sampler is told by how much."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytorch_lightning as pl
+import torch
+from optuna.trial import Trial
+
+from experiments.tracking.tracked_run import Pruned
+from lightning_modules import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConstraintsConfig:
+    """What a trial may need at most; null sets no limit. One beyond a limit counts, but is never best or a finalist.
+
+    TPE learns from every breach; the Gaussian process from how near to a limit complete trials came.
+    """
+
+    parameters: int | None = None  # of the network; one with more is not trained
+    seconds: float | None = None  # of training with its validation; read after every epoch
+    memory_mb: float | None = None  # peak while training, in MiB: the process's, data included, or the GPU's
+
+    def __post_init__(self) -> None:
+        for name, limit in vars(self).items():
+            if limit is not None and not limit > 0:
+                raise InputError(f"constraints.{name}", limit, "must be above 0", "leave it out to set no limit")
+
+
+class LimitBroken(Pruned):
+    """A trial needs more than the sweep allows."""
+
+
+class Limits(pl.Callback):
+    """Holds one trial's training to its limits, and tells Optuna each need as a constraint: need / limit - 1."""
+
+    def __init__(self, trial: Trial, limits: ConstraintsConfig) -> None:
+        self._trial = trial
+        self._limits = {name: limit for name, limit in vars(limits).items() if limit is not None}
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._start = time.perf_counter()
+        self._memory = PeakMemory(pl_module.device)
+        self._needs = {"parameters": float(sum(weights.numel() for weights in pl_module.parameters()))}
+        if (broken := self._broken()) is not None:
+            self._tell()
+            raise broken
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._measure()
+        if self._broken() is not None:
+            trainer.should_stop = True  # the epoch is still logged; then the fit ends
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._measure()
+        self._tell()
+        if (broken := self._broken()) is not None:
+            raise broken
+
+    def _measure(self) -> None:
+        self._needs |= {"seconds": time.perf_counter() - self._start, "memory_mb": self._memory.read()}
+
+    def _broken(self) -> LimitBroken | None:
+        for name, limit in self._limits.items():
+            if (need := self._needs.get(name, 0.0)) > limit:
+                return LimitBroken(f"constraints.{name}: {need:,.6g} is more than {limit:,}")
+        return None
+
+    def _tell(self) -> None:
+        for name in self._limits.keys() & self._needs.keys():
+            self._trial.set_constraint(name, self._needs[name] / self._limits[name] - 1)
+
+
+class PeakMemory:
+    """The most memory used since it was made, in MiB: of the GPU, or resident memory of this process."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._highest = 0.0
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+        else:
+            self._resets = self._reset()
+
+    def read(self) -> float:
+        if self._device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self._device) / 2**20
+        if self._resets:
+            status = Path("/proc/self/status").read_text()
+            (line,) = [line for line in status.splitlines() if line.startswith("VmHWM:")]
+            return int(line.split()[1]) / 1024
+        self._highest = max(self._highest, psutil.Process().memory_info().rss / 2**20)
+        return self._highest
+
+    @staticmethod
+    def _reset() -> bool:
+        """Sets Linux's high-water mark back; elsewhere only the moments of reading are known."""
+        try:
+            Path("/proc/self/clear_refs").write_text("5")
+        except OSError:
+            return False
+        return True

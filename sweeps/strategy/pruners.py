@@ -1,0 +1,100 @@
+"""Who stops a trial early: Optuna's pruners, their steps counted in epochs."""
+
+import warnings
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from optuna.exceptions import ExperimentalWarning
+from optuna.pruners import (
+    BasePruner,
+    HyperbandPruner,
+    MedianPruner,
+    NopPruner,
+    PatientPruner,
+    PercentilePruner,
+    SuccessiveHalvingPruner,
+)
+
+from lightning_modules import InputError
+from lightning_modules.errors import check_choice
+from sweeps.strategy.settings import check_settings, settings_of
+
+Kind = Literal["median", "percentile", "successive_halving", "hyperband", "patience", "none"]
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "median": {"startup_trials": 5, "warmup_epochs": 1},
+    "percentile": {"startup_trials": 5, "warmup_epochs": 1, "percentile": 25.0},
+    "successive_halving": {"min_epochs": 1, "reduction_factor": 4},
+    "hyperband": {"min_epochs": 1, "reduction_factor": 3},
+    "patience": {"patience": 3, "min_delta": 0.0},
+    "none": {},
+}
+_LEAST = {
+    "startup_trials": 0,
+    "warmup_epochs": 0,
+    "percentile": 0,
+    "min_epochs": 1,
+    "reduction_factor": 2,
+    "patience": 0,
+    "min_delta": 0,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrunerConfig:
+    """Who stops a trial early. A setting left null has its kind's default; one of another kind is refused.
+
+    `median`, `percentile`: a trial goes on while its best epoch is among the best half, or `percentile` percent, of
+    what complete trials scored in the same epoch. `successive_halving` (asynchronous; Li et al. 2020): after
+    `min_epochs`, then `reduction_factor` times as many, and so on, the best 1/`reduction_factor` of those that came so
+    far go on. `hyperband` (Li et al. 2018): several of these, which begin later and later, up to trainer.max_epochs.
+    `patience`: a trial ends once its last `patience` + 1 epochs are all worse than an earlier one by over `min_delta`.
+    """
+
+    kind: Kind = "median"
+    startup_trials: int | None = None  # median, percentile (5): complete trials before the first may be pruned
+    warmup_epochs: int | None = None  # median, percentile (1): epochs that every trial may run
+    percentile: float | None = None  # percentile (25): up to 100
+    min_epochs: int | None = None  # successive_halving, hyperband (1)
+    reduction_factor: int | None = None  # successive_halving (4), hyperband (3)
+    patience: int | None = None  # patience (3): epochs
+    min_delta: float | None = None  # patience (0): in units of the objective
+
+    def __post_init__(self) -> None:
+        check_choice("pruner.kind", self.kind, Kind)
+        if self.kind != "none":  # it switches a recipe's pruner off, whatever that has been set to
+            check_settings("pruner", self, SETTINGS, _LEAST)
+        if self.percentile is not None and not self.percentile <= 100:
+            raise InputError("pruner.percentile", self.percentile, "must be 100 or less", "try 25")
+
+
+def check_pruner(config: PrunerConfig, max_epochs: int) -> None:
+    """Raises InputError where the pruner could never stop a trial of `max_epochs` epochs."""
+    epochs = settings_of(config, SETTINGS).get("min_epochs", 1)
+    if epochs > max_epochs:
+        message = f"no trial has more than {max_epochs} epochs (trainer.max_epochs)"
+        raise InputError("pruner.min_epochs", epochs, message, f"give {max_epochs} or less")
+
+
+def make_pruner(config: PrunerConfig, max_epochs: int) -> BasePruner:
+    """Optuna's pruner; `max_epochs` are those of the longest trial."""
+    settings = settings_of(config, SETTINGS)
+    match config.kind:
+        case "median":
+            startup, warmup = settings["startup_trials"], settings["warmup_epochs"]
+            return MedianPruner(n_startup_trials=startup, n_warmup_steps=warmup)
+        case "percentile":
+            startup, warmup = settings["startup_trials"], settings["warmup_epochs"]
+            return PercentilePruner(settings["percentile"], n_startup_trials=startup, n_warmup_steps=warmup)
+        case "successive_halving":
+            factor = settings["reduction_factor"]
+            return SuccessiveHalvingPruner(min_resource=settings["min_epochs"], reduction_factor=factor)
+        case "hyperband":
+            least, factor = settings["min_epochs"], settings["reduction_factor"]
+            return HyperbandPruner(min_resource=least, max_resource=max_epochs, reduction_factor=factor)
+        case "patience":
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ExperimentalWarning)  # so marked since Optuna 2.8
+                return PatientPruner(None, patience=settings["patience"], min_delta=settings["min_delta"])
+        case _:
+            return NopPruner()

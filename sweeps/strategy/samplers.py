@@ -1,0 +1,118 @@
+"""Who proposes the next point.
+
+`tpe`, `gp`, `cmaes` and `random` are Optuna's samplers. Each draw has a sampler of its own, seeded by the slot: what
+they learn from is the study alone (CMA-ES keeps its state on the trials), so a sweep cut in two draws as the whole one.
+`grid` and `quasi_random` are lists of points that are known beforehand, as the points of a warm start are. A trial
+remembers which of them it took, and the next trial takes the first that is left, whoever runs it and whatever died.
+"""
+
+import itertools
+import random
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, RandomSampler, TPESampler
+from scipy.stats import qmc
+
+from lightning_modules import InputError
+from lightning_modules.errors import check_choice
+from sweeps.strategy.settings import check_settings, settings_of
+from sweeps.strategy.space import Point, SearchSpace
+
+Kind = Literal["tpe", "gp", "cmaes", "random", "grid", "quasi_random"]
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "tpe": {"startup_trials": 10, "candidates": 24},
+    "gp": {"startup_trials": 10},
+    "cmaes": {"startup_trials": 1, "population": None},
+    "random": {},
+    "grid": {},
+    "quasi_random": {},
+}
+_LEAST = {"startup_trials": 0, "candidates": 1, "population": 4}
+
+# A trial beyond a limit is pruned, and CMA-ES learns from complete trials alone: nothing is lost on it.
+warnings.filterwarnings("ignore", "Constraints have been set, but CmaEsSampler will not use them")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplerConfig:
+    """Who proposes the next point. A setting left null has its kind's default; one of another kind is refused.
+
+    `tpe`: tree-structured Parzen estimators (Watanabe 2023). `gp`: a Gaussian process with expected improvement.
+    `cmaes`: covariance matrix adaptation (Hansen 2016). `grid`: every point of a finite space once, in an order drawn
+    from the seed. `quasi_random`: a scrambled Sobol sequence, which leaves smaller gaps than `random`.
+    """
+
+    kind: Kind = "tpe"
+    startup_trials: int | None = None  # tpe, gp (10), cmaes (1): trials drawn at random before the model is asked
+    candidates: int | None = None  # tpe (24): points that compete for each draw
+    population: int | None = None  # cmaes (4 + 3 ln d for d parameters): complete trials of one generation
+
+    def __post_init__(self) -> None:
+        check_choice("sampler.kind", self.kind, Kind)
+        check_settings("sampler", self, SETTINGS, _LEAST)
+
+
+def check_sampler(kind: Kind, space: SearchSpace, trials: int | None) -> None:
+    """Raises InputError where the sampler cannot work on the space, or a grid has fewer points than `trials`."""
+    searched = {parameter.path for parameter in space.parameters}
+    for parameter in space.parameters:
+        if kind in ("gp", "cmaes") and not searched.isdisjoint(parameter.when):
+            message = f"{kind} would draw the conditional {parameter.path} at random for ever"
+            raise InputError("sampler.kind", kind, message, "choose tpe, random, grid or quasi_random")
+        if kind == "cmaes" and parameter.choices:
+            message = f"{kind} would draw the choices of {parameter.path} at random for ever"
+            raise InputError("sampler.kind", kind, message, "choose tpe or gp, or give a range")
+        if kind == "grid" and parameter.count is None:
+            message = "a grid needs a finite space"
+            raise InputError(f"space.{parameter.path}", parameter.describe(), message, "give choices, or a step")
+    if kind == "grid":
+        points = len(space.grid)  # raises for a grid beyond reason
+        if trials is not None and trials > points:
+            raise InputError("budget.trials", trials, f"the grid has {points} points", f"ask for {points} or fewer")
+
+
+def make_sampler(config: SamplerConfig, seed: int) -> BaseSampler:
+    """Optuna's sampler for one draw; for a list of points one that draws what a point leaves open."""
+    settings = settings_of(config, SETTINGS)
+    match config.kind:
+        case "tpe":
+            startup, candidates = settings["startup_trials"], settings["candidates"]
+            return TPESampler(seed=seed, n_startup_trials=startup, n_ei_candidates=candidates)
+        case "gp":
+            return GPSampler(seed=seed, n_startup_trials=settings["startup_trials"], warn_independent_sampling=False)
+        case "cmaes":
+            return CmaEsSampler(
+                seed=seed,
+                n_startup_trials=settings["startup_trials"],
+                popsize=settings["population"],
+                warn_independent_sampling=False,
+            )
+        case _:
+            return RandomSampler(seed=seed)
+
+
+def next_listed(
+    kind: Kind, space: SearchSpace, seed: int, start: Sequence[Point], taken: set[str]
+) -> tuple[str, Point] | None:
+    """The first listed point that is not `taken`, and the name that it is taken by; None: none is left.
+
+    The points of a warm start come first. `seed` decides the order of a grid and the scrambling of the sequence.
+    """
+    for index, point in enumerate(start):
+        if (name := f"start {index}") not in taken:
+            return name, point
+    if kind == "grid":
+        for index in random.Random(seed).sample(range(len(space.grid)), len(space.grid)):
+            if (name := f"grid {index}") not in taken:
+                return name, space.grid[index]
+    if kind == "quasi_random":
+        index = next(index for index in itertools.count() if f"quasi_random {index}" not in taken)
+        sequence = qmc.Sobol(len(space.parameters), rng=seed)
+        if index:
+            sequence.fast_forward(index)
+        return f"quasi_random {index}", space.at(sequence.random(1)[0].tolist())
+    return None

@@ -1,0 +1,62 @@
+"""Warm start: points that a sweep tries first, given by hand or taken from an earlier sweep."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import optuna
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial
+
+from lightning_modules import InputError
+from lightning_modules.errors import choose_from
+from sweeps.strategy.space import Point, SearchSpace
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartConfig:
+    """What the first slots try: the given points, then the best of an earlier sweep. What a point leaves out is drawn.
+
+    Looked up once, when the sweep starts; later changes of the earlier sweep do not matter.
+    """
+
+    points: list[dict[str, Any]] = field(default_factory=list)  # each: dotted fields of the space with their values
+    sweep: str | None = None  # the name of an earlier sweep in the same store
+    top: int = 3  # how many of its trials: the best that lie within this space, on the fields that both search
+
+    @property
+    def is_given(self) -> bool:
+        return bool(self.points) or self.sweep is not None
+
+    def __post_init__(self) -> None:
+        if self.top < 1:
+            raise InputError("start.top", self.top, "must be 1 or more", "try 3")
+
+
+def earlier_study(name: str, storage: BaseStorage) -> optuna.Study:
+    """The study of an earlier sweep; raises InputError where the store has none of this name."""
+    names = optuna.get_all_study_names(storage)
+    if name not in names:
+        remedy = choose_from(name, names) if names else "run it first"
+        raise InputError("start.sweep", name, "no such sweep in this store", remedy)
+    return optuna.load_study(study_name=name, storage=storage)
+
+
+def first_points(start: StartConfig, space: SearchSpace, earlier: Sequence[FrozenTrial]) -> list[Point]:
+    """The points to try first, each once. `earlier` are the complete trials of `start.sweep`, best first."""
+    points = _distinct(dict(point) for point in start.points)
+    if start.sweep is None:
+        return points
+    best = _distinct(point for trial in earlier if (point := space.shared(trial.params)))[: start.top]
+    if not best:
+        remedy = "widen the space, or name another sweep"
+        raise InputError("start.sweep", start.sweep, "has no complete trial within this sweep's space", remedy)
+    return _distinct([*points, *best])
+
+
+def _distinct(points: Iterable[Point]) -> list[Point]:
+    found: list[Point] = []
+    for point in points:
+        if point not in found:
+            found.append(point)
+    return found

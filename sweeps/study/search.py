@@ -1,0 +1,137 @@
+"""The search: the Optuna study of a sweep, and who may take which slot of it with which parameters.
+
+A search has as many slots as its budget allows (sweeps/budget.py). A slot that was left open is tried again with the
+same parameters, after `retries` deaths with new ones. Seeds hang on the slot.
+"""
+
+import json
+from datetime import datetime
+from typing import Any, Self
+
+import optuna
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from experiments.config import ExperimentConfig, flatten, sign_of
+from experiments.tracking.store import Store
+from lightning_modules import InputError
+from sweeps.config import Sweep
+from sweeps.strategy.budget import open_slot
+from sweeps.strategy.pruners import make_pruner
+from sweeps.strategy.samplers import make_sampler, next_listed
+from sweeps.strategy.space import Point, describe
+from sweeps.strategy.start import earlier_study, first_points
+from sweeps.study.stage import Claim, Stage, best_trials, left_open_by
+from sweeps.study.storage import Storage
+
+
+class Search(Stage):
+    """Draws parameters for slot after slot, until the budget is spent."""
+
+    kind = "trial"
+
+    @classmethod
+    def open(cls, store: Store, sweep: Sweep, data_sha256: str) -> Self:
+        storage = Storage(store, sweep.config.storage)
+        database = storage.open()
+        with storage.lock("optuna"):
+            start = [] if _is_started(sweep.name, database) else _first_points(sweep, database)
+            study = optuna.create_study(
+                study_name=sweep.name,
+                storage=database,
+                direction=sweep.config.objective.direction,
+                pruner=make_pruner(sweep.config.pruner, sweep.max_epochs),
+                load_if_exists=True,
+            )
+            identity = json.loads(json.dumps(sweep.identity() | {"data": data_sha256}))
+            before = study.user_attrs.get("identity")
+            if before is None:
+                study.set_user_attr("start", start)
+                study.set_user_attr("identity", identity)
+            elif (name := _first_change(before, identity)) is not None:
+                message = f"the sweep {sweep.name} was started with {before.get(name)!r}"
+                remedy = "set it back, or start a sweep of its own with --name"
+                raise InputError(name, identity.get(name), message, remedy)
+        return cls(store, sweep, study, storage)
+
+    def claim(self) -> Claim | None:
+        with self.lock():
+            study, sweep, trials = self.study, self.sweep, self.trials()
+            slot = self._open_slot(trials)
+            if slot is None:
+                return None
+            earlier = _of_slot(trials, slot)
+            is_waiting = any(trial.state == TrialState.WAITING for trial in trials)
+            if not is_waiting and not (earlier and self._enqueue_again(earlier[-1])):
+                is_listed = self._enqueue_listed(trials, slot)
+                if not is_listed and sweep.config.sampler.kind == "grid":
+                    # Slots are left, and no point: some killed their process again and again.
+                    study.set_user_attr("grid_is_spent", True)
+                    return None
+            # Reseeded for every draw, so that a sweep cut in two draws what the whole one would have drawn.
+            study.sampler = make_sampler(sweep.config.sampler, sweep.seed(f"sampler {len(earlier)}", slot))
+            trial = self.ask()
+            slot = trial.user_attrs.get("slot", slot)
+            params = sweep.space.suggest(trial)
+            seed = sweep.seed("trial", slot)
+            self.take(trial, slot=slot, seed=seed)
+        return Claim(
+            trial=trial,
+            seed=seed,
+            params=params,
+            name=describe(params),
+            tags={"workbench.trial": str(trial.number), "workbench.slot": str(slot)},
+            earlier=left_open_by(_of_slot(trials, slot), params),
+        )
+
+    @property
+    def target(self) -> int | None:
+        return self.sweep.config.budget.target
+
+    def has_open_slot(self) -> bool:
+        return not self.study.user_attrs.get("grid_is_spent") and self._open_slot(self.trials()) is not None
+
+    def _open_slot(self, trials: list[FrozenTrial]) -> int | None:
+        return open_slot(trials, self.sweep.config.budget, sign_of(self.sweep.config.objective.metric), datetime.now())
+
+    def _enqueue_again(self, last: FrozenTrial) -> bool:
+        """Has the slot's next trial take the parameters of its last one, unless those cost too many lives."""
+        deaths = last.user_attrs.get("deaths", 0) + (last.user_attrs.get("outcome") == "died")
+        point = last.system_attrs.get("fixed_params", {}) | last.params  # killed while it drew, it may lack params
+        is_again = bool(point) and deaths <= self.sweep.config.retries
+        if is_again:
+            self.study.enqueue_trial(point, user_attrs={"slot": last.user_attrs["slot"], "deaths": deaths})
+        return is_again
+
+    def _enqueue_listed(self, trials: list[FrozenTrial], slot: int) -> bool:
+        """Has the slot's next trial take the next point of the warm start or of the sampler's list, if there is one."""
+        sweep = self.sweep
+        start = self.study.user_attrs["start"] if sweep.config.start.is_given else []
+        taken = {trial.user_attrs["listed"] for trial in trials if "listed" in trial.user_attrs}
+        found = next_listed(sweep.config.sampler.kind, sweep.space, sweep.seed("sampler", 0), start, taken)
+        if found is not None:
+            name, point = found
+            self.study.enqueue_trial(point, user_attrs={"slot": slot, "listed": name})
+        return found is not None
+
+
+def _of_slot(trials: list[FrozenTrial], slot: int) -> list[FrozenTrial]:
+    return [trial for trial in trials if trial.user_attrs.get("slot") == slot]
+
+
+def _is_started(name: str, database: RDBStorage) -> bool:
+    if name not in optuna.get_all_study_names(database):
+        return False
+    return "identity" in optuna.load_study(study_name=name, storage=database).user_attrs
+
+
+def _first_change(before: dict[str, Any], now: dict[str, Any]) -> str | None:
+    """The first field whose value is another. A field that the study lacks, being new, stood at its default."""
+    defaults = flatten(ExperimentConfig().tree())
+    return next((name for name in {**before, **now} if before.get(name, defaults.get(name)) != now.get(name)), None)
+
+
+def _first_points(sweep: Sweep, database: RDBStorage) -> list[Point]:
+    start = sweep.config.start
+    earlier = best_trials(earlier_study(start.sweep, database)) if start.sweep is not None else []
+    return first_points(start, sweep.space, earlier)

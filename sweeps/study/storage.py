@@ -1,0 +1,111 @@
+"""Where studies are kept: an SQLite file in the store's folder, or a PostgreSQL database that machines share."""
+
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeVar
+
+import sqlalchemy
+from optuna.exceptions import ExperimentalWarning
+from optuna.storages import RDBStorage
+from sqlalchemy.engine import Engine
+from sqlalchemy.pool import NullPool
+
+from experiments.process.redaction import without_credentials
+from experiments.tracking.postgres import connect
+from experiments.tracking.store import Store, StoreError, check_database, enable_wal, patiently
+
+BEAT, GRACE = 15, 120  # seconds between two signs of life of a trial, and without one until others take it over
+_TRIES = 6  # to do what a lost connection broke off
+
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True)
+class Storage:
+    """The database of studies of one store; `url` None: the file `optuna.db` in its folder."""
+
+    store: Store
+    url: str | None = None
+
+    def open(self) -> RDBStorage:
+        """Optuna's storage, its tables made by whoever comes first. InputError where the database cannot be opened."""
+        if self.url is None:
+            database = self.store.folder / "optuna.db"
+            with self.lock("optuna"):
+                if database.exists():
+                    check_database(database)
+                storage = _rdb_storage(f"sqlite:///{database}")
+                enable_wal(database)
+            return storage
+        with self.lock("optuna"):
+            storage = _rdb_storage(self._server.url.render_as_string(hide_password=False), pool_pre_ping=True)
+        _be_patient(storage.engine)
+        return storage
+
+    def lock(self, name: str) -> AbstractContextManager[Any]:
+        """Held by one process at a time, of all that use this database."""
+        if self.url is None:
+            return self.store.lock(name.replace("/", "_"))
+        return _advisory_lock(self._server, name)
+
+    def persist(self, do: Callable[[], _Result]) -> _Result:
+        """What it gives; done again, after growing pauses, where a server was lost in the middle of it.
+
+        Raises StoreError where it comes to nothing again and again, or at once where there is no server.
+        """
+        has_server = self.url is not None or self.store.is_served
+        pauses = [2**attempt for attempt in range(_TRIES - 1)] if has_server else []
+        while True:
+            try:
+                with self.store.telling_failures():
+                    return do()
+            except StoreError as error:
+                if not pauses:
+                    raise
+                print(f"{error.message}; going on in {pauses[0]} s", file=sys.stderr)
+            time.sleep(pauses.pop(0))
+
+    @cached_property
+    def _server(self) -> Engine:
+        """Where locks are held, each on a connection of its own. The first use finds out whether there is a server."""
+        assert self.url is not None
+        engine = connect(self.url, "storage", poolclass=NullPool)
+        _be_patient(engine)
+        return engine
+
+
+def _rdb_storage(url: str, **engine: Any) -> RDBStorage:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)  # heartbeats are so marked since Optuna 2.9
+        return RDBStorage(url, engine_kwargs=engine, heartbeat_interval=BEAT, grace_period=GRACE)
+
+
+@contextmanager
+def _advisory_lock(engine: Engine, name: str) -> Iterator[None]:
+    """PostgreSQL lets go of it when the connection ends, however that comes about."""
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        key = {"name": f"workbench {name}"}
+        connection.execute(sqlalchemy.text("SELECT pg_advisory_lock(hashtextextended(:name, 0))"), key)
+        try:
+            yield
+        finally:
+            connection.execute(sqlalchemy.text("SELECT pg_advisory_unlock(hashtextextended(:name, 0))"), key)
+
+
+def _be_patient(engine: Engine) -> None:
+    """From now on a connection that cannot be made is tried for again, patiently."""
+
+    def try_on(dialect: Any, _: Any, words: Any, options: Any) -> Any:
+        def reason(error: Exception) -> str | None:
+            if not isinstance(error, dialect.loaded_dbapi.OperationalError):
+                return None
+            return f"storage: {without_credentials(str(error).strip().splitlines()[-1])}"
+
+        return patiently(lambda: dialect.connect(*words, **options), reason)
+
+    sqlalchemy.event.listen(engine, "do_connect", try_on)

@@ -1,0 +1,380 @@
+"""What differs between runs, and whether their difference is real."""
+
+import json
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import numpy as np
+import pytest
+from mlflow.entities import Metric, Param, Run, RunTag
+from sklearn.datasets import load_digits
+
+import workbench as command_line
+from experiments import Store, load_config, run
+from experiments.comparison import differences
+from experiments.comparison.compare import compare
+from experiments.comparison.report import report
+from experiments.comparison.text import verdicts
+from experiments.provenance import gather as provenance
+from experiments.provenance.packages import installed
+from experiments.provenance.source import find_checkout
+from experiments.tracking.runs import RunSummary, resolve
+from experiments.tracking.tracked_run import create_run
+from lightning_modules import InputError
+
+CNN = "lightning_modules/networks/baseline_cnn.py"
+
+
+def compared(store: Store, *names: str, **options: Any) -> dict[str, Any]:
+    return compare(store, summaries(store, *names), **options)
+
+
+def summaries(store: Store, *names: str) -> list[RunSummary]:
+    return [found for name in names for found in resolve(store, name)]
+
+
+# Two runs on digits, of other learning rate and seed.
+
+
+@pytest.fixture(scope="module")
+def comparison(digits_store: Path, first_run: Run, second_run: Run) -> dict[str, Any]:
+    return compared(Store.open(digits_store), "first", "second")
+
+
+def test_only_what_differs_is_shown(comparison: dict[str, Any], first_run: Run, second_run: Run) -> None:
+    one, two = first_run.info.run_id, second_run.info.run_id
+    assert comparison["differences"] == [
+        {"field": "optimizer.lr", "kind": "param", "values": {one: "0.003", two: "0.001"}},
+        {"field": "seed", "kind": "param", "values": {one: "0", two: "1"}},
+    ]
+
+
+def test_all_rows_are_shown_on_demand(digits_store: Path, comparison: dict[str, Any]) -> None:
+    rows = compared(Store.open(digits_store), "first", "second", show_all=True)["differences"]
+    fields = {(row["kind"], row["field"]) for row in rows}
+    assert {("param", "optimizer.kind"), ("package", "numpy"), ("data", "data"), ("hardware", "cpu")} <= fields
+    assert [row for row in rows if len(set(map(str, row["values"].values()))) > 1] == comparison["differences"]
+
+
+def test_metrics_are_shown_side_by_side(comparison: dict[str, Any], first_run: Run, second_run: Run) -> None:
+    rows = {row["name"]: row for row in comparison["metrics"]}
+    runs = {run.info.run_id: run.data.metrics for run in (first_run, second_run)}
+    assert rows["test/accuracy"]["values"] == {run_id: metrics["test/accuracy"] for run_id, metrics in runs.items()}
+    best = min(runs, key=lambda run_id: runs[run_id]["test/loss"])
+    assert rows["test/loss"]["best"] == [best]
+
+
+def test_runs_that_read_test_are_tested_on_its_images(
+    comparison: dict[str, Any], first_run: Run, second_run: Run
+) -> None:
+    right = {}
+    for each in (first_run, second_run):
+        with np.load(Path(each.info.artifact_uri.removeprefix("file://")) / "predictions.npz") as said:
+            right[each.info.run_id] = said["test_label"] == said["test_target"]
+    (test,) = comparison["tests"]
+    first, second = (right[run_id] for run_id in test["between"])
+    assert (test["first_only"], test["second_only"]) == ((first & ~second).sum(), (second & ~first).sum())
+    assert (test["metric"], test["images"]) == ("test/accuracy", 360)
+    assert test["difference"] == pytest.approx(first.mean() - second.mean())
+    assert test["ci95"][0] <= test["difference"] <= test["ci95"][1]
+
+
+def test_the_link_names_both_runs(comparison: dict[str, Any], first_run: Run, second_run: Run) -> None:
+    link = unquote(comparison["dashboard_url"])
+    assert f'runs=["{first_run.info.run_id}","{second_run.info.run_id}"]' in link
+
+
+# Runs of a copy of the project, on a small data set of the user's own.
+
+
+def git(folder: Path, *words: str) -> None:
+    command = ["git", "-C", str(folder), "-c", "user.name=A Tester", "-c", "user.email=tester@example.com", *words]
+    subprocess.run(command, check=True, capture_output=True)
+
+
+def install(site: Path, version: str) -> None:
+    """The distribution wb-layers, in this version."""
+    shutil.rmtree(site, ignore_errors=True)
+    info = site / f"wb_layers-{version}.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: wb-layers\nVersion: {version}\n")
+    installed.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory: pytest.TempPathFactory, scratch_folder: Path) -> Iterator[Store]:
+    """The runs `base` and `same`; `seed`, of another one; and `planted`: another param, code line, package, byte."""
+    folder = tmp_path_factory.mktemp("planted")
+    project, store = folder / "project", Store.open(scratch_folder)
+    for name in ("lightning_modules", "experiments"):
+        shutil.copytree(provenance.PROJECT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
+    git(project, "init", "--quiet")
+    git(project, "add", "--all")
+    git(project, "commit", "--quiet", "--message", "first")
+    digits = load_digits()
+    images, labels = digits.images[:300].astype(np.uint8), digits.target[:300]
+
+    def train(name: str, **overrides: Any) -> None:
+        np.savez(folder / f"{name}.npz", x=images, y=labels)
+        fields = {"data.path": str(folder / f"{name}.npz"), "trainer.threads": 1, "trainer.max_epochs": 1}
+        run(load_config("arrays", fields | overrides), name=name, store=store)
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (provenance, differences):
+            patch.setattr(module, "PROJECT", project)
+        patch.syspath_prepend(folder / "site-packages")
+        install(folder / "site-packages", "1.0")
+        train("base")
+        train("same")
+        train("seed", seed=1)
+        install(folder / "site-packages", "1.1")
+        images[7, 3, 3] += 1
+        text = (project / CNN).read_text()
+        (project / CNN).write_text(text.replace("F.relu(self.hidden", "F.gelu(self.hidden"))
+        find_checkout.cache_clear()
+        train("planted", **{"optimizer.lr": 0.01})
+        yield store
+    installed.cache_clear()
+    find_checkout.cache_clear()
+
+
+def test_what_was_planted_is_shown_and_nothing_else(planted: Store) -> None:
+    document = compared(planted, "base", "planted")
+    rows = {row["kind"]: list(row["values"].values()) for row in document["differences"]}
+    fields = [row["field"] for row in document["differences"]]
+    assert fields == ["optimizer.lr", fields[1], "data", "wb-layers"]
+    assert re.fullmatch(rf"{CNN}:\d+", fields[1])
+    assert rows["param"] == ["0.001", "0.01"]
+    assert [value.count("gelu") for value in rows["code"]] == [0, 1]
+    assert all(len(value) == 64 for value in rows["data"])
+    assert rows["package"] == ["1.0", "1.1"]
+
+
+def test_runs_on_other_data_are_not_compared_image_by_image(planted: Store) -> None:
+    document = compared(planted, "base", "planted")
+    assert document["tests"] == []
+    assert [note.partition(":")[0] for note in document["notes"]] == [
+        "not compared image by image, since their data differ"
+    ]
+
+
+def test_identical_runs_are_not_distinguishable(planted: Store) -> None:
+    document = compared(planted, "base", "same")
+    assert document["differences"] == []
+    (test,) = document["tests"]
+    assert (test["difference"], test["p_value"], test["distinguishable"]) == (0, 1, False)
+    assert "are not distinguishable: test/accuracy differs by 0.0000" in verdicts(document)[0]
+
+
+def test_the_scratch_folder_is_left_empty(planted: Store) -> None:
+    compared(planted, "base", "planted")
+    assert list((planted.folder / "scratch").iterdir()) == []
+
+
+def test_a_commit_that_is_gone_is_told_as_such(planted: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    git(tmp_path, "init", "--quiet")
+    monkeypatch.setattr(differences, "PROJECT", tmp_path)
+    document = compared(planted, "base", "planted")
+    (row,) = [row for row in document["differences"] if row["kind"] == "code"]
+    assert row["field"] == "commit"
+    assert ["patch" in value for value in row["values"].values()] == [False, True]
+    assert "is not in this repository" in document["notes"][0]
+
+
+def test_a_page_shows_pictures_and_asks_nothing_from_elsewhere(planted: Store, tmp_path: Path) -> None:
+    document = compared(planted, "base", "seed")
+    more = report(planted, summaries(planted, "base", "seed"), document, html=str(tmp_path / "page.html"), log=True)
+    page = (tmp_path / "page.html").read_text()
+    titles = ["Learning curves", "Confusion matrix difference", "Change by class", "Disagreements"]
+    assert re.findall(r'<img alt="([^"]*)" src="data:image/png;base64,', page) == titles
+    assert page.count(" src=") == len(titles)
+    assert "<link" not in page
+    logged = planted.client.get_run(more["comparison_run_id"])
+    assert (logged.data.tags["workbench.kind"], logged.info.status) == ("comparison", "FINISHED")
+    kept = Path(logged.info.artifact_uri.removeprefix("file://"))
+    assert (kept / "comparison.html").read_text() == page
+    assert json.loads((kept / "comparison.json").read_text())["tests"] == document["tests"]
+    names = {f"{title.lower().replace(' ', '_')}.png" for title in titles}
+    assert {path.name for path in (kept / "plots").iterdir()} == names
+
+
+def test_images_of_data_that_have_changed_are_left_out(planted: Store, tmp_path: Path) -> None:
+    runs = summaries(planted, "base", "seed")
+    kept = {path: path.read_bytes() for path in (Path(each.params["data.path"]) for each in runs)}
+    for path in kept:
+        np.savez(path, x=np.arange(300 * 64).reshape(300, 8, 8) % 16, y=np.arange(300) % 10)
+    try:
+        more = report(planted, runs, compare(planted, runs), html=str(tmp_path / "page.html"), log=False)
+    finally:
+        for path, content in kept.items():
+            path.write_bytes(content)
+    assert "the data are no longer those that the run read" in more["notes"][-1]
+
+
+def test_a_page_that_cannot_be_written_is_bad_input(planted: Store, tmp_path: Path) -> None:
+    runs = summaries(planted, "base", "planted")
+    document = compare(planted, runs)
+    with pytest.raises(InputError, match="--html"):
+        report(planted, runs, document, html=str(tmp_path / "none" / "page.html"), log=False)
+
+
+# Runs that were never trained: what they left is made by hand.
+
+RECORD: dict[str, Any] = {
+    "data_sha256": "d" * 64,
+    "split_sha256": {"val": "v" * 64, "test": "t" * 64},
+    **{name: {} for name in ("packages", "torch", "machine", "variables")},
+    **dict.fromkeys(("git", "sources")),
+}
+
+
+class Untrained:
+    """A store of runs that are said to have been trials."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    def trial(
+        self, name: str, right: Sequence[bool] | float, *, record: Mapping[str, Any] = RECORD, **params: Any
+    ) -> str:
+        """A run that labelled these val images rightly, or just says so of a share of them; its id."""
+        run_id = create_run(self.store, experiment="untrained", name=name, kind="trial")
+        metrics = [Metric(metric, float(np.mean(right)), 0, 1) for metric in ("val/accuracy", "value")]
+        texts = [Param(field, str(value)) for field, value in {"trainer.monitor": "val/accuracy", **params}.items()]
+        tags = [RunTag("workbench.outcome", "finished")]
+        self.store.client.log_batch(run_id, metrics=metrics, params=texts, tags=tags)
+        self.store.client.set_terminated(run_id)
+        with tempfile.TemporaryDirectory() as folder:
+            if record:
+                Path(folder, "provenance.json").write_text(json.dumps(record))
+            if not isinstance(right, float):
+                label = np.array(right, int)
+                answers = {"label": label, "target": np.ones_like(label), "probabilities": np.eye(2)[label]}
+                np.savez(Path(folder, "predictions.npz"), **{f"val_{key}": value for key, value in answers.items()})
+            self.store.client.log_artifacts(run_id, folder)
+        return run_id
+
+
+@pytest.fixture
+def untrained(scratch_store: Store) -> Untrained:
+    return Untrained(scratch_store)
+
+
+def test_of_many_runs_the_best_is_tested_against_the_next_nine(untrained: Untrained) -> None:
+    names = [f"run{wrong}" for wrong in range(12)]
+    ids = [untrained.trial(name, [True] * (100 - n) + [False] * n, lr=n) for n, name in enumerate(names)]
+    document = compared(untrained.store, *reversed(names))
+    assert [place["run_id"] for place in document["ranking"]] == ids
+    assert [test["between"] for test in document["tests"]] == [[ids[0], other] for other in ids[1:10]]
+    raw = [2 / 2**n for n in range(1, 10)]  # n images that the best alone has right
+    assert [test["uncorrected_p_value"] for test in document["tests"]] == pytest.approx(raw)
+    corrected = [min(1, n * p) for n, p in zip(range(1, 10), raw, strict=True)]
+    assert [test["p_value"] for test in document["tests"]] == pytest.approx(corrected)
+    assert any(
+        note.startswith("tested: the best of 12, run0, against each of the next 9") for note in document["notes"]
+    )
+
+
+def test_only_runs_of_the_same_split_are_tested(untrained: Untrained) -> None:
+    other = RECORD | {"split_sha256": {"val": "w" * 64}}
+    one = untrained.trial("one", [True] * 9 + [False], lr=1)
+    untrained.trial("two", [True] * 10, record=other, lr=2)
+    three = untrained.trial("three", [True] * 8 + [False] * 2, lr=3)
+    document = compared(untrained.store, "one", "two", "three")
+    assert [test["between"] for test in document["tests"]] == [[one, three]]
+    (note,) = document["notes"]
+    assert note.startswith("not compared image by image, since their val splits differ: two ")
+
+
+def test_runs_without_provenance_are_said_to_be_unknown(untrained: Untrained) -> None:
+    for name in ("one", "two"):
+        untrained.trial(name, [True] * 9 + [name == "one"], record={}, lr=name)
+    document = compared(untrained.store, "one", "two")
+    assert document["tests"] == []
+    assert [note.partition(":")[0] for note in document["notes"]] == [
+        "2 of 2 runs left no provenance.json",
+        "not compared image by image, since the images are not known",
+    ]
+
+
+def test_runs_that_differ_in_the_seed_alone_are_groups(untrained: Untrained) -> None:
+    for lr, scores in {"high": [0.90, 0.92, 0.94], "low": [0.89, 0.90, 0.94]}.items():
+        for seed, score in enumerate(scores):
+            untrained.trial(f"{lr}{seed}", score, lr=lr, seed=seed)
+    untrained.trial("alone", 0.99, lr="other", seed=0)
+    document = compared(untrained.store, *(f"{lr}{seed}" for lr in ("low", "high") for seed in range(3)), "alone")
+    high, low = document["groups"]
+    assert (high["name"], low["name"]) == ("lr=high", "lr=low")
+    assert high["values"] == [0.90, 0.92, 0.94]
+    assert (high["mean"], high["sd"]) == pytest.approx((0.92, 0.02))
+    assert high["ci95"] == pytest.approx([0.92 - 4.3027 * 0.02 / 3**0.5, 0.92 + 4.3027 * 0.02 / 3**0.5], abs=1e-6)
+    (test,) = document["tests"]
+    assert test["name"].startswith("Student's t-test, paired by seed")
+    assert test["between"] == ["lr=high", "lr=low"]
+    assert test["difference"] == pytest.approx(0.01)  # of 0.01, 0.02 and 0: t = sqrt(3), with two degrees of freedom
+    assert test["p_value"] == pytest.approx(0.225403, abs=1e-6)
+    assert test["distinguishable"] is False
+    assert document["notes"] == ["1 of 3 groups have one run, which has no spread: they are in no test over seeds"]
+
+
+def test_groups_by_a_param_of_other_seeds_are_tested_by_welch_and_holm(untrained: Untrained) -> None:
+    scores = {"sgd": [0.5, 0.51], "adam": [0.9, 0.91], "adamw": [0.9, 0.92]}
+    names = []
+    for place, (kind, values) in enumerate(scores.items()):
+        for seed, score in enumerate(values):
+            names.append(f"{kind}{seed}")
+            untrained.trial(names[-1], score, kind=kind, lr=score, seed=2 * place + seed)
+    document = compared(untrained.store, *names, group_by="kind")
+    assert [group["name"] for group in document["groups"]] == ["kind=adamw", "kind=adam", "kind=sgd"]
+    near, far = document["tests"]
+    assert (near["name"], far["between"]) == ("Welch's t-test of val/accuracy", ["kind=adamw", "kind=sgd"])
+    assert [test["distinguishable"] for test in (near, far)] == [False, True]
+    assert far["p_value"] == pytest.approx(2 * far["uncorrected_p_value"])
+
+
+def test_a_run_made_again_counts_once(untrained: Untrained) -> None:
+    for name in ("a", "again", "other"):
+        untrained.trial(name, 0.9, lr=1, seed=int(name == "other"))
+    (group,) = compared(untrained.store, "a", "again", "other")["groups"]
+    assert [untrained.store.client.get_run(run_id).info.run_name for run_id in group["run_ids"]] == ["again", "other"]
+
+
+def test_a_param_that_no_run_has_is_bad_input(untrained: Untrained) -> None:
+    for name in ("one", "two"):
+        untrained.trial(name, 0.9, lr=name)
+    with pytest.raises(InputError, match="did you mean 'lr'"):
+        compared(untrained.store, "one", "two", group_by="lrr")
+
+
+def test_many_runs_are_shown_a_row_each(
+    untrained: Untrained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options: list[dict[str, Any]] = [{"momentum": 0.9}, {"momentum": 0.5}, {}, {}, {}]
+    names = [f"row{number}" for number in range(5)]
+    for number, (name, more) in enumerate(zip(names, options, strict=True)):
+        kind = "sgd" if more else "adam"
+        untrained.trial(name, [True] * (9 - number) + [False] * (1 + number), lr=10.0**-number, kind=kind, **more)
+    page = tmp_path / "page.html"
+    assert command_line.main(["compare", *names, "--store", str(untrained.store.folder), "--html", str(page)]) == 0
+    shown = capsys.readouterr().out
+    places = [shown.index(name) for name in names]
+    assert places == sorted(places)
+    assert "row0 (" in shown
+    assert "are not distinguishable: val/accuracy differs by 0.1000" in shown
+    assert 'alt="Parallel coordinates"' in page.read_text()
+
+
+def test_a_store_elsewhere_is_read_over_http(
+    tracking_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking_server)
+    untrained = Untrained(Store.open(tmp_path))
+    ids = [untrained.trial(name, right, lr=name) for name, right in (("a", [True, True]), ("b", [True, False]))]
+    (test,) = compared(untrained.store, *ids)["tests"]
+    assert (test["between"], test["first_only"], test["second_only"]) == (ids, 1, 0)

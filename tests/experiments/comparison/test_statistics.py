@@ -1,0 +1,89 @@
+"""Tests and intervals against published worked examples, hand-made ones, and simulation."""
+
+from functools import cache
+
+import numpy as np
+import pytest
+
+from experiments.comparison.statistics import (
+    compare_on_images,
+    holm,
+    mcnemar_p_value,
+    paired_bootstrap_interval,
+    paired_t_test,
+    welch_t_test,
+)
+
+# Hours of sleep gained by ten patients on two drugs: Student (1908), as in R's data set `sleep`.
+SLEEP = ([0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0], [1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4])
+
+
+def test_mcnemar_of_two_culture_media() -> None:
+    """Armitage and Berry (1994), Statistical methods in medical research, p. 127: 12 and 2 discordant, P = 0.0129."""
+    assert mcnemar_p_value(12, 2) == mcnemar_p_value(2, 12) == pytest.approx(0.0129, abs=5e-5)
+
+
+def test_mcnemar_counts_tails_of_a_fair_coin() -> None:
+    assert mcnemar_p_value(5, 0) == pytest.approx(2 / 2**5)
+    assert mcnemar_p_value(3, 3) == 1
+
+
+def test_the_bootstrap_interval_of_approval_ratings() -> None:
+    """Agresti (2002), Categorical data analysis, 10.1: 86 and 150 discordant of 1,600, -0.04 ± 1.96 × 0.0095."""
+    low, high = paired_bootstrap_interval(86, 150, 1600)
+    assert (low, high) == pytest.approx((-0.04 - 1.96 * 0.0095, -0.04 + 1.96 * 0.0095), abs=0.001)
+    assert paired_bootstrap_interval(86, 150, 1600) == (low, high)
+
+
+@pytest.mark.parametrize(("first_only", "second_only"), [(0.03, 0.02), (0.02, 0.02)])
+def test_the_bootstrap_interval_covers_the_true_difference_95_times_in_100(
+    first_only: float, second_only: float
+) -> None:
+    interval = cache(paired_bootstrap_interval)
+    shares = [first_only, second_only, 1 - first_only - second_only]
+    draws = np.random.default_rng(0).multinomial(1000, shares, size=2000)
+    intervals = [interval(first, second, 1000) for first, second, _ in draws.tolist()]
+    covered = np.mean([low <= first_only - second_only <= high for low, high in intervals])
+    assert covered == pytest.approx(0.95, abs=0.015)
+
+
+@pytest.mark.parametrize("images", [1, 144, 10_000])
+def test_identical_predictions_are_not_distinguishable(images: int) -> None:
+    same = compare_on_images(0, 0, images)
+    assert (same.difference, same.p_value) == (0, 1)
+    assert same.ci95[0] <= 0 <= same.ci95[1]
+    assert not same.is_distinguishable(same.p_value)
+
+
+def test_a_difference_is_distinguishable_only_if_its_corrected_p_value_is_too() -> None:
+    found = compare_on_images(30, 10, 1000)
+    assert found.difference == pytest.approx(0.02)
+    assert found.is_distinguishable(found.p_value)
+    assert not found.is_distinguishable(0.05)
+
+
+def test_student_s_paired_test_of_the_sleep_data() -> None:
+    """R, `t.test(Pair(first, second) ~ 1)`: p-value = 0.002833, -2.4598858 … -0.7001142."""
+    found = paired_t_test(*SLEEP)
+    assert found.difference == pytest.approx(-1.58)
+    assert found.p_value == pytest.approx(0.002833, abs=5e-7)
+    assert found.ci95 == pytest.approx((-2.4598858, -0.7001142), abs=5e-8)
+
+
+def test_welch_s_test_of_the_sleep_data() -> None:
+    """R, `t.test(extra ~ group, data = sleep)`: df = 17.776, p-value = 0.07939, -3.3654832 … 0.2054832."""
+    found = welch_t_test(*SLEEP)
+    assert found.p_value == pytest.approx(0.07939, abs=5e-6)
+    assert found.ci95 == pytest.approx((-3.3654832, 0.2054832), abs=5e-8)
+
+
+@pytest.mark.parametrize("test", [paired_t_test, welch_t_test])
+def test_values_without_spread(test: type) -> None:
+    assert test([0.5, 0.5], [0.5, 0.5]).p_value == 1
+    assert test([0.5, 0.5], [0.25, 0.25]).p_value == 0
+
+
+def test_holm_multiplies_by_what_is_left_and_never_falls() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.6, 0.9]) == [1, 1]
+    assert holm([]) == []

@@ -1,0 +1,98 @@
+"""What a command's file defines, and what several commands share: arguments, the store, tables."""
+
+import argparse
+import sys
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from experiments import Store
+
+Document = dict[str, Any]
+
+RUN_HELP = "a run id, the start of one, a run name, latest, SWEEP:champion, SWEEP:best or SWEEP:all"
+FIELDS_HELP = "Any field of the recipe can be set: --optimizer.lr 0.01 --data.batch_size 64 --trainer.max_epochs 2"
+
+
+class Command(Protocol):
+    """The names in a command's file.
+
+    It may also define `FIELDS`, a text on the `--FIELD.PATH VALUE` pairs that it takes (they arrive as `args.fields`),
+    and `exit_code(document)`, where that is not always 0.
+    """
+
+    HELP: str
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declares the command's own arguments."""
+
+    def run(self, args: argparse.Namespace) -> Document:
+        """Does the work; what it returns is the `--json` document."""
+
+    def show(self, document: Document, args: argparse.Namespace) -> None:
+        """Prints the document for people."""
+
+
+class UsageError(Exception):
+    """A command line that argparse refuses. It carries the same fields as an InputError."""
+
+    field, value, remedy, exit_code = "command line", None, "see workbench --help", 2
+
+    def __init__(self, message: str) -> None:
+        super().__init__(f"{self.field}: {message}; {self.remedy}")
+        self.message = message
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse with errors of one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message)
+
+
+def add_store(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--store", default="mlruns", metavar="DIR", help="where runs are kept (default: mlruns)")
+
+
+def count(text: str) -> int:
+    """The type of an argument that is a whole number of 1 or more."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of 1 or more")
+    return int(text)
+
+
+def open_store(folder: str) -> "Store":
+    """The store, after everything that waited in its spool was delivered to the tracking server."""
+    from experiments import Store
+
+    store = Store.open(folder)
+    if any(store.spool.glob("*.jsonl")):
+        from experiments.tracking.spool import deliver, tell_waiting
+
+        with store.telling_failures():
+            deliver(store)
+        tell_waiting(store)
+    return store
+
+
+def table(*columns: str) -> "Table":
+    from rich import box
+    from rich.table import Table
+
+    return Table(*columns, box=box.SIMPLE_HEAD)
+
+
+def print_table(shown: "Table") -> None:
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() else 400  # a file or a pipe has no edge to cut a table at
+    Console(markup=False, highlight=False, width=width).print(shown)  # a name like [/x] is a name, not markup
+
+
+def number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
+def print_dashboard(document: Document) -> None:
+    print(f"dashboard  {document['dashboard_url']}  (start it with: workbench ui)")

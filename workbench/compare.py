@@ -1,0 +1,103 @@
+"""`workbench compare`: what differs between runs, and whether one is really better."""
+
+import argparse
+from typing import TYPE_CHECKING
+
+from workbench._command import (
+    RUN_HELP,
+    Document,
+    UsageError,
+    add_store,
+    number,
+    open_store,
+    print_dashboard,
+    print_table,
+    table,
+)
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+HELP = "what differs between runs, and how their metrics differ"
+_SIDE_BY_SIDE = 4  # runs that have a column each; more are rows
+_MOST_ROWS, _MOST_COLUMNS = 20, 8  # of a table with a row a run: runs, params
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_store(parser)
+    parser.add_argument("runs", nargs="*", metavar="RUN", help=RUN_HELP)
+    parser.add_argument("--sweep", metavar="NAME", help="all trials and finalists of this sweep")
+    text = "over seeds: runs that share this param's value are a group"
+    parser.add_argument("--group-by", metavar="FIELD", help=text)
+    parser.add_argument("--all", action="store_true", help="also show what is equal")
+    parser.add_argument("--html", metavar="FILE", help="write a self-contained page with pictures")
+    text = "keep page and pictures in MLflow, as a run of kind comparison"
+    parser.add_argument("--log", action="store_true", help=text)
+
+
+def run(args: argparse.Namespace) -> Document:
+    from experiments.comparison.compare import compare
+    from experiments.tracking.runs import list_runs, resolve
+
+    store = open_store(args.store)
+    found = list_runs(store, sweep=args.sweep) if args.sweep else []
+    unique = {run.run_id: run for run in [*found, *(run for word in args.runs for run in resolve(store, word))]}
+    runs = list(unique.values())
+    if len(runs) < 2:
+        raise UsageError(f"compare needs two runs or more, and these words name {len(runs)}")
+    document = compare(store, runs, group_by=args.group_by, show_all=args.all)
+    if args.html or args.log:
+        from experiments.comparison.report import report
+
+        document |= report(store, runs, document, html=args.html, log=args.log)
+    return document
+
+
+def show(document: Document, args: argparse.Namespace) -> None:
+    from experiments.comparison.text import GROUP_COLUMNS, group, verdicts
+
+    print_table(_side_by_side(document) if len(document["runs"]) <= _SIDE_BY_SIDE else _one_below_the_other(document))
+    if not document["differences"]:
+        print("nothing that is recorded differs")
+    if document["groups"]:
+        groups = table(*GROUP_COLUMNS)
+        for found in document["groups"]:
+            groups.add_row(*group(found))
+        print_table(groups)
+    print("\n".join([*verdicts(document), *(f"note: {note}" for note in document["notes"])]))
+    if document.get("html"):
+        print(f"page       {document['html']}")
+    if document.get("comparison_run_id"):
+        print(f"logged as  {document['comparison_run_id']}")
+    print_dashboard(document)
+
+
+def _side_by_side(document: Document) -> "Table":
+    """A few runs, a column each."""
+    from experiments.comparison.text import cell, field, score
+
+    ids = [run["run_id"] for run in document["runs"]]
+    columns = table("", *(f"{run['run_id'][:8]}\n{run['name']}" for run in document["runs"]))
+    for row in document["differences"]:
+        columns.add_row(field(row), *(cell(row, run_id) for run_id in ids))
+    columns.add_section()
+    for row in document["metrics"]:
+        columns.add_row(row["name"], *(score(row, run_id) for run_id in ids))
+    return columns
+
+
+def _one_below_the_other(document: Document) -> "Table":
+    """Many runs, a row each: the best ones, with the params that differ and their score."""
+    from experiments.comparison.text import field, short_cell
+
+    names = {run["run_id"]: run["name"] for run in document["runs"]}
+    shown = [row for row in document["differences"] if row["kind"] == "param"][:_MOST_COLUMNS]
+    rows = table("run", "name", document["metric"], *(row["field"] for row in shown))
+    best = document["ranking"][:_MOST_ROWS]
+    for place in best:
+        run_id = place["run_id"]
+        rows.add_row(run_id[:8], names[run_id], number(place["score"]), *(short_cell(row, run_id) for row in shown))
+    also = ", ".join(field(row) for row in document["differences"] if row not in shown)
+    runs = f"{len(names) - len(best)} more runs are not shown" if len(names) > len(best) else ""
+    rows.caption = "; ".join(filter(None, [runs, also and f"also differs: {also}"])) or None
+    return rows

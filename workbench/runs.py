@@ -1,0 +1,69 @@
+"""`workbench runs`: what is in the store."""
+
+import argparse
+import sys
+
+from workbench._command import Document, add_store, count, number, open_store, print_table, table
+
+HELP = "list runs, newest first"
+_SHOWN = 100  # rows of a table, unless --limit says otherwise
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_store(parser)
+    parser.add_argument("--sweep", metavar="NAME", help="only the trials and finalists of this sweep")
+    kinds = ["train", "sweep", "trial", "finalist", "reproduction", "comparison"]
+    parser.add_argument("--kind", choices=kinds, help="only runs of this kind")
+    outcomes = ["running", "finished", "pruned", "failed", "interrupted", "died"]
+    parser.add_argument("--status", choices=outcomes, help="only runs that ended so, or still run")
+    parser.add_argument("--since", metavar="TIME", help="only runs begun since: 2026-11-24, 12h, 7d")
+    parser.add_argument("--filter", default="", metavar="EXPR", help="MLflow's filter: metrics.`val/accuracy` > 0.9")
+    parser.add_argument("--sort", metavar="METRIC", help="best first, such as val/accuracy (default: newest first)")
+    parser.add_argument("--columns", metavar="A,B", help="metrics and params to show (default: val and test accuracy)")
+    parser.add_argument("--limit", type=count, metavar="N", help=f"at most this many (default, in a table: {_SHOWN})")
+    parser.add_argument("--csv", action="store_true", help="print every param and metric as CSV")
+
+
+def run(args: argparse.Namespace) -> Document:
+    from datetime import datetime
+
+    from experiments.tracking.runs import list_runs, parse_since
+
+    since = parse_since(args.since, datetime.now()) if args.since else None
+    shown_at_once = None if args.json or args.csv or args.sweep else _SHOWN
+    limit = args.limit or shown_at_once
+    options = {"sweep": args.sweep, "kind": args.kind, "status": args.status, "since": since, "sort": args.sort}
+    found = list_runs(open_store(args.store), filter_string=args.filter, limit=limit, **options)
+    if not args.limit and len(found) == shown_at_once:
+        print(f"the first {shown_at_once} runs; --limit N shows more, --filter others", file=sys.stderr)
+    return {"runs": [run.as_dict() for run in found], "columns": args.columns and args.columns.split(",")}
+
+
+def show(document: Document, args: argparse.Namespace) -> None:
+    if args.csv:
+        _print_csv(document)
+    else:
+        _print_rows(document)
+
+
+def _print_rows(document: Document) -> None:
+    from datetime import datetime
+
+    names = document["columns"] or ["val/accuracy", "test/accuracy"]
+    rows = table("run", "name", "kind", "outcome", "started", *names)
+    for run in document["runs"]:
+        started = datetime.fromtimestamp(run["start_time"] / 1000).strftime("%Y-%m-%d %H:%M:%S")
+        cells = [number(run["metrics"][n]) if n in run["metrics"] else run["params"].get(n, "") for n in names]
+        rows.add_row(run["run_id"][:8], run["name"], run["kind"], run["outcome"] or run["status"], started, *cells)
+    print_table(rows)
+
+
+def _print_csv(document: Document) -> None:
+    import csv
+
+    runs = document["runs"]
+    own = ["run_id", "name", "kind", "status", "outcome", "start_time"]
+    names = document["columns"] or sorted({name for run in runs for name in [*run["params"], *run["metrics"]]})
+    writer = csv.DictWriter(sys.stdout, [*own, *names], extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(run["params"] | run["metrics"] | {name: run[name] for name in own} for run in runs)

@@ -1,0 +1,50 @@
+"""`workbench store`: a whole store moved elsewhere."""
+
+import argparse
+
+from workbench._command import Document, print_table, table
+
+HELP = "copy a whole store: to another folder, to PostgreSQL, and back"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = "URL: postgresql://USER@HOST/DATABASE; a password is best kept in PGPASSWORD or ~/.pgpass."
+    parser.add_argument("action", choices=["copy"])
+    parser.add_argument("source", metavar="FROM", help="the store's folder: artifacts/, mlflow.db, optuna.db")
+    parser.add_argument("target", metavar="TO", help="the folder of the new store, which holds no runs yet")
+    for side in ("from", "to"):
+        word = side.upper()
+        for option, what, file in (("tracking", "runs", "mlflow.db"), ("storage", "studies", "optuna.db")):
+            text = f"the PostgreSQL database of {word}'s {what} (default: {file} in {word})"
+            parser.add_argument(f"--{side}-{option}", metavar="URL", help=text)
+    text = "TO/artifacts is for an MLflow server (--artifacts-destination): runs name their files as it does"
+    parser.add_argument("--served", action="store_true", help=text)
+
+
+def run(args: argparse.Namespace) -> Document:
+    from pathlib import Path
+
+    from experiments import Store
+    from experiments.tracking.spool import tell_waiting
+    from sweeps.store_copy.copy import copy_store
+    from sweeps.store_copy.databases import Place
+
+    source = Place(Path(args.source).expanduser().absolute(), args.from_tracking, args.from_storage)
+    target = Place(Path(args.target).expanduser().absolute(), args.to_tracking, args.to_storage)
+    copied = copy_store(source, target, served=args.served)
+    tell_waiting(Store(source.folder, ""))  # in its spool, which stays there
+    return copied.as_dict()
+
+
+def show(document: Document, args: argparse.Namespace) -> None:
+    copied = table("database", "table", "rows", "SHA-256")
+    for database, tables in document["databases"].items():
+        for content in tables:
+            if content["rows"]:
+                copied.add_row(database, content["table"], f"{content['rows']:,}", content["sha256"][:12])
+    artifacts = document["artifacts"]
+    copied.add_row("", "artifacts", f"{artifacts['files']:,} files", artifacts["sha256"][:12])
+    print_table(copied)
+    print(f"copied, read again and found equal: every row, and {artifacts['bytes'] / 1e6:,.1f} MB of artifacts")
+    if elsewhere := document["elsewhere"]:
+        print(f"note: {elsewhere} runs keep their artifacts outside FROM; these were not copied")

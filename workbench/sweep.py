@@ -1,0 +1,64 @@
+"""`workbench sweep`: a search over a recipe's fields, up to its total target."""
+
+import argparse
+
+from workbench._command import FIELDS_HELP, Document, add_store, count, number, open_store, print_dashboard, print_table
+from workbench._command import table as new_table
+
+HELP = "search a recipe's space, up to its total target; the same command again continues it"
+FIELDS = FIELDS_HELP
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_store(parser)
+    parser.add_argument("recipe", metavar="RECIPE", help="the name of a sweep recipe, or the path of a YAML file")
+    parser.add_argument("--name", metavar="TEXT", help="the sweep's name (default: the recipe's)")
+    parser.add_argument("--workers", type=count, metavar="N", help="trials at a time (default: one a core)")
+    parser.add_argument("--engine", choices=["local", "ray"], default="local", help="where trials run (default: local)")
+    parser.add_argument("--address", metavar="HOST:PORT", help="of a Ray cluster to join (default: one of its own)")
+
+
+def run(args: argparse.Namespace) -> Document:
+    from experiments.recipe import parse_overrides
+    from sweeps import load_sweep, run
+    from sweeps.progress import SweepProgress
+
+    sweep = load_sweep(args.recipe, parse_overrides(args.fields), name=args.name)
+    with SweepProgress(sweep) as progress:
+        result = run(
+            sweep,
+            store=open_store(args.store),
+            workers=args.workers,
+            engine=args.engine,
+            address=args.address,
+            progress=progress,
+        )
+    return result.as_dict()
+
+
+def exit_code(document: Document) -> int:
+    return 0 if document["champion"] else 1
+
+
+def show(document: Document, args: argparse.Namespace) -> None:
+    from sweeps.report.leaderboard import as_text, doubts, headline, on_test, ranked
+    from sweeps.strategy.space import describe
+
+    table = new_table("rank", "trial", document["metric"], "outcome", "params", "run")
+    for rank, trial in enumerate(ranked(document), start=1):
+        place = str(rank) if trial["outcome"] == "finished" else ""
+        value = number(trial["value"])
+        words = (place, str(trial["number"]), value, trial["outcome"], describe(trial["params"]))
+        table.add_row(*words, (trial["run_id"] or "")[:8])
+    print_table(table)
+    for finalist in document["finalists"]:
+        seeds = len(finalist["values"])
+        print(f"finalist   trial {finalist['number']}: {document['metric']} {as_text(finalist)} over {seeds} seed(s)")
+    if champion := document["champion"]:
+        print(f"champion   trial {champion['number']}: {on_test(document)}")
+        print(f"model      {champion['model']}")
+        print("\n".join(doubts(document)))
+    else:
+        print(headline(document))
+    print(f"trials     {document['trials_url']}")
+    print_dashboard(document)

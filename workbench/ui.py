@@ -1,0 +1,25 @@
+"""`workbench ui`: MLflow's dashboard on the store."""
+
+import argparse
+import sys
+
+from workbench._command import Document, add_store, open_store
+
+HELP = "open MLflow's dashboard on this store, for this machine alone"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_store(parser)
+    parser.add_argument("--port", type=int, default=5000, metavar="N", help="default: 5000")
+    parser.add_argument("--no-browser", action="store_true", help="do not open the browser")
+
+
+def run(args: argparse.Namespace) -> Document:
+    from experiments.tracking.dashboard import serve
+
+    serve(open_store(args.store), args.port, browser=sys.stderr.isatty() and not args.no_browser)
+    return {}
+
+
+def show(document: Document, args: argparse.Namespace) -> None:
+    """Nothing is left to say once the server has ended."""
