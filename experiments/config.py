@@ -11,9 +11,9 @@ import yaml
 from experiments.recipe import build, find_recipe, read_recipe, with_overrides
 from lightning_modules import DataConfig, InputError, ModelConfig, OptimizerConfig
 from lightning_modules.errors import check_choice
+from lightning_modules.metrics import monitors
 
 RECIPES = Path(__file__).parent / "recipes"
-Metric = Literal["val/accuracy", "val/macro_f1", "val/loss"]
 Weights = Literal["last", "best"]
 Accelerator = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["32-true", "64-true", "bf16-mixed", "16-mixed"]
@@ -27,7 +27,7 @@ class TrainerConfig:
 
     max_epochs: int = 10
     weights: Weights = "last"  # which epoch's weights give the value, test metrics and logged model
-    monitor: Metric = "val/accuracy"  # the run's value, and what `best` means: highest score, lowest loss
+    monitor: str = "val/accuracy"  # the run's value, and what `best` means: a metric on val, in its own direction
     accelerator: Accelerator = "auto"
     threads: int | None = None  # CPU threads; null: all cores for one run, one for a sweep's trial
     precision: Precision = "32-true"  # 32-true, 64-true, or autocast: bf16-mixed, 16-mixed
@@ -37,7 +37,7 @@ class TrainerConfig:
 
     def __post_init__(self) -> None:
         check_choice("trainer.weights", self.weights, Weights)
-        check_choice("trainer.monitor", self.monitor, Metric)
+        check_choice("trainer.monitor", self.monitor, monitors())
         check_choice("trainer.accelerator", self.accelerator, Accelerator)
         check_choice("trainer.precision", self.precision, Precision)
         check_choice("trainer.matmul_precision", self.matmul_precision, MatmulPrecision)
@@ -84,11 +84,6 @@ class ExperimentConfig:
 def load_config(recipe: str, overrides: Mapping[str, Any] | None = None) -> ExperimentConfig:
     """The configuration in a recipe (a path, or the name of one that comes with the workbench), with overrides."""
     return build(ExperimentConfig, with_overrides(read_recipe(find_recipe(recipe, RECIPES)), overrides or {}))
-
-
-def sign_of(metric: Metric) -> int:
-    """1 where the higher value is the better one, -1 where the lower is."""
-    return -1 if metric == "val/loss" else 1
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

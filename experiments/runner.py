@@ -16,7 +16,7 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
-from experiments.config import ExperimentConfig, load_config, sign_of
+from experiments.config import ExperimentConfig, load_config
 from experiments.process.interrupts import interruptible
 from experiments.process.memory import OutOfMemoryError, naming_batch_size
 from experiments.provenance import gather as provenance
@@ -43,6 +43,7 @@ from experiments.training.exact import set_exact
 from experiments.training.trace import Trace, starting_point
 from lightning_modules import ImageClassifier, ImageDataModule, InputError
 from lightning_modules.datasets import ImageDataset
+from lightning_modules.metrics import sign_of
 
 # Lightning's advertisements and hints for its own data loaders; torch's notice to Lightning.
 logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)

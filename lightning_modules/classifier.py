@@ -1,4 +1,4 @@
-"""The LightningModule: loss, training, validation, test and predict steps, metrics an epoch."""
+"""The LightningModule: the network, its loss, and the training, validation, test and predict steps."""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -11,17 +11,15 @@ from numpy.typing import NDArray
 from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor, nn
 
+from lightning_modules.epoch_scores import EpochScores
 from lightning_modules.errors import check_choice
 from lightning_modules.networks import build_network, check_network
 from lightning_modules.optimizers import OptimizerConfig
-from lightning_modules.pipeline.row_buffer import RowBuffer
 
-# Shapes: N images, C channels, H x W pixels, K classes, B batches.
+# Shapes: N images, C channels, H x W pixels, K classes.
 Batch = tuple[Tensor, Tensor]
 Loss = Literal["cross_entropy", "mse"]
 ClassWeights = Literal["none", "balanced"]
-
-_SUMMED_AT_ONCE = 256  # batches whose scores are added up together: a sum a batch would cost more than the scores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,9 +55,9 @@ class ImageClassifier(pl.LightningModule):
     """Trains `network`, which maps float images (N, C, H, W) to logits (N, K).
 
     `loss`: `cross_entropy` takes the integer labels as they are; `mse` is the mean squared error between the softmax
-    probabilities and one-hot targets (Brier score / K). Loss and accuracy of each split are means over its images,
-    logged once an epoch as `{split}/loss` and `{split}/accuracy`; train's are taken while the weights move. Val and
-    test have `{split}/macro_f1` too: the mean over classes of F1, the harmonic mean of precision and recall.
+    probabilities and one-hot targets (Brier score / K). The metrics of each split (`lightning_modules/metrics.py`) are
+    logged once an epoch as `{split}/loss`, `{split}/accuracy` and so on; those of train are taken while the weights
+    move.
 
     `class_weights` (K,) multiply each training image's loss before the mean, as Keras's `class_weight` do (torch's own
     divide by the batch's weights instead of its images). The losses of val and test are never weighted, so that they
@@ -84,18 +82,10 @@ class ImageClassifier(pl.LightningModule):
         self.loss = loss
         self.register_buffer("class_weights", class_weights, persistent=False)  # the train split's, not the network's
         self.optimizer_config = optimizer or OptimizerConfig()
-        # split → losses of batches and hits of images (on the device), numbers of images of batches: not yet summed
-        self._batches: dict[str, tuple[RowBuffer, RowBuffer, list[int]]] = {}
-        self._sums: dict[str, Tensor] = {}  # split → summed loss, hits and images of the epoch's batches before those
-        self._answers: dict[str, tuple[RowBuffer, RowBuffer]] = {}  # split → logits (N, K) and labels (N,) of a pass
         self.probabilities: dict[str, Tensor] = {}
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        # Lightning notes the running hook some forty times a step, and nn.Module looks at each as if it were a weight.
-        if name == "_current_fx_name":
-            self.__dict__[name] = value
-        else:
-            super().__setattr__(name, value)
+        self._scores: dict[str, EpochScores] = {}
+        for split in ("train", "val", "test"):
+            self._begin_epoch(split)
 
     def forward(self, images_NCHW: Tensor) -> Tensor:
         logits_NK: Tensor = self.network(images_NCHW)
@@ -119,18 +109,7 @@ class ImageClassifier(pl.LightningModule):
         images_NCHW, labels_N = batch
         logits_NK = self.network(images_NCHW)
         loss = self._loss(logits_NK, labels_N, self.class_weights if split == "train" else None)
-        if split != "train":
-            logits, labels = self._answers.setdefault(split, (RowBuffer(), RowBuffer()))
-            logits.add(logits_NK.detach())
-            labels.add(labels_N)
-        if split not in self._batches:
-            self._batches[split] = (RowBuffer(), RowBuffer(), [])
-        losses_B, hits_N, images_B = self._batches[split]
-        losses_B.add(loss.detach()[None])
-        hits_N.add(logits_NK.detach().argmax(dim=1) == labels_N)
-        images_B.append(len(labels_N))
-        if len(images_B) == _SUMMED_AT_ONCE:
-            self._sum_up(split)
+        self._scores[split].add(loss, logits_NK, labels_N)
         return loss
 
     def _loss(self, logits_NK: Tensor, labels_N: Tensor, weights_K: Tensor | None) -> Tensor:
@@ -145,32 +124,16 @@ class ImageClassifier(pl.LightningModule):
             return loss
         return (weights_K[labels_N] * loss.reshape(len(labels_N), -1).mean(dim=1)).mean()
 
-    def _sum_up(self, split: str) -> None:
-        """Adds the latest batches to the epoch's sums, in double precision."""
-        *buffers, counts = self._batches.pop(split)
-        losses_B, hits_N = (buffer.rows for buffer in buffers)
-        device = torch.device("cpu") if losses_B.device.type == "mps" else losses_B.device  # mps has no float64
-        images = torch.tensor(counts, dtype=torch.float64).to(device, non_blocking=True)
-        losses_B, hits = losses_B.to(device).double(), hits_N.sum().to(device).double()
-        sums = torch.stack([losses_B @ images, hits, images.sum()])
-        self._sums[split] = self._sums[split] + sums if split in self._sums else sums
-
-    def _log_epoch(self, split: str) -> None:
-        """Means over the epoch's images; nothing where no batch was seen."""
-        if split in self._batches:
-            self._sum_up(split)
-        if split in self._sums:
-            loss, hits, images = self._sums.pop(split)
-            self.log_dict({f"{split}/loss": loss / images, f"{split}/accuracy": hits / images})
-        if answers := self._answers.pop(split, None):
-            logits_NK, labels_N = (buffer.rows for buffer in answers)
-            self.log(f"{split}/macro_f1", macro_f1(labels_N, logits_NK.argmax(dim=1), logits_NK.shape[1]))
-            self.probabilities[split] = logits_NK.float().softmax(dim=1).cpu()
-
     def _begin_epoch(self, split: str) -> None:
-        self._batches.pop(split, None)  # of a pass that was broken off
-        self._sums.pop(split, None)
-        self._answers.pop(split, None)
+        self._scores[split] = EpochScores(keep_answers=split != "train")
+
+    def _end_epoch(self, split: str) -> None:
+        scores = self._scores[split]
+        if computed := scores.compute():
+            self.log_dict({f"{split}/{name}": value for name, value in computed.items()})
+            if split != "train":
+                self.probabilities[split] = scores.answers.probabilities_NK
+        self._begin_epoch(split)  # lets go of the answers
 
     def on_train_epoch_start(self) -> None:
         self._begin_epoch("train")
@@ -182,13 +145,13 @@ class ImageClassifier(pl.LightningModule):
         self._begin_epoch("test")
 
     def on_train_epoch_end(self) -> None:
-        self._log_epoch("train")
+        self._end_epoch("train")
 
     def on_validation_epoch_end(self) -> None:
-        self._log_epoch("val")
+        self._end_epoch("val")
 
     def on_test_epoch_end(self) -> None:
-        self._log_epoch("test")
+        self._end_epoch("test")
 
     def configure_optimizers(self) -> Any:
         optimizer = self.optimizer_config.build(self.network)
@@ -196,13 +159,3 @@ class ImageClassifier(pl.LightningModule):
         if schedule is None:
             return optimizer
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-
-def macro_f1(labels_N: Tensor, predicted_N: Tensor, num_classes: int) -> Tensor:
-    """The mean of the classes' F1, 2·hits / (images + predictions), over those that have either; as scikit-learn's."""
-    images_K, predictions_K, hits_K = (
-        torch.bincount(classes, minlength=num_classes).cpu().double()
-        for classes in (labels_N, predicted_N, labels_N[labels_N == predicted_N])
-    )
-    is_there_K = images_K + predictions_K > 0
-    return (2 * hits_K[is_there_K] / (images_K + predictions_K)[is_there_K]).mean()

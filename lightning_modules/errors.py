@@ -18,10 +18,11 @@ class InputError(ValueError):
         self.field, self.value, self.message, self.remedy = field, value, message, remedy
 
 
-def check_choice(field: str, value: object, literal: Any) -> None:
-    """Raises InputError unless `value` is one of the strings of a Literal type."""
-    if value not in get_args(literal):
-        raise InputError(field, value, "no such choice", choose_from(value, get_args(literal)))
+def check_choice(field: str, value: object, choices: Any) -> None:
+    """Raises InputError unless `value` is one of the choices: strings, or a Literal type of them."""
+    names = get_args(choices) or tuple(choices)
+    if value not in names:
+        raise InputError(field, value, "no such choice", choose_from(value, names))
 
 
 def choose_from(word: object, choices: Iterable[str]) -> str:

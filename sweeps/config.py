@@ -6,11 +6,12 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from experiments.config import ExperimentConfig, Metric, flatten, load_config, sign_of
+from experiments.config import ExperimentConfig, flatten, load_config
 from experiments.process.redaction import without_credentials
 from experiments.recipe import build, field_paths, find_recipe, read_recipe, with_overrides
 from lightning_modules import InputError
-from lightning_modules.errors import choose_from
+from lightning_modules.errors import check_choice, choose_from
+from lightning_modules.metrics import monitors, sign_of
 from sweeps.strategy.budget import BudgetConfig
 from sweeps.strategy.limits import ConstraintsConfig
 from sweeps.strategy.pruners import PrunerConfig, check_pruner
@@ -25,10 +26,11 @@ RECIPES = Path(__file__).parent / "recipes"
 class ObjectiveConfig:
     """What a trial is scored by: a metric on the validation split, under the weights that `trainer.weights` keeps."""
 
-    metric: Metric = "val/accuracy"
+    metric: str = "val/accuracy"
     direction: Literal["maximize", "minimize"] = "maximize"
 
     def __post_init__(self) -> None:
+        check_choice("objective.metric", self.metric, monitors())
         right = "maximize" if sign_of(self.metric) > 0 else "minimize"
         if self.direction != right:
             raise InputError("objective.direction", self.direction, f"does not fit {self.metric}", f"write {right}")

@@ -5,13 +5,14 @@ from typing import Any
 
 from experiments.comparison.differences import differences, does_differ, read_provenances
 from experiments.comparison.groups import group_by_param, group_by_seed
+from experiments.comparison.objective import objective_of
 from experiments.comparison.significance import corrected, image_tests, seed_tests
 from experiments.provenance.worktree import scratch_folder
 from experiments.results.artifacts import Artifacts
-from experiments.results.scores import ranked, score, split_of
 from experiments.tracking import dashboard
 from experiments.tracking.runs import RunSummary
 from experiments.tracking.store import Store
+from lightning_modules.metrics import sign_of
 
 Document = dict[str, Any]
 
@@ -23,7 +24,7 @@ def compare(
 
     - `differences`: rows {field, kind, values{run_id: value}}, those on which all agree only with `show_all`;
     - `metrics`: rows {name, values{run_id: value}, best: [run_id]};
-    - `metric`: the accuracy that runs are ranked and tested by; `ranking`: [{run_id, score}], best first;
+    - `metric`: the one that runs are ranked and tested by; `ranking`: [{run_id, score}], best first;
     - `groups`, where runs are grouped by a param, or some differ in nothing but the seed: {name, run_ids, metric,
       values, mean, sd, ci95};
     - `tests`: {name, metric, between, difference, ci95, p_value, uncorrected_p_value, distinguishable}: between groups
@@ -33,26 +34,26 @@ def compare(
 
     InputError where no run has the param `group_by`.
     """
-    split = split_of(runs)
+    objective, doubts = objective_of(runs)
     with scratch_folder(store.folder / "scratch") as scratch:
         artifacts = Artifacts(store, scratch)
         recorded = read_provenances(artifacts, runs)
         rows, notes = differences(artifacts, recorded)
-        groups = group_by_param(runs, group_by, split) if group_by else group_by_seed(runs, rows, split)
+        groups = group_by_param(runs, group_by, objective) if group_by else group_by_seed(runs, rows, objective)
         with_seeds = [group for group in groups if len(group.runs) > 1]
         if len(with_seeds) > 1:
             tests, more = seed_tests(groups, recorded)
         else:
-            tests, more = image_tests(artifacts, recorded, split)
+            tests, more = image_tests(artifacts, recorded, objective)
     return {
         "runs": [run.as_dict() for run in runs],
         "differences": [row for row in rows if show_all or does_differ(row)],
         "metrics": _metrics(runs),
-        "metric": f"{split}/accuracy",
-        "ranking": [{"run_id": run.run_id, "score": score(run, split)} for run in ranked(runs, split)],
+        "metric": objective.logged,
+        "ranking": [{"run_id": run.run_id, "score": objective.score(run)} for run in objective.ranked(runs)],
         "groups": [group.as_dict() for group in (groups if group_by else with_seeds)],
         "tests": corrected(tests),
-        "notes": [*notes, *more],
+        "notes": [*doubts, *notes, *more],
         "dashboard_url": dashboard.compare_url(
             store, sorted({run.experiment_id for run in runs}), [run.run_id for run in runs]
         ),
@@ -77,5 +78,4 @@ def _sign(name: str, runs: Sequence[RunSummary]) -> int:
     if name == "value":
         monitored = {run.params.get("trainer.monitor", "") for run in runs}
         name = monitored.pop() if len(monitored) == 1 else ""
-    score = name.partition("/")[2]
-    return -1 if score == "loss" else 1 if score in {"accuracy", "macro_f1", "images_per_second"} else 0
+    return sign_of(name)

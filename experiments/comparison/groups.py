@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from experiments.comparison.differences import Row, does_differ
+from experiments.comparison.objective import Objective
 from experiments.comparison.statistics import estimate
 from experiments.provenance.origins import LOCATIONS
-from experiments.results.scores import Split, score
 from experiments.tracking.runs import RunSummary
 from lightning_modules.errors import InputError, choose_from
 
@@ -22,11 +22,11 @@ class Group:
 
     name: str
     runs: Sequence[RunSummary]
-    split: Split
+    objective: Objective
 
     @property
     def scores(self) -> list[float]:
-        return [value for run in self.runs if (value := score(run, self.split)) is not None]
+        return [value for run in self.runs if (value := self.objective.score(run)) is not None]
 
     @property
     def mean(self) -> float:
@@ -39,7 +39,7 @@ class Group:
     def as_dict(self) -> dict[str, Any]:
         return {
             "name": self.name,
-            "metric": f"{self.split}/accuracy",
+            "metric": self.objective.logged,
             "run_ids": [run.run_id for run in self.runs],
             "values": self.scores,
             "sd": float(np.std(self.scores, ddof=1)) if len(self.runs) > 1 else None,
@@ -47,15 +47,15 @@ class Group:
         }
 
 
-def group_by_param(runs: Sequence[RunSummary], param: str, split: Split) -> list[Group]:
+def group_by_param(runs: Sequence[RunSummary], param: str, objective: Objective) -> list[Group]:
     """A group for each value of `param`, the best mean first. InputError where no run has that param."""
     if not any(param in run.params for run in runs):
         choices = choose_from(param, {name for run in runs for name in run.params})
         raise InputError("--group-by", param, "is no param of these runs", choices)
-    return _groups(runs, lambda run: run.params.get(param), lambda run: f"{param}={run.params.get(param)}", split)
+    return _groups(runs, lambda run: run.params.get(param), lambda run: f"{param}={run.params.get(param)}", objective)
 
 
-def group_by_seed(runs: Sequence[RunSummary], rows: Sequence[Row], split: Split) -> list[Group]:
+def group_by_seed(runs: Sequence[RunSummary], rows: Sequence[Row], objective: Objective) -> list[Group]:
     """Groups of runs that differ in nothing but the seed, the best mean first. `rows`: all their differences.
 
     Trials and finalists stay apart: a trial's score is part of why its configuration became a finalist.
@@ -70,22 +70,22 @@ def group_by_seed(runs: Sequence[RunSummary], rows: Sequence[Row], split: Split)
         values = [f"{row['field']}={str(row['values'].get(run.run_id))[:_MAX_VALUE]}" for row in differing]
         return ", ".join([*([run.kind] if has_kinds else []), *values]) or "all"
 
-    return _groups(runs, key, name, split)
+    return _groups(runs, key, name, objective)
 
 
 def _groups(
     runs: Iterable[RunSummary],
     key: Callable[[RunSummary], Hashable],
     name: Callable[[RunSummary], str],
-    split: Split,
+    objective: Objective,
 ) -> list[Group]:
     members: dict[Hashable, dict[Hashable, RunSummary]] = {}
     for run in sorted(runs, key=lambda run: run.start_time):
-        if score(run, split) is not None:
+        if objective.score(run) is not None:
             config = frozenset(item for item in run.params.items() if item[0] not in LOCATIONS)
             members.setdefault(key(run), {})[config] = run
-    found = [Group(name(next(iter(same.values()))), _by_seed(same.values()), split) for same in members.values()]
-    return sorted(found, key=lambda group: -group.mean)
+    found = [Group(name(next(iter(same.values()))), _by_seed(same.values()), objective) for same in members.values()]
+    return sorted(found, key=lambda group: -objective.metric.sign * group.mean)
 
 
 def _by_seed(runs: Iterable[RunSummary]) -> list[RunSummary]:

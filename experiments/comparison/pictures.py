@@ -7,11 +7,11 @@ from pathlib import Path
 from experiments.comparison import plots as comparison_plots
 from experiments.comparison.compare import Document
 from experiments.comparison.differences import Recorded, read_provenances
+from experiments.comparison.objective import Split
 from experiments.comparison.significance import NEXT, read_predictions, same_images
 from experiments.comparison.text import labels
 from experiments.recipe import build, read_recipe
 from experiments.results.artifacts import Artifacts
-from experiments.results.scores import Split
 from experiments.tracking.runs import RunSummary
 from experiments.training.trace import as_scores, read_trace
 from lightning_modules import DataConfig, ImageDataModule, InputError
@@ -70,7 +70,7 @@ class Pictures:
         members = {group["name"]: group["run_ids"] for group in self.document["groups"]}
         ids = [members.get(each, [each])[0] for each in self.document["tests"][0]["between"]]
         recorded = read_provenances(self.artifacts, [self.runs[run_id] for run_id in ids])
-        split: Split = "test" if self.document["metric"] == "test/accuracy" else "val"
+        split: Split = "test" if self.document["metric"].startswith("test/") else "val"
         first, second = (read_predictions(self.artifacts, each.run, split) for each in recorded)
         if first is None or second is None or len(same_images(recorded, split)) != 1:
             return

@@ -12,10 +12,18 @@ from numpy.typing import NDArray
 
 from experiments.comparison.differences import Recorded
 from experiments.comparison.groups import Group
-from experiments.comparison.statistics import Comparison, compare_on_images, holm, paired_t_test, welch_t_test
+from experiments.comparison.objective import Objective, Split
+from experiments.comparison.statistics import (
+    Comparison,
+    compare_by_resampling,
+    compare_on_images,
+    holm,
+    paired_t_test,
+    welch_t_test,
+)
 from experiments.results.artifacts import Artifacts
-from experiments.results.scores import Split, ranked
 from experiments.tracking.runs import RunSummary
+from lightning_modules.metrics import Answers
 
 NEXT = 9  # how many the best one is tested against
 _NAMED = 5  # runs that a note names
@@ -78,10 +86,14 @@ def corrected(tests: Sequence[Tested]) -> list[dict[str, Any]]:
 # Runs, on the images that they labelled.
 
 
-def image_tests(artifacts: Artifacts, runs: Sequence[Recorded], split: Split) -> tuple[list[Tested], list[str]]:
-    """McNemar's test of the best run against the next ones, among runs that labelled the same images; and notes."""
-    scored = _best_first(runs, split)
+def image_tests(artifacts: Artifacts, runs: Sequence[Recorded], objective: Objective) -> tuple[list[Tested], list[str]]:
+    """The best run against each of the next ones, among runs that labelled the same images; and notes."""
+    recorded = {each.run_id: each for each in runs}
+    scored = [recorded[run.run_id] for run in objective.ranked(each.run for each in runs)]
+    split = objective.split
     parts = same_images(scored, split)
+    if objective.metric.name == "loss" and any(each.run.params.get("model.loss") != "cross_entropy" for each in scored):
+        return [], ["losses other than cross_entropy are not compared image by image"]
     tests: list[Tested] = []
     notes: list[str] = []
     if unknown := [each.run for each in scored if each.provenance is None]:
@@ -89,17 +101,12 @@ def image_tests(artifacts: Artifacts, runs: Sequence[Recorded], split: Split) ->
     if len(parts) > 1:
         notes.append(f"not compared image by image, since their {_what_differs(parts, split)}")
     for part in parts:
-        made, missing = _against_best(artifacts, [each.run for each in part], split)
+        made, missing = _against_best(artifacts, [each.run for each in part], objective)
         tests += made
         notes += missing
         if len(part) > 2 and made:
             notes.append(_choice(part[0].run.name, len(made), len(part)))
     return tests, notes
-
-
-def _best_first(runs: Sequence[Recorded], split: Split) -> list[Recorded]:
-    recorded = {each.run_id: each for each in runs}
-    return [recorded[run.run_id] for run in ranked((each.run for each in runs), split)]
 
 
 def same_images(runs: Sequence[Recorded], split: Split) -> list[list[Recorded]]:
@@ -128,27 +135,50 @@ def _choice(best: str, tested: int, of: int) -> str:
     )
 
 
-def _against_best(artifacts: Artifacts, runs: Sequence[RunSummary], split: Split) -> tuple[list[Tested], list[str]]:
+def _against_best(
+    artifacts: Artifacts, runs: Sequence[RunSummary], objective: Objective
+) -> tuple[list[Tested], list[str]]:
     if len(runs) < 2:
         return [], []
-    few = runs[: 1 + NEXT]
+    few, split = runs[: 1 + NEXT], objective.split
     answers = {run.run_id: read_predictions(artifacts, run, split) for run in few}
     missing = [run for run in few if answers[run.run_id] is None]
     notes = [f"no predictions of {split} images to compare: {_names(missing)}"] if missing else []
     answered = [(run_id, predictions) for run_id, predictions in answers.items() if predictions is not None]
-    return [_on_images(answered[0], other, split) for other in answered[1:]], notes
+    test = _accuracy_test if objective.metric.name == "accuracy" else _resampling_test
+    if not answered:
+        return [], notes
+    (best, best_answers), *others = answered
+    return [test((best, run_id), best_answers, predictions, objective) for run_id, predictions in others], notes
 
 
-def _on_images(first: tuple[str, Predictions], second: tuple[str, Predictions], split: Split) -> Tested:
-    one, other = first[1].is_right, second[1].is_right
+def _accuracy_test(between: tuple[str, str], first: Predictions, second: Predictions, objective: Objective) -> Tested:
+    one, other = first.is_right, second.is_right
     counts = {
         "images": len(one),
         "first_only": int(np.count_nonzero(one & ~other)),
         "second_only": int(np.count_nonzero(other & ~one)),
     }
     found = compare_on_images(counts["first_only"], counts["second_only"], counts["images"])
-    name = f"exact McNemar test of {split}/accuracy"
-    return Tested(name, (first[0], second[0]), found, {"metric": f"{split}/accuracy", **counts})
+    name = f"exact McNemar test of {objective.logged}"
+    return Tested(name, between, found, {"metric": objective.logged, **counts})
+
+
+def _resampling_test(between: tuple[str, str], first: Predictions, second: Predictions, objective: Objective) -> Tested:
+    import torch  # here, as most comparisons need none
+
+    with np.errstate(divide="ignore"):
+        both_2NK = np.log(np.stack([first.probabilities, second.probabilities]))
+
+    def difference(chosen: NDArray[np.int64], is_swapped: NDArray[np.bool_]) -> float:
+        own, others = is_swapped.astype(np.int64), 1 - is_swapped
+        labels_N = torch.from_numpy(first.target[chosen])
+        one, other = (Answers(torch.from_numpy(both_2NK[which, chosen]), labels_N) for which in (own, others))
+        return float(objective.metric.compute(one)) - float(objective.metric.compute(other))
+
+    found = compare_by_resampling(difference, len(first.target))
+    more = {"metric": objective.logged, "images": len(first.target)}
+    return Tested(f"randomization test of {objective.logged}", between, found, more)
 
 
 # Groups, over their seeds.
@@ -160,7 +190,7 @@ def seed_tests(groups: Sequence[Group], runs: Sequence[Recorded]) -> tuple[list[
     `runs`: those of the groups, and others.
     """
     tested = [group for group in groups if len(group.runs) > 1]
-    split = tested[0].split
+    split = tested[0].objective.split
     grouped = {run.run_id for group in tested for run in group.runs}
     parts = same_images([each for each in runs if each.run_id in grouped], split)
     notes = [f"scores of different images are compared, since their {_what_differs(parts, split)}"] if parts[1:] else []
@@ -177,6 +207,6 @@ def seed_tests(groups: Sequence[Group], runs: Sequence[Recorded]) -> tuple[list[
 def _over_seeds(first: Group, second: Group) -> Tested:
     is_paired = first.seeds == second.seeds and len(set(first.seeds)) == len(first.seeds)
     test, name = (paired_t_test, "Student's t-test, paired by seed,") if is_paired else (welch_t_test, "Welch's t-test")
-    metric = f"{first.split}/accuracy"
+    metric = first.objective.logged
     found = test(first.scores, second.scores)
     return Tested(f"{name} of {metric}", (first.name, second.name), found, {"metric": metric})

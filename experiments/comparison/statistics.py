@@ -3,14 +3,16 @@
 A difference counts as distinguishable where its test says so at 5 % and its 95 % interval does not hold 0.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
 LEVEL = 0.05
 _RESAMPLES = 10_000
+_EXCHANGES = 999
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,26 @@ def compare_on_images(first_only: int, second_only: int, images: int) -> Compari
         paired_bootstrap_interval(first_only, second_only, images),
         mcnemar_p_value(first_only, second_only),
     )
+
+
+def compare_by_resampling(
+    difference: Callable[[NDArray[np.int64], NDArray[np.bool_]], float], images: int
+) -> Comparison:
+    """The difference of any metric of two runs on the same images: a randomization test, and a bootstrap interval.
+
+    `difference(chosen, is_swapped)` is first - second over the images `chosen`, where the two have exchanged their
+    answers to those that are swapped. If the two were alike, exchanging answers would change nothing: Noreen (1989),
+    Computer-intensive methods for testing hypotheses; for F1 Yeh (2000), COLING. The interval is Efron's (1979)
+    percentile interval. Both draw 999 times with a fixed seed, so that no p-value is below 0.001.
+    """
+    everyone, nobody = np.arange(images), np.zeros(images, bool)
+    draw = np.random.default_rng(0)
+    found = difference(everyone, nobody)
+    exchanged = np.array([difference(everyone, draw.random(images) < 0.5) for _ in range(_EXCHANGES)])
+    as_far = np.count_nonzero(np.abs(exchanged) >= abs(found) - 1e-12)
+    resampled = [difference(draw.integers(images, size=images), nobody) for _ in range(_EXCHANGES)]
+    low, high = np.quantile(resampled, [LEVEL / 2, 1 - LEVEL / 2])
+    return Comparison(found, (float(low), float(high)), float((1 + as_far) / (1 + _EXCHANGES)))
 
 
 def mcnemar_p_value(first_only: int, second_only: int) -> float:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from lightning_modules.metrics import sign_of
+
 _SHOWN_LINES, _MAX_NUMBER = 4, 10  # lines of code, characters
 
 Document = Mapping[str, Any]
@@ -26,7 +28,8 @@ def _verdict(test: Mapping[str, Any], between: list[str], is_corrected: bool) ->
     first, second = between
     said = f"{first} and {second} are not distinguishable"
     if test["distinguishable"]:
-        said = f"{first} is {'better' if test['difference'] > 0 else 'worse'} than {second}"
+        is_better = sign_of(test["metric"]) * test["difference"] > 0
+        said = f"{first} is {'better' if is_better else 'worse'} than {second}"
     low, high = test["ci95"]
     how = f"{test['name']}, Holm's correction" if is_corrected else test["name"]
     apart = f"{test['metric']} differs by {test['difference']:.4f} [{low:.4f}, {high:.4f}]"

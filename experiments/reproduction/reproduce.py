@@ -21,6 +21,7 @@ from experiments.tracking.store import Store
 from experiments.tracking.tracked_run import close_dead_runs
 from experiments.training.trace import Difference, first_difference
 from lightning_modules import InputError
+from lightning_modules.metrics import find_metric
 
 Verdict = Literal["bitwise", "within_tolerance", "different", "cannot_run"]
 Metrics = Sequence[Mapping[str, Any]]  # name, recorded, reproduced
@@ -214,9 +215,11 @@ class _Comparison:
 
 
 def _is_near(metrics: Metrics, *, rtol: float, atol: float) -> bool:
-    """Whether every loss is within `rtol` of the recorded one, and every other score within `atol`."""
+    """Whether every metric is within its tolerance of the recorded value: a loss within `rtol`, any other in `atol`."""
     for line in metrics:
-        reach = {"rtol": rtol, "atol": 0.0} if line["name"].endswith("/loss") else {"rtol": 0.0, "atol": atol}
+        metric = find_metric(line["name"])
+        is_relative = metric is not None and metric.is_relative
+        reach = {"rtol": rtol, "atol": 0.0} if is_relative else {"rtol": 0.0, "atol": atol}
         if line["reproduced"] is None or not np.isclose(line["reproduced"], line["recorded"], equal_nan=True, **reach):
             return False
     return True

@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 
 from experiments.config import ExperimentConfig, flatten
-
-_SCORES = ("val/accuracy", "val/macro_f1", "val/loss", "test/accuracy", "test/macro_f1", "test/loss")
+from lightning_modules.metrics import METRICS
 
 
 def describe_run(config: ExperimentConfig, metrics: Mapping[str, float]) -> str:
     """`metrics`: the last value of each. Of the configuration what differs from the defaults; `config.yaml` has all."""
-    scores = [f"**{name} {metrics[name]:.4f}**" for name in _SCORES if name in metrics]
+    names = [f"{split}/{name}" for split in ("val", "test") for name in METRICS]
+    scores = [f"**{name} {metrics[name]:.4f}**" for name in names if name in metrics]
     defaults = flatten(ExperimentConfig().tree())
     fields = {name: value for name, value in flatten(config.tree()).items() if defaults.get(name) != value}
     rows = [f"| {name} | {value} |" for name, value in fields.items()]

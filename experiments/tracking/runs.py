@@ -6,13 +6,14 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from experiments.tracking.store import Store
 from lightning_modules import InputError
+from lightning_modules.metrics import monitors, sign_of
 
 _PAGE = 1000
 
@@ -80,13 +81,29 @@ def list_runs(
         )
     if since is not None:
         clauses.append(f"attributes.start_time >= {int(since.timestamp() * 1000)}")
-    order = [f"metrics.`{sort}` {'ASC' if sort.endswith('loss') else 'DESC'}"] if sort else []
     try:
+        order = [f"metrics.`{sort}` {_best_first(store, sort, clauses)}"] if sort else []
         return [RunSummary.of(run) for run in _search(store, " and ".join(clauses), limit, order)]
     except MlflowException as error:
         remedy = "write it as MLflow does: metrics.`val/accuracy` > 0.9 and params.`optimizer.kind` = 'sgd'"
         reason = str(error).splitlines()[0]
         raise InputError("--filter", filter_string, reason, remedy) from error
+
+
+def _best_first(store: Store, name: str, clauses: Sequence[str]) -> Literal["ASC", "DESC"]:
+    """The order in which the best value of a metric comes first. What `value` means, the runs' own monitor says."""
+    if name != "value":
+        return "ASC" if sign_of(name) < 0 else "DESC"
+    signs = {
+        sign_of(monitor)
+        for monitor in monitors()
+        if _search(store, " and ".join([*clauses, f"params.`trainer.monitor` = '{monitor}'"]), 1)
+    }
+    if len(signs) > 1:
+        remedy = "sort by one metric, such as val/accuracy, or narrow the list with --sweep or --filter"
+        message = "the highest value is the best for some of these runs, the lowest for others"
+        raise InputError("--sort", name, message, remedy)
+    return "ASC" if signs == {-1} else "DESC"
 
 
 def parse_since(text: str, now: datetime) -> datetime:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import torch
 
-from experiments.config import TrainerConfig, sign_of
+from experiments.config import TrainerConfig
 from experiments.training.epochs import Epoch
 from lightning_modules import ImageClassifier
+from lightning_modules.metrics import sign_of
 
 
 class Checkpoints:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from experiments.config import sign_of
+from lightning_modules.metrics import sign_of
 from sweeps.strategy.space import describe
 
 

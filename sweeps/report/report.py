@@ -9,11 +9,12 @@ from typing import Any
 from optuna.trial import FrozenTrial
 
 from experiments.comparison.statistics import estimate, paired_difference
-from experiments.config import flatten, sign_of
+from experiments.config import flatten
 from experiments.tracking import dashboard
 from experiments.tracking.runs import children
 from experiments.tracking.store import Store
 from experiments.tracking.tracked_run import TrackedRun, register_model
+from lightning_modules.metrics import sign_of
 from sweeps.config import Sweep
 from sweeps.report import plots
 from sweeps.report.leaderboard import description

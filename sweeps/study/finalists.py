@@ -16,10 +16,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from experiments import runner
 from experiments.comparison.statistics import Estimate, estimate
-from experiments.config import sign_of
 from experiments.tracking.runs import children
 from experiments.tracking.store import Store
 from lightning_modules.datasets import ImageDataset
+from lightning_modules.metrics import sign_of
 from sweeps.config import Sweep
 from sweeps.strategy.budget import counts
 from sweeps.strategy.space import Point, describe

@@ -12,9 +12,10 @@ import optuna
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from experiments.config import ExperimentConfig, flatten, sign_of
+from experiments.config import ExperimentConfig, flatten
 from experiments.tracking.store import Store
 from lightning_modules import InputError
+from lightning_modules.metrics import sign_of
 from sweeps.config import Sweep
 from sweeps.strategy.budget import open_slot
 from sweeps.strategy.pruners import make_pruner

@@ -1,0 +1,58 @@
+"""The metric that runs are ranked and tested by: the one that they monitor, on val, or on test if all have read it."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from experiments.tracking.runs import RunSummary
+from lightning_modules.metrics import METRICS, Metric, find_metric
+
+Split = Literal["val", "test"]
+
+_DEFAULT = "val/accuracy"
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A metric on one split."""
+
+    metric: Metric
+    split: Split
+
+    @property
+    def logged(self) -> str:
+        """`test/accuracy`"""
+        return f"{self.split}/{self.metric.name}"
+
+    def score(self, run: RunSummary) -> float | None:
+        """The value under the weights that the run kept; None for a run that was pruned or failed."""
+        if self.split == "test":
+            return run.metrics.get(self.logged)
+        if "value" not in run.metrics:
+            return None
+        return run.metrics["value"] if _monitored(run) == self.logged else run.metrics.get(self.logged)
+
+    def ranked(self, runs: Iterable[RunSummary]) -> list[RunSummary]:
+        """The runs that have a score, best first; of equal ones in the order given."""
+        scores = [(run, self.score(run)) for run in runs]
+        found = [(run, value) for run, value in scores if value is not None]
+        return [run for run, _ in sorted(found, key=lambda pair: -self.metric.sign * pair[1])]
+
+
+def objective_of(runs: Sequence[RunSummary]) -> tuple[Objective, list[str]]:
+    """The objective that the runs share, else accuracy; and a note in that case.
+
+    The split is `test` if all runs that have ended well have read it: trials never do.
+    """
+    done = [run for run in runs if "value" in run.metrics]
+    monitored = {_monitored(run) for run in done}
+    metric = find_metric(monitored.pop() if len(monitored) == 1 else _DEFAULT) or METRICS["accuracy"]
+    split: Split = "test" if done and all(f"test/{metric.name}" in run.metrics for run in done) else "val"
+    if not monitored:
+        return Objective(metric, split), []
+    names = ", ".join(sorted({_monitored(run) for run in done}))
+    return Objective(metric, split), [f"the runs monitor different metrics ({names}): they are compared by accuracy"]
+
+
+def _monitored(run: RunSummary) -> str:
+    return run.params.get("trainer.monitor", _DEFAULT)

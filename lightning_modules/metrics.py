@@ -1,0 +1,123 @@
+"""Every metric: its name, its direction, how it is computed and how it is shown. The only place to add one.
+
+A metric is logged once an epoch as `{split}/{name}`. The loss and the accuracy are summed batch by batch, also for
+train. Every other metric is computed from all answers of a validation or test pass.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:  # listing runs needs directions, and no torch
+    from torch import Tensor
+
+# Shapes: N images, K classes, B bins.
+Direction = Literal["maximize", "minimize"]
+
+_BINS = 15  # of confidence, as in Guo et al. 2017
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a network says of N images: `logits_NK`, and the true classes `labels_N`."""
+
+    logits_NK: "Tensor"
+    labels_N: "Tensor"
+
+    @cached_property
+    def predicted_N(self) -> "Tensor":
+        return self.logits_NK.argmax(dim=1)
+
+    @cached_property
+    def probabilities_NK(self) -> "Tensor":
+        """In float32, on the CPU."""
+        return self.logits_NK.float().softmax(dim=1).cpu()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """One metric. `compute` gives its value over all images of a pass, as a double on the CPU."""
+
+    name: str  # `accuracy` is logged as `val/accuracy`
+    title: str  # in a sentence: "test macro-F1 0.97"
+    direction: Direction
+    compute: Callable[[Answers], "Tensor"]
+    is_summed: bool = False  # batch by batch, by EpochScores
+    is_relative: bool = False  # two values are near each other by their ratio, not by their difference
+
+    @property
+    def sign(self) -> int:
+        """1 where the higher value is the better one, -1 where the lower is."""
+        return 1 if self.direction == "maximize" else -1
+
+
+def _loss(answers: Answers) -> "Tensor":
+    """The mean cross-entropy."""
+    logs_NK = answers.logits_NK.cpu().double().log_softmax(dim=1)
+    return -logs_NK.gather(1, answers.labels_N.cpu()[:, None]).mean()
+
+
+def _accuracy(answers: Answers) -> "Tensor":
+    return (answers.predicted_N == answers.labels_N).cpu().double().mean()
+
+
+def macro_f1(answers: Answers) -> "Tensor":
+    """The mean of the classes' F1, 2·hits / (images + predictions), over those that have either.
+
+    scikit-learn's value, but for the last bit: see `f1_score(average="macro")`.
+    """
+    labels_N, predicted_N = answers.labels_N, answers.predicted_N
+    images_K, predictions_K, hits_K = (
+        classes.bincount(minlength=answers.logits_NK.shape[1]).cpu().double()
+        for classes in (labels_N, predicted_N, labels_N[labels_N == predicted_N])
+    )
+    is_there_K = images_K + predictions_K > 0
+    return (2 * hits_K[is_there_K] / (images_K + predictions_K)[is_there_K]).mean()
+
+
+def _top3_accuracy(answers: Answers) -> "Tensor":
+    """The share of images whose class is among the three of the highest logits."""
+    top_N3 = answers.logits_NK.topk(min(3, answers.logits_NK.shape[1]), dim=1).indices
+    return (top_N3 == answers.labels_N[:, None]).any(dim=1).cpu().double().mean()
+
+
+def _calibration_error(answers: Answers) -> "Tensor":
+    """Expected calibration error: the mean gap between confidence and accuracy over 15 bins, weighted by their images.
+
+    Guo, Pleiss, Sun and Weinberger (2017), On calibration of modern neural networks, ICML. A bin holds its upper end.
+    """
+    confidence_N = answers.probabilities_NK.double().max(dim=1).values
+    hits_N = (answers.predicted_N == answers.labels_N).cpu().double()
+    bin_N = (confidence_N * _BINS).ceil().long().clamp(1, _BINS) - 1
+    gaps_B = bin_N.bincount(weights=hits_N - confidence_N, minlength=_BINS)
+    return gaps_B.abs().sum() / len(confidence_N)
+
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric(name="accuracy", title="accuracy", direction="maximize", compute=_accuracy, is_summed=True),
+        Metric(name="macro_f1", title="macro-F1", direction="maximize", compute=macro_f1),
+        Metric(name="top3_accuracy", title="top-3 accuracy", direction="maximize", compute=_top3_accuracy),
+        Metric(name="calibration_error", title="calibration error", direction="minimize", compute=_calibration_error),
+        Metric(name="loss", title="loss", direction="minimize", compute=_loss, is_summed=True, is_relative=True),
+    )
+}
+
+
+def find_metric(logged: str) -> Metric | None:
+    """The metric that `val/accuracy` or `test/accuracy` holds; None for any other name."""
+    split, _, name = logged.partition("/")
+    return METRICS.get(name) if split in {"train", "val", "test"} else None
+
+
+def sign_of(logged: str) -> int:
+    """1 where the higher value of `val/accuracy` or the like is the better one, -1 where the lower is; 0: not known."""
+    metric = find_metric(logged)
+    return 0 if metric is None else metric.sign
+
+
+def monitors() -> list[str]:
+    """What a run may be judged by: every metric on the validation split."""
+    return [f"val/{name}" for name in METRICS]
