@@ -9,9 +9,10 @@ from benchmarks import workbench_versions
 from experiments import Store, load_config
 from experiments.comparison.compare import compare
 from experiments.config import flatten
+from experiments.tracking.lifecycle import create_run, open_run
 from experiments.tracking.runs import list_runs as newest_runs
 from experiments.tracking.runs import resolve
-from experiments.tracking.tracked_run import create_run, files_folder, open_run
+from experiments.tracking.tracked_run import files_folder
 from sweeps import load_sweep
 
 METRICS = ("train/loss", "train/accuracy", "val/loss", "val/accuracy", "test/loss", "test/accuracy", "value")

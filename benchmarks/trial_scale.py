@@ -8,7 +8,7 @@ from pathlib import Path
 
 from experiments import Store
 from experiments.config import flatten
-from experiments.tracking.tracked_run import create_run, open_run
+from experiments.tracking.lifecycle import create_run, open_run
 from sweeps import load_sweep
 from sweeps.progress import SweepProgress
 from sweeps.study.search import Search

@@ -17,10 +17,11 @@ import pytorch_lightning as pl
 import torch
 
 from experiments.config import ExperimentConfig
-from experiments.process.interrupts import Interrupted
+from experiments.errors import Interrupted
 from experiments.process.progress import EpochProgress
+from experiments.process.setup import prepare_process
 from experiments.recipe import build
-from experiments.runner import run
+from experiments.runner import Role, run_as
 from experiments.tracking.store import Store
 from experiments.training.epochs import Epoch
 from lightning_modules import InputError
@@ -50,16 +51,15 @@ def rerun(job: Job) -> dict[str, Any]:
     def stop_early(epoch: Epoch) -> None:
         epoch.trainer.should_stop = epoch.number >= job.epochs
 
+    tags = {"workbench.reproduces": job.reproduces}
+    role = Role(name=job.name, kind="reproduction", tags=tags, read_test=job.read_test)
     with EpochProgress() as progress:
-        result = run(
+        result = run_as(
+            role,
             build(ExperimentConfig, job.config),
-            name=job.name,
-            kind="reproduction",
-            store=Store.open(job.store),
-            tags={"workbench.reproduces": job.reproduces},
+            Store.open(job.store),
             observers=[progress, stop_early],
             callbacks=[*progress.callbacks, *([_Deterministic()] if job.deterministic else [])],
-            read_test=job.read_test,
         )
     return {"run_id": result.run_id, "outcome": result.outcome, "error": result.error}
 
@@ -81,6 +81,7 @@ def answer(job: Job) -> dict[str, Any]:
 
 
 def main() -> int:
+    prepare_process()
     job = Job(**json.loads(sys.stdin.readline()))
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:

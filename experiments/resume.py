@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mlflow.entities import Run
 
+from experiments.artifact_names import CONFIG, LAST_CHECKPOINT, TRACE
 from experiments.config import ExperimentConfig, flatten, load_config
 from experiments.provenance.origins import LOCATIONS
 from experiments.tracking.store import Store
@@ -32,9 +33,9 @@ def check_resumable(store: Store, run_id: str, config: ExperimentConfig, start: 
         raise InputError("--resume", run_id, f"still runs, in {owner}", "wait for it, or interrupt it first")
     with tempfile.TemporaryDirectory() as scratch:
         left = _left_behind(store, run, Path(scratch))
-        if (left / "config.yaml").exists():  # else it was killed before anything was recorded
-            _check_config(load_config(str(left / "config.yaml")), config)
-        _check_trace(run_id, read_trace(left / "trace.jsonl"), start)
+        if (left / CONFIG).exists():  # else it was killed before anything was recorded
+            _check_config(load_config(str(left / CONFIG)), config)
+        _check_trace(run_id, read_trace(left / TRACE), start)
 
 
 def take_over(store: Store, run_id: str, folder: Path, config: ExperimentConfig, start: Sequence[Line]) -> None:
@@ -46,12 +47,13 @@ def take_over(store: Store, run_id: str, folder: Path, config: ExperimentConfig,
     if not epochs_done(left):
         return
     try:
-        _check_config(load_config(str(left / "config.yaml")), config)
-        _check_trace(run_id, read_trace(left / "trace.jsonl"), start)
+        _check_config(load_config(str(left / CONFIG)), config)
+        _check_trace(run_id, read_trace(left / TRACE), start)
     except InputError:
         return
-    shutil.copyfile(left / "trace.jsonl", folder / "trace.jsonl")
-    shutil.copytree(left / "checkpoints", folder / "checkpoints")
+    shutil.copyfile(left / TRACE, folder / TRACE)
+    checkpoints = Path(LAST_CHECKPOINT).parent
+    shutil.copytree(left / checkpoints, folder / checkpoints)
 
 
 def _left_behind(store: Store, run: Run, scratch: Path) -> Path:
@@ -60,7 +62,7 @@ def _left_behind(store: Store, run: Run, scratch: Path) -> Path:
     if folder.exists() and any(folder.iterdir()):
         return folder
     held = {artifact.path for artifact in store.client.list_artifacts(run.info.run_id)}
-    for name in held & {"config.yaml", "trace.jsonl"}:
+    for name in held & {CONFIG, TRACE}:
         store.client.download_artifacts(run.info.run_id, name, str(scratch))
     return scratch
 

@@ -1,57 +1,40 @@
 """One run: train → validate → test one configuration under a tracked run."""
 
-import logging
 import os
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
+from experiments.artifact_names import BEST_CHECKPOINT, CONFIG, CURVES_PLOT, LAST_CHECKPOINT, TRACE
 from experiments.config import ExperimentConfig, load_config
+from experiments.errors import NonFiniteLossError, OutOfMemoryError, StoreError
 from experiments.process.interrupts import interruptible
-from experiments.process.memory import OutOfMemoryError, naming_batch_size
+from experiments.process.memory import naming_batch_size
+from experiments.process.setup import prepare_process
 from experiments.provenance import gather as provenance
-from experiments.results import class_scores, data_report, plots
+from experiments.results import class_scores, data_report, plots, predictions
 from experiments.results.model import log_model
 from experiments.resume import check_resumable, take_over
 from experiments.tracking import dashboard
 from experiments.tracking.description import describe_run
-from experiments.tracking.store import Store, StoreError
-from experiments.tracking.tracked_run import (
-    STATUS,
-    Kind,
-    Outcome,
-    RunLogger,
-    TrackedRun,
-    close_dead_runs,
-    create_run,
-    open_run,
-    reopen_run,
-)
+from experiments.tracking.lifecycle import Kind, close_dead_runs, create_run, open_run, reopen_run
+from experiments.tracking.run_logger import RunLogger
+from experiments.tracking.store import Store
+from experiments.tracking.tracked_run import STATUS, Outcome, TrackedRun
 from experiments.training.checkpoints import Checkpoints, epochs_done, load_weights
-from experiments.training.epochs import Epoch, EpochEnd, NonFiniteLossError, Observer, check_finite
+from experiments.training.epochs import Epoch, EpochEnd, Observer, begin, check_finite
 from experiments.training.exact import set_exact
 from experiments.training.trace import Trace, starting_point
 from lightning_modules import ImageClassifier, ImageDataModule, InputError
 from lightning_modules.datasets import ImageDataset
 from lightning_modules.metrics import sign_of
-
-# Lightning's advertisements and hints for its own data loaders; torch's notice to Lightning.
-logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-warnings.filterwarnings("ignore", "The number of training batches .* is smaller than the logging interval")
-warnings.filterwarnings("ignore", "`isinstance\\(treespec, LeafSpec\\)` is deprecated")
-
-
-Begun = Callable[[Sequence[dict[str, float]]], None]  # takes one dict an epoch: `epoch`, `step` and scores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,62 +55,80 @@ class RunResult:
         return asdict(self)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Role:
+    """What a run is called, what it is part of, and which earlier run it continues."""
+
+    name: str | None = None  # None: the experiment's
+    kind: Kind = "train"
+    tags: Mapping[str, str] = field(default_factory=dict)
+    read_test: bool = True  # without it the test split stays untouched, and no model is logged
+    resumes: str | None = None  # a run of this configuration that did not finish: it continues as the same MLflow run
+    continues: str | None = None  # a run whose process died: the new run begins with its epochs, if a checkpoint fits
+
+
 def run(
     config: ExperimentConfig,
     *,
     name: str | None = None,
-    kind: Kind = "train",
     store: Store | None = None,
-    parent: str | None = None,
-    tags: Mapping[str, str] = {},
+    read_test: bool = True,
+    resume: str | None = None,
+    observers: Sequence[Observer] = (),
+    callbacks: Sequence[pl.Callback] = (),
+) -> RunResult:
+    """Trains `config`, and leaves everything that the README names in `store` (default: ./mlruns).
+
+    `resume`: the id of a run of this configuration that did not finish; it continues after its last whole epoch and
+    ends as it would have ended without the break. `observers` are called after every epoch, `callbacks` are Lightning's
+    own. A run whose loss becomes NaN or infinite, or that runs out of memory, is a result too, of outcome `failed`.
+    InputError is raised before a run exists. Whatever else training raises passes on once the run is closed, as a
+    StoreError where the store could not be written.
+    """
+    role = Role(name=name, read_test=read_test, resumes=resume)
+    return run_as(role, config, store or Store.open(), observers=observers, callbacks=callbacks)
+
+
+def run_as(
+    role: Role,
+    config: ExperimentConfig,
+    store: Store,
+    *,
     dataset: ImageDataset | None = None,
     observers: Sequence[Observer] = (),
     callbacks: Sequence[pl.Callback] = (),
-    read_test: bool = True,
-    resume: str | None = None,
-    continues: str | None = None,
-    begun: Begun = lambda history: None,
 ) -> RunResult:
-    """Trains `config` and leaves everything that design and README name in `store` (default: ./mlruns).
-
-    `parent`: the run id of the sweep it belongs to. `dataset`: what the config's data source holds, already read.
-    `observers` are called after every epoch, `callbacks` are Lightning's own.
-    Without `read_test` the test split stays untouched, and no model is logged. `resume`: the id of a run of this
-    configuration that did not finish; it goes on after its last whole epoch, in the same MLflow run, and ends as it
-    would have ended at once. `continues`: the id of a run of this configuration whose process died; the new run begins
-    with its epochs, as far as there is a checkpoint that fits. `begun` is called with the scores of those epochs.
-    A run whose loss becomes NaN or infinite, or that memory does not suffice for, is a result too, of outcome `failed`.
-    InputError is raised before a run exists; whatever else training raises passes on once the run is closed, as a
-    StoreError where the store could not be written.
-    """
-    store = store or Store.open()
+    """`run` for runs of every kind. `dataset`: what the config's data source holds, already read."""
+    prepare_process()
     config = replace(config, trainer=replace(config.trainer, threads=config.trainer.threads or cores()))
     with ThreadPoolExecutor(1) as thread:  # the store opens while the data are read
         opening = thread.submit(close_dead_runs, store)
         data, classifier = prepare(config, dataset)
-        tries: Iterator[Callable[[], object]] = chain([opening.result], repeat(partial(close_dead_runs, store)))
-        with store.telling_failures():
-            store.persist(lambda: next(tries)())
-    name = name or config.experiment
-    if resume is not None:
-        check_resumable(store, resume, config, starting_point(data, classifier))
+    with store.telling_failures():
+        if opening.exception() is not None:  # a server that was away may be back
+            store.persist(partial(close_dead_runs, store))
+    start = starting_point(data, classifier)
+    if role.resumes is not None:
+        check_resumable(store, role.resumes, config, start)
     error = ""
     with interruptible(), store.telling_failures():
-        run_id = resume or create_run(
-            store, experiment=config.experiment, name=name, kind=kind, parent=parent, tags=tags
+        name = role.name or config.experiment
+        run_id = role.resumes or create_run(
+            store, experiment=config.experiment, name=name, kind=role.kind, tags=role.tags
         )
         try:
-            with reopen_run(store, run_id) if resume else open_run(store, run_id) as tracked, naming_batch_size(config):
+            opened = reopen_run(store, run_id) if role.resumes else open_run(store, run_id)
+            with opened as tracked, naming_batch_size(config):
                 tracked.monitor_system()
                 if not epochs_done(tracked.folder):
                     provenance.record(tracked, config, data)
                     data_report.record(tracked, data)
-                if continues is not None:
-                    take_over(store, continues, tracked.folder, config, starting_point(data, classifier))
-                trainer = _fit(tracked, config, data, classifier, observers, callbacks, begun)
-                if read_test:
-                    _test(tracked, trainer, classifier, data)
-                tracked.set_tags({"mlflow.note.content": describe_run(config, tracked.latest), **class_scores.TAG})
+                if role.continues is not None:
+                    take_over(store, role.continues, tracked.folder, config, start)
+                trainer = _fit(tracked, config, data, classifier, observers, callbacks)
+                if role.read_test:
+                    _test(tracked, trainer, classifier, data, trainer.global_step)
+                tracked.set_tags(_description(tracked, config) | class_scores.TAG)
         except (NonFiniteLossError, OutOfMemoryError) as failure:
             error = str(failure)
     return _result(tracked, error)
@@ -136,22 +137,29 @@ def run(
 def read_test(store: Store, run_id: str, *, dataset: ImageDataset | None = None) -> None:
     """Scores an ended run's kept weights on the test split, in the same run, and logs its model.
 
-    Raises StoreError where the run's files are not there, as while they wait for the tracking server on another host.
+    Raises StoreError where the run's files are missing, as while they wait for the tracking server on another host.
     """
     run_folder = Path(store.client.download_artifacts(run_id, ""))
-    if not all((run_folder / name).exists() for name in ("config.yaml", "checkpoints/last.ckpt")):
+    if not all((run_folder / name).exists() for name in (CONFIG, LAST_CHECKPOINT)):
         raise StoreError(store.folder, f"the files of run {run_id} wait in the spool of the host that trained it")
-    config = load_config(str(run_folder / "config.yaml"))
+    config = load_config(str(run_folder / CONFIG))
     data, classifier = prepare(config, dataset)
-    checkpoint = run_folder / "checkpoints" / f"{config.trainer.weights}.ckpt"
-    step = load_weights(classifier, checkpoint)
+    step = load_weights(classifier, run_folder / _kept_checkpoint(config))
     with interruptible(), reopen_run(store, run_id) as tracked:
-        _test(tracked, _trainer(config, RunLogger(tracked, lambda: step)), classifier, data)
-        tracked.set_tags({"mlflow.note.content": describe_run(config, tracked.latest)})
+        _test(tracked, _trainer(config), classifier, data, step)
+        tracked.set_tags(_description(tracked, config))
+
+
+def _kept_checkpoint(config: ExperimentConfig) -> str:
+    return BEST_CHECKPOINT if config.trainer.weights == "best" else LAST_CHECKPOINT
+
+
+def _description(run: TrackedRun, config: ExperimentConfig) -> dict[str, str]:
+    return {"mlflow.note.content": describe_run(config, run.latest)}
 
 
 def _result(run: TrackedRun, error: str) -> RunResult:
-    """What is known of an ended run, also where it waits for its tracking server."""
+    """What is known of an ended run, also while it waits for its tracking server."""
     assert run.outcome is not None
     return RunResult(
         run_id=run.run_id,
@@ -167,12 +175,12 @@ def _result(run: TrackedRun, error: str) -> RunResult:
 
 
 def prepare(config: ExperimentConfig, dataset: ImageDataset | None) -> tuple[ImageDataModule, ImageClassifier]:
-    """Data and classifier, ready to train; whatever is wrong with the input comes to light here."""
+    """Data and classifier, ready to train; raises InputError for whatever is wrong with the input."""
     set_exact(config.trainer.exact)
     torch.set_num_threads(config.trainer.threads or cores())
     torch.set_float32_matmul_precision(config.trainer.matmul_precision)
     torch.backends.cudnn.allow_tf32 = config.trainer.matmul_precision != "highest"  # of convolutions
-    _trainer(config)  # raises where the accelerator is not to be had
+    _trainer(config)  # raises where there is no such accelerator
     data = ImageDataModule(config.data, seed=config.seed, dataset=dataset)
     data.setup()
     pl.seed_everything(config.seed, workers=True, verbose=False)
@@ -216,61 +224,39 @@ def _fit(
     classifier: ImageClassifier,
     observers: Sequence[Observer],
     callbacks: Sequence[pl.Callback],
-    begun: Begun,
 ) -> pl.Trainer:
     """Trains, loads the weights that the config keeps, and logs the run's value, curves and val predictions."""
 
-    def log_throughput(epoch: Epoch) -> None:
-        images = len(data.splits["train"])
-        run.log_metrics({"throughput/images_per_second": images / epoch.train_seconds}, epoch.step)
+    def log_scores(epoch: Epoch) -> None:
+        speed = len(data.splits["train"]) / epoch.train_seconds
+        run.log_metrics(epoch.scores | {"throughput/images_per_second": speed}, epoch.step)
         run.flush_metrics()  # what a checkpoint's epoch measured is in the store before the checkpoint is
 
-    done, folder = epochs_done(run.folder), run.folder / "checkpoints"
-    folder.mkdir(exist_ok=True)
-    trace = Trace(run.folder / "trace.jsonl", data, classifier, epochs=done)
+    done = epochs_done(run.folder)
+    trace = Trace(run.path(TRACE), data, classifier, epochs=done)
     for line in trace.history:  # an earlier process may have been killed before these were written
         run.log_metrics({name: line[name] for name in line.keys() - {"epoch", "step"}}, int(line["step"]))
-    begun(trace.history)
-    checkpoints = Checkpoints(folder, config.trainer, trace.history)
-    epoch_end = EpochEnd([trace, log_throughput, checkpoints, check_finite, *observers])
-    trainer = _trainer(config, RunLogger(run, lambda: trainer.global_step), [epoch_end, *callbacks])
-    trainer.fit(classifier, data, ckpt_path=folder / "last.ckpt" if done else None, weights_only=True)
+    checkpoints = Checkpoints(run.folder, config.trainer, trace.history)
+    epoch_end = EpochEnd([trace, log_scores, checkpoints, check_finite, *observers])
+    begin(observers, trace.history)
+    trainer = _trainer(config, RunLogger(run), [epoch_end, *callbacks])
+    checkpoint = run.folder / LAST_CHECKPOINT if done else None
+    trainer.fit(classifier, data, ckpt_path=checkpoint, weights_only=True)
     monitored = [line[config.trainer.monitor] for line in trace.history]
     value = monitored[-1]
     if config.trainer.weights == "best":
         value = max(monitored, key=lambda score: sign_of(config.trainer.monitor) * score)
-        load_weights(classifier, folder / "best.ckpt")
+        load_weights(classifier, run.folder / BEST_CHECKPOINT)
     if config.trainer.weights == "best" or done == config.trainer.max_epochs:
         _trainer(config).validate(classifier, data, verbose=False)  # for the predictions of these weights
-    (run.folder / "plots").mkdir(exist_ok=True)
-    plots.plot_curves(trace.history, run.folder / "plots" / "curves.png")
-    _record_predictions(run, classifier, data, "val")
+    plots.plot_curves(trace.history, run.path(CURVES_PLOT))
+    predictions.record(run, classifier, data, "val")
     run.log_metrics({"value": value}, trainer.global_step)  # a run that has it is trained and validated
     return trainer
 
 
-def _test(run: TrackedRun, trainer: pl.Trainer, classifier: ImageClassifier, data: ImageDataModule) -> None:
-    trainer.test(classifier, data, verbose=False)
-    _record_predictions(run, classifier, data, "test")
+def _test(run: TrackedRun, trainer: pl.Trainer, classifier: ImageClassifier, data: ImageDataModule, step: int) -> None:
+    (scores,) = trainer.test(classifier, data, verbose=False)
+    run.log_metrics(scores, step)
+    predictions.record(run, classifier, data, "test")
     log_model(run, classifier, data)
-
-
-def _record_predictions(run: TrackedRun, classifier: ImageClassifier, data: ImageDataModule, split: str) -> None:
-    """Adds the split's predictions to `predictions.npz`, scores them by class, and draws where they are wrong."""
-    probabilities = classifier.probabilities[split].numpy()
-    label = probabilities.argmax(axis=1)
-    subset = data.splits[split]
-    target = subset.targets
-    path = run.folder / "predictions.npz"
-    predictions: dict[str, Any] = {}
-    if path.exists():
-        with np.load(path, allow_pickle=False) as earlier:
-            predictions |= earlier
-    predictions |= {f"{split}_label": label, f"{split}_probabilities": probabilities, f"{split}_target": target}
-    np.savez(path.with_stem("new"), **predictions)
-    path.with_stem("new").replace(path)
-    names = data.class_names
-    class_scores.write_table(class_scores.class_scores(predictions, names), run.folder / class_scores.FILE)
-    folder = run.folder / "plots"
-    plots.plot_confusion(target, label, names, f"{run.name}: {split}", folder / f"confusion_matrix_{split}.png")
-    plots.plot_mistakes(subset, probabilities, names, split, folder / f"worst_mistakes_{split}.png")

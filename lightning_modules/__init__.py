@@ -3,6 +3,6 @@
 The public names stand in `__init__.pyi`; each is imported only once it is used.
 """
 
-from lightning_modules.lazy import attach_stub
+import lazy_loader
 
-__getattr__, __all__ = attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

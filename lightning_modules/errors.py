@@ -1,21 +1,41 @@
-"""Bad input, told in one line: the field, what is wrong with its value, and the way out."""
+"""The errors that a user can do something about, and the remedy for a name that does not exist.
+
+`errors.py` of each floor holds what only that floor knows. The command line prints such an error in one line and exits
+with its `exit_code`; any other exception is a fault of ours, and is printed with its traceback.
+"""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any, get_args
 
 
-class InputError(ValueError):
-    """A value that a user gave and that cannot be used. The command line prints it and exits 2.
+class WorkbenchError(Exception):
+    """What went wrong, and the way out. `field` is the config path, or the command line's name, of what is wrong."""
 
-    `field` is the config path (`optimizer.lr`) or the command line's name for it; `remedy` says what to write instead.
-    """
+    exit_code = 1
+
+    def __init__(self, message: str, remedy: str = "", field: str | None = None, value: object = None) -> None:
+        super().__init__(message, remedy, field, value)
+        self.message, self.remedy, self.field, self.value = message, remedy, field, value
+
+    def __str__(self) -> str:
+        where = "" if self.field is None else f"{self.field}: "
+        return where + "; ".join(filter(None, [self.message, self.remedy]))
+
+
+class InputError(WorkbenchError, ValueError):
+    """A value that a user gave and that cannot be used. `remedy` says what to write instead."""
 
     exit_code = 2
 
     def __init__(self, field: str, value: object, message: str, remedy: str) -> None:
-        super().__init__(f"{field}: {message} (got {value!r}); {remedy}")
-        self.field, self.value, self.message, self.remedy = field, value, message, remedy
+        super().__init__(message, remedy, field, value)
+
+    def __reduce__(self) -> tuple[type["InputError"], tuple[object, ...]]:
+        return type(self), (self.field, self.value, self.message, self.remedy)
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.message} (got {self.value!r}); {self.remedy}"
 
 
 def check_choice(field: str, value: object, choices: Any) -> None:

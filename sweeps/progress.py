@@ -1,11 +1,10 @@
 """How far a sweep is: a bar with the best so far on a terminal, one plain line a trial elsewhere; on standard error."""
 
-import sys
-
 from optuna.trial import FrozenTrial
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from lightning_modules.log import LOG
 from sweeps.config import Sweep
 from sweeps.strategy.space import describe
 from sweeps.study.stage import Stage, best_trials, counted
@@ -52,7 +51,7 @@ class SweepProgress:
         else:
             target = stage.target
             done = f"{len(counted(stage.study))}/{target}" if target else f"{len(counted(stage.study))}"
-            print(f"{done}  {line.rstrip()}  ({self._best(stage)})", file=sys.stderr)
+            LOG.info(f"{done}  {line.rstrip()}  ({self._best(stage)})")
 
     def _show(self, stage: Stage, text: str) -> None:
         assert self._bar is not None

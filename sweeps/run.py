@@ -10,9 +10,11 @@ import yaml
 
 from experiments import runner
 from experiments.process.interrupts import interruptible
+from experiments.process.setup import prepare_process
+from experiments.tracking.lifecycle import create_run, open_run, reopen_run
 from experiments.tracking.spool import deliver
 from experiments.tracking.store import Store
-from experiments.tracking.tracked_run import TrackedRun, create_run, open_run, reopen_run
+from experiments.tracking.tracked_run import TrackedRun
 from lightning_modules import InputError
 from lightning_modules.datamodule import load_dataset
 from lightning_modules.datasets import ImageDataset
@@ -48,6 +50,7 @@ def run(
     together. InputError is raised before anything is written; SweepStoppedError or StoreError where it cannot go on,
     with everything so far in the store.
     """
+    prepare_process()
     if engine == "local" and workers != 1:
         local.warm_up()
     store = store or Store.open()
@@ -69,7 +72,7 @@ def _conclude(search: Search, finals: Finals, tracked: TrackedRun, dataset: Imag
     """Reads the champion's test scores, and reports."""
     with search.storage.lock(f"finalists-{search.sweep.name}"):
         search.store.persist(partial(deliver, search.store))
-        finalists = finals.finalists(tracked.run_id)
+        finalists = finals.finalists()
         if finalists and finalists[0].is_sound:
             read_test(search.store, finalists[0], dataset)
         return report(search, tracked, finalists)
@@ -115,12 +118,12 @@ def _fill(
             first_failures.see(stage.trials()[number])
 
     def fill() -> None:
-        reconcile(stage, tracked.run_id)
+        reconcile(stage)
         while stage.has_open_slot() or stage.is_running():
-            work(stage, parent=tracked.run_id, dataset=dataset, started=started, ended=ended)
+            work(stage, dataset=dataset, started=started, ended=ended)
             if stage.is_running():  # another command's trials: whatever they leave open is taken up here
                 time.sleep(_POLL)
-                reconcile(stage, tracked.run_id)
+                reconcile(stage)
 
     stage.storage.persist(fill)
 

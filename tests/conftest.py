@@ -15,7 +15,8 @@ from urllib.request import urlopen
 import psutil
 import pytest
 
-from experiments import Store, load_config, run  # sets how mlflow logs, so nothing here imports mlflow before it
+from experiments import Store, load_config, run
+from experiments.process.setup import prepare_process
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 _REAL_DATA = os.environ.get("WORKBENCH_DATA", os.environ.get("WORKBENCH_TESTS_REAL_DATA"))
 if _REAL_DATA is not None:
     os.environ["WORKBENCH_TESTS_REAL_DATA"] = _REAL_DATA
+
+prepare_process()
 
 # Before any test: a store or data folder of the user's own must never be touched.
 for _variable in ("MLFLOW_TRACKING_URI", "WORKBENCH_DATA", "WORKBENCH_MIRRORS"):

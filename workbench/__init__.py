@@ -14,6 +14,9 @@ from collections.abc import Sequence
 from contextlib import redirect_stdout
 from typing import Any
 
+from experiments.process.setup import prepare_process
+from lightning_modules.errors import WorkbenchError
+from lightning_modules.log import LOG
 from workbench._parser import parse
 
 __all__ = ["main"]
@@ -25,6 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # time of a short command.
     gc.set_threshold(100_000)
     atexit.register(gc.freeze)
+    prepare_process()
     words = list(sys.argv[1:] if argv is None else argv)
     as_json = "--json" in words
     try:
@@ -44,20 +48,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit:
         raise
     except BaseException:  # KeyboardInterrupt, or the Interrupted that it becomes while a run is open
-        print("interrupted", file=sys.stderr)
+        LOG.error("interrupted")
         return 130
 
 
 def _report(error: Exception, as_json: bool) -> int:
-    """Prints an error that carries its exit code, such as bad input, in one line; any other with its traceback."""
-    message = getattr(error, "message", None) or f"{type(error).__name__}: {error}"
+    """Prints an error that a user can do something about in one line, any other with its traceback."""
+    known = error if isinstance(error, WorkbenchError) else WorkbenchError(f"{type(error).__name__}: {error}")
     if as_json:
-        fields = {name: getattr(error, name, None) for name in ("field", "value", "remedy")} | {"message": message}
+        fields = {name: getattr(known, name) or None for name in ("field", "value", "message", "remedy")}
         print(json.dumps({"error": fields}, indent=2, default=str))
-    if not hasattr(error, "exit_code"):
+    if known is not error:
         traceback.print_exception(error)
-    print(f"error: {error}", file=sys.stderr)
-    return int(getattr(error, "exit_code", 1))
+    LOG.error(f"error: {error}")
+    return known.exit_code
 
 
 def _finite(document: Any) -> Any:

@@ -4,6 +4,8 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
+from lightning_modules.errors import WorkbenchError
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -34,14 +36,13 @@ class Command(Protocol):
         """Prints the document for people."""
 
 
-class UsageError(Exception):
-    """A command line that argparse refuses. It carries the same fields as an InputError."""
+class UsageError(WorkbenchError):
+    """A command line that argparse refuses."""
 
-    field, value, remedy, exit_code = "command line", None, "see workbench --help", 2
+    exit_code = 2
 
     def __init__(self, message: str) -> None:
-        super().__init__(f"{self.field}: {message}; {self.remedy}")
-        self.message = message
+        super().__init__(message, "see workbench --help", "command line")
 
 
 class Parser(argparse.ArgumentParser):

@@ -3,6 +3,7 @@
 import argparse
 import sys
 
+from lightning_modules.log import LOG
 from workbench._command import Document, add_store, count, number, open_store, print_table, table
 
 HELP = "list runs, newest first"
@@ -35,7 +36,7 @@ def run(args: argparse.Namespace) -> Document:
     options = {"sweep": args.sweep, "kind": args.kind, "status": args.status, "since": since, "sort": args.sort}
     found = list_runs(open_store(args.store), filter_string=args.filter, limit=limit, **options)
     if not args.limit and len(found) == shown_at_once:
-        print(f"the first {shown_at_once} runs; --limit N shows more, --filter others", file=sys.stderr)
+        LOG.info(f"the first {shown_at_once} runs; --limit N shows more, --filter others")
     return {"runs": [run.as_dict() for run in found], "columns": args.columns and args.columns.split(",")}
 
 

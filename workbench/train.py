@@ -1,8 +1,8 @@
 """`workbench train`: one recipe as a tracked run."""
 
 import argparse
-import sys
 
+from lightning_modules.log import LOG
 from workbench._command import FIELDS_HELP, Document, add_store, open_store, print_dashboard, print_table, table
 
 HELP = "train, validate and test one recipe as a tracked run"
@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> Document:
     document = result.as_dict()
     del document["error"]
     if result.error:
-        print(f"error: {result.error}", file=sys.stderr)
+        LOG.error(f"error: {result.error}")
         document["error"] = {"field": None, "value": None, "message": result.error, "remedy": None}
     return document
 

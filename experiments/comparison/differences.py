@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
+from experiments.artifact_names import PATCH, PROVENANCE, SOURCES
 from experiments.errors import CannotRun
 from experiments.provenance.code_differences import Place, code_differences
 from experiments.provenance.origins import LOCATIONS, Field, origins, unkept
@@ -45,7 +46,7 @@ def read_provenances(artifacts: Artifacts, runs: Sequence[RunSummary]) -> list[R
 
 
 def _provenance(artifacts: Artifacts, run: RunSummary) -> Mapping[str, Any] | None:
-    path = artifacts.find(run, "provenance.json")
+    path = artifacts.find(run, PROVENANCE)
     try:
         provenance: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path else {}
     except (OSError, ValueError):
@@ -129,7 +130,7 @@ def _version(artifacts: Artifacts, recorded: Recorded) -> str:
     assert recorded.provenance is not None
     git, sources = recorded.provenance["git"], recorded.provenance["sources"]
     words = [git["commit"]] if git else []
-    if git and git["dirty"] and (patch := artifacts.find(recorded.run, "uncommitted.patch")):
+    if git and git["dirty"] and (patch := artifacts.find(recorded.run, PATCH)):
         words.append(f"patch {hashlib.sha256(patch.read_bytes()).hexdigest()[:12]}")
     if sources:
         words.append(f"sources {hashlib.sha256(json.dumps(sources['files']).encode()).hexdigest()[:12]}")
@@ -139,7 +140,7 @@ def _version(artifacts: Artifacts, recorded: Recorded) -> str:
 def _unpacked(artifacts: Artifacts, recorded: Recorded) -> Any:
     assert recorded.provenance is not None
     git = recorded.provenance["git"]
-    left = [artifacts.find(recorded.run, name) for name in ("uncommitted.patch", "sources.zip")]
+    left = [artifacts.find(recorded.run, name) for name in (PATCH, SOURCES)]
     folder = next((path.parent for path in left if path), artifacts.scratch)
     return recorded_code(artifacts.scratch, PROJECT, git and git["commit"], folder)
 

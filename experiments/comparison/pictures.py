@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from experiments.artifact_names import CONFIG, TRACE
 from experiments.comparison import plots as comparison_plots
 from experiments.comparison.compare import Document
 from experiments.comparison.differences import Recorded, read_provenances
@@ -46,7 +47,7 @@ class Pictures:
         best = [place["run_id"] for place in self.document["ranking"]] or list(self.runs)
         histories = {}
         for run_id in best[: 1 + NEXT]:
-            if (path := self.artifacts.find(self.runs[run_id], "trace.jsonl")) is not None:
+            if (path := self.artifacts.find(self.runs[run_id], TRACE)) is not None:
                 lines = [as_scores(line) for line in read_trace(path) if line["stage"] == "epoch"]
                 histories[labels(self.document)[run_id]] = lines
         if any(histories.values()):
@@ -85,7 +86,7 @@ class Pictures:
 
     def _images(self, recorded: Recorded, split: Split) -> tuple[Subset | None, Sequence[str]]:
         """The split's images and the names of their classes, where the data are still what they were."""
-        path, told = self.artifacts.find(recorded.run, "config.yaml"), recorded.provenance
+        path, told = self.artifacts.find(recorded.run, CONFIG), recorded.provenance
         if path is None or told is None:
             return self._without_images("the run left no config.yaml")
         try:

@@ -6,15 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments.artifact_names import COMPARISON, COMPARISON_PAGE, PLOTS
 from experiments.comparison.compare import Document
 from experiments.comparison.pictures import Pictures
 from experiments.comparison.text import GROUP_COLUMNS, cell, field, group, labels, score, short_cell, verdicts
 from experiments.provenance.worktree import scratch_folder
 from experiments.results.artifacts import Artifacts
 from experiments.results.webpage import heading, link, paragraph, picture, table, webpage
+from experiments.tracking.lifecycle import create_run, open_run
 from experiments.tracking.runs import RunSummary
 from experiments.tracking.store import Store
-from experiments.tracking.tracked_run import create_run, open_run
 from lightning_modules import InputError
 
 _SIDE_BY_SIDE = 12  # runs that have a column each; more are rows
@@ -30,7 +31,7 @@ def report(
     """
     with scratch_folder(store.folder / "scratch") as scratch:
         by_id = {run.run_id: run for run in runs}
-        pictures = Pictures(Artifacts(store, scratch), by_id, document, scratch / "plots", {}, [])
+        pictures = Pictures(Artifacts(store, scratch), by_id, document, scratch / PLOTS, {}, [])
         pictures.draw()
         document = document | {"notes": [*document["notes"], *pictures.notes]}
         text = _page(document, pictures.drawn)
@@ -63,9 +64,9 @@ def _logged(store: Store, document: Document, text: str, plots: Path) -> str:
     with open_run(store, run_id) as tracked:
         tracked.set_tags(tags)
         finite = json.loads(json.dumps(document), parse_constant=lambda _: None)  # JSON has no NaN
-        (tracked.folder / "comparison.json").write_text(json.dumps(finite, indent=2), encoding="utf-8")
-        (tracked.folder / "comparison.html").write_text(text, encoding="utf-8")
-        shutil.copytree(plots, tracked.folder / "plots", dirs_exist_ok=True)
+        (tracked.folder / COMPARISON).write_text(json.dumps(finite, indent=2), encoding="utf-8")
+        (tracked.folder / COMPARISON_PAGE).write_text(text, encoding="utf-8")
+        shutil.copytree(plots, tracked.folder / PLOTS, dirs_exist_ok=True)
     return run_id
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from experiments.artifact_names import PREDICTIONS
 from experiments.comparison.differences import Recorded
 from experiments.comparison.groups import Group
 from experiments.comparison.objective import Objective, Split
@@ -55,7 +56,7 @@ class Predictions:
 
 def read_predictions(artifacts: Artifacts, run: RunSummary, split: Split) -> Predictions | None:
     """The predictions that a run left for a split; None where it left none that can be read."""
-    path = artifacts.find(run, "predictions.npz")
+    path = artifacts.find(run, PREDICTIONS)
     try:
         if path is not None:
             with np.load(path, allow_pickle=False) as file:

@@ -13,12 +13,10 @@ from contextlib import contextmanager
 from functools import partial
 from types import FrameType
 
+from experiments.errors import Interrupted
+
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _A_MOMENT = 0.01  # seconds
-
-
-class Interrupted(BaseException):
-    """The user, or the system, asked the process to stop."""
 
 
 def _interrupt(signum: int, _: FrameType | None) -> None:

@@ -6,10 +6,7 @@ from contextlib import contextmanager
 import torch
 
 from experiments.config import ExperimentConfig
-
-
-class OutOfMemoryError(RuntimeError):
-    """The machine or the GPU has not the memory that training asked for."""
+from experiments.errors import OutOfMemoryError
 
 
 @contextmanager
@@ -26,8 +23,8 @@ def naming_batch_size(config: ExperimentConfig) -> Iterator[None]:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()  # for the runs that follow in this process
         remedy = "lower data.batch_size, or choose a smaller network"
-        message = f"out of memory with data.batch_size {config.data.batch_size}: {str(error).splitlines()[0]}; {remedy}"
-        raise OutOfMemoryError(message) from error
+        message = f"out of memory with data.batch_size {config.data.batch_size}: {str(error).splitlines()[0]}"
+        raise OutOfMemoryError(message, remedy) from error
 
 
 def _is_refused_allocation(error: BaseException) -> bool:

@@ -1,6 +1,5 @@
 """How far a run is: a bar on a terminal, one plain line an epoch elsewhere; both on standard error."""
 
-import sys
 import time
 from typing import Any
 
@@ -9,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from experiments.training.epochs import Epoch
+from lightning_modules.log import LOG
 
 _REFRESH = 1.0  # seconds between two redraws
 
@@ -44,7 +44,7 @@ class EpochProgress(pl.Callback):
         shown = ("train/loss", "val/loss", "val/accuracy")
         self._scores = "  ".join(f"{name} {epoch.scores[name]:.4f}" for name in shown)
         if self._bar is None:
-            print(f"epoch {epoch.number}/{epoch.trainer.max_epochs}  {self._scores}", file=sys.stderr)
+            LOG.info(f"epoch {epoch.number}/{epoch.trainer.max_epochs}  {self._scores}")
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert self._bar is not None

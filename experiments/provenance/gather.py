@@ -8,11 +8,12 @@ from pathlib import Path
 
 from mlflow.entities import Dataset, DatasetInput, InputTag
 
+from experiments.artifact_names import CONFIG, PATCH, PROVENANCE, REQUIREMENTS, SOURCES
 from experiments.config import ExperimentConfig, flatten
 from experiments.process.redaction import without_credentials
 from experiments.provenance.machine import machine, torch_state, variables
 from experiments.provenance.packages import installed, requirements
-from experiments.provenance.source import PROJECT, find_checkout
+from experiments.provenance.source import PROJECT, first_checkout
 from experiments.provenance.source_copy import copy_sources, network_folder
 from experiments.tracking.tracked_run import TrackedRun
 from lightning_modules import ImageDataModule
@@ -33,7 +34,7 @@ def record(run: TrackedRun, config: ExperimentConfig, data: ImageDataModule) -> 
     - `packages`: {name: {`version`, `record_sha256`, `files_sha256`}}: see `Package`. The project is not among them.
     - `machine`, `torch`, `variables`: see machine.py.
     """
-    checkout = find_checkout(PROJECT, run.store.folder)
+    checkout = first_checkout(PROJECT, run.store.folder)
     copied = copy_sources(PROJECT, checkout, config.model.network)
     folder = network_folder(config.model.network)
     provenance = {
@@ -52,12 +53,12 @@ def record(run: TrackedRun, config: ExperimentConfig, data: ImageDataModule) -> 
         "torch": torch_state(),
         "variables": variables(),
     }
-    (run.folder / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
-    (run.folder / "provenance.json").write_text(json.dumps(provenance, indent=2), encoding="utf-8")
-    (run.folder / "uncommitted.patch").write_bytes(b"" if checkout is None else checkout.patch)
-    (run.folder / "requirements.txt").write_text(requirements(), encoding="utf-8")
+    run.path(CONFIG).write_text(config.to_yaml(), encoding="utf-8")
+    run.path(PROVENANCE).write_text(json.dumps(provenance, indent=2), encoding="utf-8")
+    run.path(PATCH).write_bytes(b"" if checkout is None else checkout.patch)
+    run.path(REQUIREMENTS).write_text(requirements(), encoding="utf-8")
     if copied.files:
-        (run.folder / "sources.zip").write_bytes(copied.to_zip())
+        run.path(SOURCES).write_bytes(copied.to_zip())
     run.log_params(flatten(config.tree()))
     run.log_inputs([_input(name, data) for name in data.splits])
     commit = {} if checkout is None else {"mlflow.source.git.commit": checkout.commit}

@@ -9,6 +9,7 @@ from typing import Any
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
+from experiments.artifact_names import CONFIG, PATCH, PROVENANCE, REQUIREMENTS, SOURCES, TRACE
 from experiments.config import flatten
 from experiments.errors import CannotRun
 from experiments.recipe import read_recipe
@@ -16,8 +17,8 @@ from experiments.tracking.store import Store
 from experiments.tracking.tracked_run import as_param
 from experiments.training.trace import Line, read_trace
 
-_NEEDED = {"config.yaml", "provenance.json", "uncommitted.patch", "requirements.txt"}
-_ARTIFACTS = _NEEDED | {"sources.zip", "trace.jsonl"}
+_NEEDED = {CONFIG, PROVENANCE, PATCH, REQUIREMENTS}
+_ARTIFACTS = _NEEDED | {SOURCES, TRACE}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,9 +73,9 @@ def read_record(store: Store, run_id: str, folder: Path) -> Record:
             raise CannotRun(f"it holds no complete record of itself: without {', '.join(sorted(missing))}", remedy)
         for name in held & _ARTIFACTS:
             store.client.download_artifacts(run_id, name, str(folder))
-        tree = read_recipe(folder / "config.yaml")
-        provenance = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
-        trace = read_trace(folder / "trace.jsonl")
+        tree = read_recipe(folder / CONFIG)
+        provenance = json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))
+        trace = read_trace(folder / TRACE)
     except (OSError, ValueError, MlflowException) as error:
         raise CannotRun(f"its record cannot be read: {' '.join(str(error).split())}", remedy) from error
     if "packages" not in provenance:

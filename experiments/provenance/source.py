@@ -19,7 +19,7 @@ _ELSEWHERE = ("GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_INDEX_FILE", "G
 
 @dataclass(frozen=True, kw_only=True)
 class Checkout:
-    """A project's git checkout as it was at the process's first run: code edited later is not what it runs."""
+    """A project's git checkout."""
 
     root: Path
     prefix: str  # the project's folder below the root, ending in a slash; empty where they are the same
@@ -47,8 +47,13 @@ class Checkout:
 
 
 @cache
+def first_checkout(project: Path, store: Path) -> Checkout | None:
+    """The checkout as it was when this was first asked for: code edited later is not what this process runs."""
+    return find_checkout(project, store)
+
+
 def find_checkout(project: Path, store: Path) -> Checkout | None:
-    """The checkout that holds `project`, `store` being no part of it; None outside of one, and where git is missing."""
+    """The checkout that holds `project` as it is now, less the folder `store`; None outside of one or without git."""
     try:
         commit = _line(project, "rev-parse", "HEAD")
         if _git(project, "check-ignore", ".", check=False):  # as an installed copy in another project's .venv

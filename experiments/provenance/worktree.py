@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
+from experiments.artifact_names import PATCH, SOURCES
 from experiments.errors import CannotRun
 from experiments.process.interrupts import uninterrupted
 from experiments.process.owner import Owner
@@ -37,14 +38,14 @@ def recorded_code(scratch: Path, project: Path, commit: str | None, artifacts: P
     That is `commit` with the `uncommitted.patch` in the folder `artifacts`, and what git did not keep, from the
     `sources.zip` beside it; without a commit the archive is all. Raises CannotRun where it is not to be had.
     """
-    sources = artifacts / "sources.zip"
+    sources = artifacts / SOURCES
     if commit is None:
         if not sources.exists():
             raise CannotRun("neither a commit nor a copy of its code was recorded", "run it anew in a git checkout")
         with unpack(scratch, sources) as code:
             yield code
         return
-    with checkout(scratch, project, commit, (artifacts / "uncommitted.patch").read_bytes()) as code:
+    with checkout(scratch, project, commit, (artifacts / PATCH).read_bytes()) as code:
         if sources.exists():
             with unpack(scratch, sources) as kept:
                 for path in filter(Path.is_file, kept.rglob("*")):

@@ -67,7 +67,7 @@ class Again:
             yield self._importable(code, *([Path(network)] if network else []))
 
     def _todays_project(self) -> AbstractContextManager[Path]:
-        now = find_checkout.__wrapped__(PROJECT, self.store.folder)  # not as it was at this process's first run
+        now = find_checkout(PROJECT, self.store.folder)
         if now is not None:
             return checkout(self._scratch_home, PROJECT, now.commit, now.patch)
         archive = self.scratch / "today.zip"

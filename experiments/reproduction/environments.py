@@ -9,6 +9,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from experiments.errors import CannotRun
+from lightning_modules.log import LOG
 
 
 def recorded_python(folder: Path, python_version: str, requirements: str) -> Path:
@@ -37,7 +38,7 @@ def _install(home: Path, minor: str, requirements: str) -> None:
     interpreter = sys.executable if minor == here else shutil.which(f"python{minor}")
     if interpreter is None:
         raise CannotRun(f"the run was made with Python {minor}, which is not installed", f"install python{minor}")
-    print(f"installing the recorded packages into {home} (some minutes, once)", file=sys.stderr)
+    LOG.info(f"installing the recorded packages into {home} (some minutes, once)")
     # Isolated: what PYTHONPATH holds would count as installed.
     _call(interpreter, "-I", "-m", "venv", str(home))
     (home / "requirements.txt").write_text(requirements, encoding="utf-8")

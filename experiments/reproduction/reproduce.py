@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from scipy import stats
 
+from experiments.artifact_names import REPRODUCTION, REQUIREMENTS
 from experiments.errors import CannotRun
 from experiments.process.interrupts import interruptible
 from experiments.provenance.record import Record, read_record
@@ -17,8 +18,8 @@ from experiments.provenance.worktree import remove_leftovers, scratch_folder
 from experiments.reproduction.again import Again, Code
 from experiments.reproduction.causes import IDLE_KINDS, Cause, Origins, causes
 from experiments.reproduction.environments import recorded_python
+from experiments.tracking.lifecycle import close_dead_runs
 from experiments.tracking.store import Store
-from experiments.tracking.tracked_run import close_dead_runs
 from experiments.training.trace import Difference, first_difference
 from lightning_modules import InputError
 from lightning_modules.metrics import find_metric
@@ -109,7 +110,7 @@ def _reproduce(store: Store, record: Record, settings: Settings, scratch: Path) 
 def _python(store: Store, record: Record, settings: Settings) -> str:
     if settings.env == "today":
         return sys.executable
-    requirements = (record.folder / "requirements.txt").read_text(encoding="utf-8")
+    requirements = (record.folder / REQUIREMENTS).read_text(encoding="utf-8")
     version = record.provenance["machine"]["python"]
     return str(recorded_python(store.folder / "environments", version, requirements))
 
@@ -118,7 +119,7 @@ def _link(store: Store, result: Reproduction) -> None:
     assert result.reproduction_run_id is not None
     document = json.loads(json.dumps(result.as_dict()), parse_constant=lambda _: None)  # JSON has no NaN
     store.client.set_tag(result.reproduction_run_id, "workbench.verdict", result.verdict)
-    store.client.log_dict(result.reproduction_run_id, document, "reproduction.json")
+    store.client.log_dict(result.reproduction_run_id, document, REPRODUCTION)
     store.client.set_tag(result.run_id, "workbench.reproduced_by", result.reproduction_run_id)
 
 

@@ -12,8 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_fscore_support
 
-FILE = "class_scores.json"
-TAG = {"mlflow.loggedArtifacts": json.dumps([{"path": FILE, "type": "table"}])}  # by which MLflow's UI knows a table
+from experiments.artifact_names import CLASS_SCORES
+
+# The tag by which MLflow's UI knows a table.
+TAG = {"mlflow.loggedArtifacts": json.dumps([{"path": CLASS_SCORES, "type": "table"}])}
 _COLUMNS = ("split", "class", "images", "accuracy", "precision", "f1")
 
 

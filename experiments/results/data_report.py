@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from experiments.artifact_names import DATA_REPORT, DATA_REPORT_PLOT
 from experiments.config import ExperimentConfig, load_config
 from experiments.results.plots import plot_data_report
 from experiments.tracking.tracked_run import TrackedRun
@@ -24,9 +25,8 @@ def record(run: TrackedRun, data: ImageDataModule) -> None:
     """Writes `data_report.json`, and its picture; how many images were dropped is a tag too."""
     where = data.config.path or data.config.source
     text = json.dumps(_document(where, data.report, data.dataset), indent=2)
-    (run.folder / "data_report.json").write_text(text, encoding="utf-8")
-    picture = run.folder / "plots" / "data_report.png"
-    picture.parent.mkdir(exist_ok=True)
+    run.path(DATA_REPORT).write_text(text, encoding="utf-8")
+    picture = run.path(DATA_REPORT_PLOT)
     if text not in _drawn:
         plot_data_report(data.report, data.splits, picture)
         _drawn.clear()

@@ -13,6 +13,7 @@ from mlflow.models import Model, ModelSignature
 from mlflow.types import Schema, TensorSpec
 from torch import Tensor, nn
 
+from experiments.artifact_names import MODEL, NETWORK
 from experiments.tracking.tracked_run import TrackedRun
 from lightning_modules import ImageClassifier, ImageDataModule
 
@@ -34,6 +35,7 @@ def log_model(run: TrackedRun, classifier: ImageClassifier, data: ImageDataModul
 
     Loads with `mlflow.pyfunc.load_model("runs:/RUN_ID/model")` and `mlflow models serve`, pickles forbidden.
     """
+    run.path(NETWORK).write_text(f"{classifier.network}\n{_count(classifier.network):,} parameters\n", encoding="utf-8")
     # A copy in the plain memory format: torch.export does not take every channels_last weight as it is.
     trained = copy.deepcopy(classifier.network).cpu().float().to(memory_format=torch.contiguous_format)
     network = _RawImages(data.normalization, trained).eval()
@@ -51,13 +53,13 @@ def log_model(run: TrackedRun, classifier: ImageClassifier, data: ImageDataModul
             ]
         ),
     )
-    shutil.rmtree(run.folder / "model", ignore_errors=True)  # what a killed process may have left of one
+    shutil.rmtree(run.path(MODEL), ignore_errors=True)  # what a killed process may have left of one
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "network.pt2"
         torch.export.save(program, path)
         mlflow.pyfunc.save_model(
-            run.folder / "model",
-            mlflow_model=Model(run_id=run.run_id, artifact_path="model"),
+            run.path(MODEL),
+            mlflow_model=Model(run_id=run.run_id, artifact_path=MODEL),
             python_model=str(Path(__file__).with_name("served_classifier.py")),
             artifacts={"program": str(path)},
             signature=signature,
@@ -66,6 +68,10 @@ def log_model(run: TrackedRun, classifier: ImageClassifier, data: ImageDataModul
             pip_requirements=[f"{name}=={version(name)}" for name in ("mlflow", "numpy")] + [f"torch=={_release()}"],
             metadata={"class_names": list(data.class_names)},
         )
+
+
+def _count(network: nn.Module) -> int:
+    return sum(weights.numel() for weights in network.parameters())
 
 
 def _release() -> str:

@@ -12,9 +12,11 @@ from typing import Any
 from urllib.parse import urlencode
 from urllib.request import urlopen
 
-from experiments.process.interrupts import Interrupted, interruptible
+from experiments.errors import Interrupted
+from experiments.process.interrupts import interruptible
 from experiments.tracking.store import Store
 from lightning_modules import InputError
+from lightning_modules.log import LOG
 
 HOST = "127.0.0.1"
 DEFAULT_PORT = 5000
@@ -62,7 +64,7 @@ def serve(store: Store, port: int = DEFAULT_PORT, *, browser: bool = False) -> N
     store.ensure_database()
     if (reason := _why_not(port)) is not None:
         raise InputError("--port", port, f"cannot be used: {reason}", f"add --port {_free_port(port)}, which is free")
-    print(f"MLflow's dashboard: http://{HOST}:{port} (ready in some seconds; Ctrl-C ends it)", file=sys.stderr)
+    LOG.info(f"MLflow's dashboard: http://{HOST}:{port} (ready in some seconds; Ctrl-C ends it)")
     command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
     command += ["--default-artifact-root", (store.folder / "artifacts").as_uri()]
     command += ["--allowed-hosts", f"localhost:{port},{HOST}:{port}", "--uvicorn-opts", "--log-level warning"]

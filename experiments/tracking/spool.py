@@ -12,7 +12,6 @@ process elsewhere logged meanwhile, which went on with the run, are left out.
 import json
 import os
 import shutil
-import sys
 import threading
 import time
 from collections import Counter
@@ -26,7 +25,9 @@ from mlflow.exceptions import MlflowException
 
 from experiments.process.owner import Owner
 from experiments.process.redaction import without_credentials
-from experiments.tracking.store import LONGEST_PAUSE, Store, server_away
+from experiments.process.retry import pauses
+from experiments.tracking.store import Store, server_away
+from lightning_modules.log import LOG
 
 Point = tuple[str, float, int, int]  # a metric's name and value, milliseconds since 1970, and step
 
@@ -167,7 +168,7 @@ class Outbox:
         self._journal = Journal(store, run_id)
         self._lock = threading.Lock()  # not held while what waits is tried again: training goes on meanwhile
         self._delivered = 0  # of the journal's entries
-        self._pause, self._due = 0.0, 0.0  # seconds between two tries, and when the next one is due
+        self._pauses, self._due = pauses(), 0.0  # between two tries, and when the next one is due
 
     def is_waiting(self) -> bool:
         """Whether anything waits for the server to be back."""
@@ -185,7 +186,7 @@ class Outbox:
         except Exception as error:
             if (reason := server_away(error)) is None:
                 raise
-            print(f"{reason}: what the run logs from now on waits in {self._store.spool}", file=sys.stderr)
+            LOG.info(f"{reason}: what the run logs from now on waits in {self._store.spool}")
             return False
         return True
 
@@ -199,7 +200,7 @@ class Outbox:
                 if len(self._journal.read().entries) == self._delivered:
                     self._journal.remove()
                     self._delivered = 0
-                    print("the tracking server is back, and has what waited for it", file=sys.stderr)
+                    LOG.info("the tracking server is back, and has what waited for it")
 
     def try_to_deliver(self) -> None:
         """Writes what waits, where that is possible and it is time to try again: after pauses that grow."""
@@ -207,12 +208,11 @@ class Outbox:
             return
         try:
             self.deliver()
-            self._pause = 0.0
+            self._pauses = pauses()
         except Exception as error:
             if server_away(error) is None:
-                print(f"not written yet, will try again: {error}", file=sys.stderr)
-            self._pause = min(2 * self._pause + 1, LONGEST_PAUSE)
-            self._due = time.monotonic() + self._pause
+                LOG.info(f"not written yet, will try again: {error}")
+            self._due = time.monotonic() + next(self._pauses)
 
 
 def deliver(store: Store, run_id: str | None = None) -> None:
@@ -229,7 +229,7 @@ def deliver(store: Store, run_id: str | None = None) -> None:
             if waiting is not None and waiting.server == _server(store):
                 delivered += _deliver(store, journal, waiting)
     if delivered:
-        print(f"delivered what {_runs(delivered)} had waiting in {store.spool}", file=sys.stderr)
+        LOG.info(f"delivered what {_runs(delivered)} had waiting in {store.spool}")
 
 
 def tell_waiting(store: Store) -> None:
@@ -237,7 +237,7 @@ def tell_waiting(store: Store) -> None:
     found = [waiting for journal in _journals(store) if (waiting := _left(journal))]
     for server, count in Counter(waiting.server for waiting in found).items():
         remedy = "the next command on this store with that MLFLOW_TRACKING_URI delivers what waits"
-        print(f"{_runs(count)} waiting in {store.spool} for {server}: {remedy}", file=sys.stderr)
+        LOG.info(f"{_runs(count)} waiting in {store.spool} for {server}: {remedy}")
 
 
 def _journals(store: Store) -> list[Journal]:
@@ -266,7 +266,7 @@ def _deliver(store: Store, journal: Journal, waiting: Waiting) -> bool:
         if server_away(error) is not None:
             raise
         reason = without_credentials(str(error).splitlines()[0])
-        print(f"run {journal.run_id}: what waits of it in {store.spool} was refused: {reason}", file=sys.stderr)
+        LOG.info(f"run {journal.run_id}: what waits of it in {store.spool} was refused: {reason}")
         return False
     journal.remove()
     return True

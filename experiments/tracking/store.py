@@ -3,8 +3,6 @@
 import errno
 import os
 import sqlite3
-import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -18,31 +16,19 @@ from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
+from experiments.errors import StoreError
 from experiments.process.redaction import without_credentials
+from experiments.process.retry import retry
+from experiments.process.setup import prepare_process
 from experiments.tracking.postgres import checked_url
 from lightning_modules import InputError
 
 DEFAULT_FOLDER = "mlruns"
 
-_PATIENCE = 300  # seconds that a server may be away
-LONGEST_PAUSE = 30  # seconds between two tries to reach it
-
 _Result = TypeVar("_Result")
 
 _BUSY = {408, 429}  # of a server that may answer later; so may one with an error of its own, from 500 on
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
-
-
-class StoreError(RuntimeError):
-    """The store can no longer be read or written. The command line prints it and exits 1."""
-
-    exit_code = 1
-    field = "--store"
-
-    def __init__(self, folder: Path, reason: str) -> None:
-        self.value, self.message = str(folder), f"failed: {reason}"
-        self.remedy = "mend that, and give the same command again: a sweep goes on where it was"
-        super().__init__(f"{self.field} {folder}: {self.message}; {self.remedy}")
 
 
 def store_failure(error: BaseException) -> str | None:
@@ -67,20 +53,6 @@ def server_away(error: BaseException) -> str | None:
     return None
 
 
-def patiently(do: Callable[[], _Result], reason: Callable[[Exception], str | None]) -> _Result:
-    """What it gives; where `reason` tells why it gives nothing yet, that is said, and it is tried ever more rarely."""
-    start, pause = time.monotonic(), 1.0
-    while True:
-        try:
-            return do()
-        except Exception as error:
-            if (why := reason(error)) is None or time.monotonic() - start > _PATIENCE:
-                raise
-        print(f"{why}; trying again in {pause:.0f} s", file=sys.stderr)
-        time.sleep(pause)
-        pause = min(2 * pause, LONGEST_PAUSE)
-
-
 def _causes(error: BaseException) -> Iterator[BaseException]:
     """The error itself and what it came from, the latest first."""
     cause: BaseException | None = error
@@ -102,6 +74,8 @@ class Store:
 
         Raises InputError where the folder cannot be written or its database is damaged.
         """
+        prepare_process()
+        tune_sqlite()
         folder = Path(folder).expanduser().absolute()
         store = cls(folder, _tracking_uri() or f"sqlite:///{folder / 'mlflow.db'}")
         with store._writing():
@@ -157,8 +131,8 @@ class Store:
         return self.tracking_uri.startswith("http")
 
     def persist(self, do: Callable[[], _Result]) -> _Result:
-        """What it gives, patiently, where a server that was there before is away."""
-        return patiently(do, lambda error: None if isinstance(error, InputError) else server_away(error))
+        """What `do` gives, tried again while a server that was there before is away."""
+        return retry(do, lambda error: None if isinstance(error, InputError) else server_away(error))
 
     def await_server(self) -> None:
         """Waits for the tracking server, in a process that begins where another one has reached it."""
@@ -234,12 +208,14 @@ def enable_wal(database: Path) -> None:
         connection.execute("PRAGMA journal_mode=WAL")
 
 
-@sqlalchemy.event.listens_for(sqlalchemy.Engine, "connect")
-def _configure_sqlite(connection: Any, _: Any) -> None:
-    """Every SQLite connection of this process waits for a lock up to a minute, and syncs at checkpoints alone.
+def tune_sqlite() -> None:
+    """Has every SQLite connection of this process wait up to a minute for a lock, and sync at checkpoints alone."""
+    if not sqlalchemy.event.contains(sqlalchemy.Engine, "connect", _tune):
+        sqlalchemy.event.listen(sqlalchemy.Engine, "connect", _tune)
 
-    With WAL, `synchronous=NORMAL` keeps the file intact through a crash (sqlite.org/wal.html).
-    """
+
+def _tune(connection: Any, _: Any) -> None:
+    """With WAL, `synchronous=NORMAL` keeps the file intact through a crash (sqlite.org/wal.html)."""
     if isinstance(connection, sqlite3.Connection):
         connection.execute("PRAGMA busy_timeout=60000")
         connection.execute("PRAGMA synchronous=NORMAL")

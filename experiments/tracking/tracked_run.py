@@ -1,36 +1,29 @@
-"""Opening and closing runs, metrics in batches, the Lightning logger.
+"""One MLflow run, open for writing: params, tags, files, and metrics in batches.
 
-Nobody else writes to MLflow. What an open run writes goes through spool.py, and so waits for a server that is away; to
-begin a run, or to go on with one, needs the server, which is waited for (Store.persist).
+Nobody but this room writes to MLflow. What an open run writes goes through `spool.py`, and so waits while its server is
+away.
 
 Status and outcome of a run: finished → FINISHED; pruned, interrupted → KILLED; failed, died → FAILED.
 """
 
-import getpass
 import json
 import shutil
-import sys
 import threading
 import time
-from argparse import Namespace
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlparse
 
 from mlflow.entities import DatasetInput, RunInfo
 from mlflow.utils.file_utils import local_file_uri_to_path
-from pytorch_lightning.loggers.logger import Logger
 
-from experiments.process.interrupts import Interrupted, uninterrupted
-from experiments.process.owner import Owner
-from experiments.tracking.spool import Entry, Outbox, Point, deliver, tell_waiting, write
-from experiments.tracking.store import Store, server_away, store_failure
+from experiments.process.interrupts import uninterrupted
+from experiments.tracking.spool import Entry, Outbox, Point, tell_waiting
+from experiments.tracking.store import Store, server_away
 from experiments.tracking.system_metrics import SystemMetrics
-from experiments.training.epochs import StopRun
+from lightning_modules.log import LOG
 
-Kind = Literal["train", "sweep", "trial", "finalist", "reproduction", "comparison"]
 Outcome = Literal["finished", "pruned", "failed", "interrupted", "died"]
 
 STATUS: dict[Outcome, str] = {
@@ -42,14 +35,6 @@ STATUS: dict[Outcome, str] = {
 }
 _MAX_METRICS, _MAX_PARAMS = 1000, 100  # MLflow's limits on one batch
 _MAX_TAG, _MAX_PARAM = 5000, 6000  # and on the characters of one
-
-
-class Pruned(StopRun):
-    """Ends a run as pruned: its trial is not worth more epochs."""
-
-
-class TakenOver(StopRun):
-    """Ends a run that others took for dead: it stays died, and what it was doing is done again elsewhere."""
 
 
 class TrackedRun:
@@ -71,6 +56,12 @@ class TrackedRun:
         self._outbox = Outbox(store, run_id)
         self._writer = _MetricWriter(self._outbox)
         self._system: SystemMetrics | None = None
+
+    def path(self, artifact: str) -> Path:
+        """Where the run's file of this name (`experiments/artifact_names.py`) is written; its folder exists."""
+        path = self.folder / artifact
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
 
     def monitor_system(self) -> None:
         """Logs CPU, memory, disk, network and GPU use as `system/…` metrics until the run is closed."""
@@ -136,7 +127,7 @@ class TrackedRun:
                 raise
             finally:
                 self.outcome = outcome
-                self._outbox.put(_end(outcome, error))
+                self._outbox.put(end_of_run(outcome, error))
             if self._outbox.is_waiting():
                 tell_waiting(self.store)
 
@@ -154,118 +145,10 @@ def as_param(value: Any) -> str:
     return words[value] if value is None or isinstance(value, bool) else str(value)[:_MAX_PARAM]
 
 
-def create_run(
-    store: Store, *, experiment: str, name: str, kind: Kind, parent: str | None = None, tags: Mapping[str, str] = {}
-) -> str:
-    """Makes a run of this process, RUNNING from now on; its id, for `open_run`."""
-    all_tags = {
-        "workbench.kind": kind,
-        "workbench.owner": str(Owner.current()),
-        "mlflow.user": _user(),
-        "mlflow.source.type": "LOCAL",
-        "mlflow.source.name": Path(sys.argv[0]).name,
-        **({"mlflow.parentRunId": parent} if parent else {}),
-        **tags,
-    }
-    run = store.persist(lambda: store.client.create_run(store.experiment_id(experiment), run_name=name, tags=all_tags))
-    return str(run.info.run_id)
-
-
-@contextmanager
-def reopen_run(store: Store, run_id: str) -> Iterator[TrackedRun]:
-    """Opens a run that ended, or whose process died: it is this process's from now on. How it ended is forgotten."""
-    client = store.client
-
-    def reopen() -> None:
-        deliver(store, run_id)
-        client.set_tag(run_id, "workbench.owner", str(Owner.current()))
-        client.update_run(run_id, status="RUNNING")
-        for tag in {"workbench.outcome", "workbench.error"} & client.get_run(run_id).data.tags.keys():
-            client.delete_tag(run_id, tag)
-
-    store.persist(reopen)
-    with open_run(store, run_id) as run:
-        store.persist(run.take_up)
-        yield run
-
-
-@contextmanager
-def open_run(store: Store, run_id: str) -> Iterator[TrackedRun]:
-    """Opens a run just made for writing, and closes it with the outcome of the block.
-
-    The block's end means finished; Pruned, TakenOver and an interrupt what they say; a failure of the store
-    interrupted; any other exception failed.
-    """
-    run: TrackedRun | None = None
-
-    def close(outcome: Outcome, error: str = "") -> None:
-        if run is None:
-            close_run(store, run_id, outcome, error)
-        else:
-            run.close(outcome, error)
-
-    try:
-        run = TrackedRun(store, run_id)
-        yield run
-    except Pruned:
-        close("pruned")
-        raise
-    except TakenOver as error:
-        close("died", str(error))
-        raise
-    except (Interrupted, KeyboardInterrupt):
-        close("interrupted")
-        raise
-    except BaseException as error:
-        # A store that is full or away says nothing about the run: it may go on once that is mended.
-        close("interrupted" if store_failure(error) else "failed", f"{type(error).__name__}: {error}")
-        raise
-    close("finished")
-
-
-def register_model(store: Store, run_id: str, *, name: str, alias: str) -> str:
-    """Registers the model that a run logged as a version of `name`, once, and points `alias` at it; the version."""
-    client = store.client
-    if not client.search_registered_models(f"name = '{name}'"):
-        client.create_registered_model(name)
-    registered = [version for version in client.search_model_versions(f"name = '{name}'") if version.run_id == run_id]
-    version = registered[0] if registered else client.create_model_version(name, f"runs:/{run_id}/model", run_id)
-    client.set_registered_model_alias(name, alias, version.version)
-    return str(version.version)
-
-
-def close_dead_runs(store: Store) -> list[str]:
-    """Closes as died every run that is RUNNING while its process on this host is gone; their ids.
-
-    Before that, what waits in the spool is delivered: how some of them ended may be there.
-    """
-    deliver(store)
-    closed = []
-    experiments = [experiment.experiment_id for experiment in store.client.search_experiments()]
-    for run in store.client.search_runs(experiments, "attributes.status = 'RUNNING'", max_results=1000):
-        owner = Owner.parse(run.data.tags.get("workbench.owner", ""))
-        if owner is not None and owner.is_gone():
-            close_run(store, run.info.run_id, "died", f"its process ({owner}) was gone")
-            closed.append(run.info.run_id)
-    return closed
-
-
-def close_run(store: Store, run_id: str, outcome: Outcome, error: str = "") -> None:
-    """Sets a run's outcome and status; nothing else of it is touched."""
-    write(store, run_id, _end(outcome, error))
-
-
-def _end(outcome: Outcome, error: str) -> Entry:
-    """What ends a run, now."""
+def end_of_run(outcome: Outcome, error: str) -> Entry:
+    """The entry that ends a run now."""
     tags = {"workbench.outcome": outcome} | ({"workbench.error": error[:_MAX_TAG]} if error else {})
     return Entry(tags=tags, status=STATUS[outcome], end_time=int(time.time() * 1000))
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # no such user on this system, as in some containers
-        return "unknown"
 
 
 class _MetricWriter:
@@ -301,7 +184,7 @@ class _MetricWriter:
         try:
             self._write()
         except Exception as error:
-            print(f"metrics not written yet, will try again: {error}", file=sys.stderr)
+            LOG.warning(f"metrics are not written yet, and will be tried again: {error}")
 
     def _write(self) -> None:
         with self._writing:
@@ -313,35 +196,3 @@ class _MetricWriter:
         while not self._ending.wait(self.interval):
             self.try_to_write()
             self._outbox.try_to_deliver()
-
-
-class RunLogger(Logger):
-    """Lightning's way into a tracked run. It never decides the run's status: that is `open_run`'s.
-
-    `step` tells how many optimizer steps are done: Lightning's own count is one less at an epoch's end, and 0 for
-    a test of loaded weights.
-    """
-
-    def __init__(self, run: TrackedRun, step: Callable[[], int]) -> None:
-        super().__init__()
-        self._run = run
-        self._step = step
-
-    @property
-    def name(self) -> str:
-        return str(self._run.name)
-
-    @property
-    def version(self) -> str:
-        return self._run.run_id
-
-    @property
-    def save_dir(self) -> str:
-        return str(self._run.folder)
-
-    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        values = {key: value for key, value in metrics.items() if key != "epoch"}
-        self._run.log_metrics(values, self._step())
-
-    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
-        """The configuration is logged when the run begins."""

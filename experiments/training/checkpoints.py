@@ -2,52 +2,58 @@
 
 import math
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
+from experiments.artifact_names import BEST_CHECKPOINT, LAST_CHECKPOINT
 from experiments.config import TrainerConfig
-from experiments.training.epochs import Epoch
+from experiments.training.epochs import Epoch, Scores
 from lightning_modules import ImageClassifier
 from lightning_modules.metrics import sign_of
 
 
 class Checkpoints:
-    """An observer that writes Lightning's checkpoints, each of which replaces the one before only once it is whole.
+    """An observer that writes Lightning's checkpoints; each replaces the one before only once it is complete.
 
-    `history`: the scores of the epochs before, where training goes on from a checkpoint.
+    `history`: the scores of the epochs before, where training continues from a checkpoint.
     """
 
-    def __init__(self, folder: Path, config: TrainerConfig, history: Sequence[Mapping[str, float]] = ()) -> None:
-        self._folder = folder
+    def __init__(self, run_folder: Path, config: TrainerConfig, history: Sequence[Scores] = ()) -> None:
+        self._last, self._best = run_folder / LAST_CHECKPOINT, run_folder / BEST_CHECKPOINT
+        self._last.parent.mkdir(parents=True, exist_ok=True)
+        self._new = self._last.with_name("new.ckpt")
         self._config = config
-        *earlier, latest = [-math.inf, *(self._score(scores) for scores in history)]
-        self._best = max([*earlier, latest])
-        if config.weights == "best" and latest > max(earlier, default=math.inf):
-            self._keep_best()  # once more: a process killed between the two files wrote last.ckpt alone
+        self._highest = -math.inf
+        is_best = False
+        for scores in history:
+            is_best = self._is_best(scores)
+        if is_best:
+            self._keep_best()  # a process killed between the two files wrote last.ckpt alone
 
     def __call__(self, epoch: Epoch) -> None:
-        new = self._folder / "new.ckpt"
-        epoch.trainer.save_checkpoint(new)
-        new.replace(self._folder / "last.ckpt")
-        if self._config.weights == "best" and self._score(epoch.scores) > self._best:
-            self._best = self._score(epoch.scores)
+        epoch.trainer.save_checkpoint(self._new)
+        self._new.replace(self._last)
+        if self._is_best(epoch.scores):
             self._keep_best()
 
-    def _score(self, scores: Mapping[str, float]) -> float:
-        """The higher the better, whatever the metric."""
-        return sign_of(self._config.monitor) * scores[self._config.monitor]
+    def _is_best(self, scores: Scores) -> bool:
+        """Whether the best weights are kept, and these are better than all before."""
+        score = sign_of(self._config.monitor) * scores[self._config.monitor]
+        if not score > self._highest:
+            return False
+        self._highest = score
+        return self._config.weights == "best"
 
     def _keep_best(self) -> None:
-        new = self._folder / "new.ckpt"
-        shutil.copyfile(self._folder / "last.ckpt", new)
-        new.replace(self._folder / "best.ckpt")
+        shutil.copyfile(self._last, self._new)
+        self._new.replace(self._best)
 
 
 def epochs_done(run_folder: Path) -> int:
     """After how many epochs a run wrote its last checkpoint; 0 where it has none."""
-    checkpoint = run_folder / "checkpoints" / "last.ckpt"
+    checkpoint = run_folder / LAST_CHECKPOINT
     if not checkpoint.exists():
         return 0
     return int(torch.load(checkpoint, weights_only=True, map_location="cpu")["epoch"]) + 1

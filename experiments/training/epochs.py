@@ -5,13 +5,14 @@ One Lightning callback for all of them, since every callback costs time at every
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
 
+from experiments.errors import NonFiniteLossError, StopRun
 from experiments.training.random_state import get_random_state, set_random_state
 
 
@@ -31,15 +32,15 @@ class Epoch:
         return self.number == self.trainer.max_epochs
 
 
-class StopRun(Exception):
-    """Raised by an observer to end training after this epoch; the run ends with it once the epoch is logged."""
+Scores = Mapping[str, float]  # of one epoch, by metric; with `epoch` and `step`
+Observer = Callable[[Epoch], None]  # if it has a method `begin`, it is told of the epochs of an earlier process
 
 
-class NonFiniteLossError(StopRun):
-    """Training diverged: a loss is NaN or infinite."""
-
-
-Observer = Callable[[Epoch], None]
+def begin(observers: Sequence[Observer], history: Sequence[Scores]) -> None:
+    """Tells observers of the epochs that training continues from."""
+    for observer in observers:
+        if hasattr(observer, "begin"):
+            observer.begin(history)
 
 
 class EpochEnd(Checkpoint):

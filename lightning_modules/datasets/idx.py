@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from lightning_modules.datasets.base import ImageDataset, LabelledImages, Location, Source
 from lightning_modules.errors import InputError
 from lightning_modules.images.files import file_sha256
+from lightning_modules.log import LOG
 
 _LARGEST_GZIP_RATIO = 1032  # https://zlib.net/zlib_tech.html
 
@@ -136,7 +137,7 @@ def _download(release: _Release, name: str, folder: Path) -> None:
             _set_aside(path, path)
         for mirror in [*os.environ.get("WORKBENCH_MIRRORS", "").split(), *release.mirrors]:
             url = mirror.rstrip("/") + "/" + name
-            print(f"downloading {url}", file=sys.stderr)
+            LOG.info(f"downloading {url}")
             try:
                 pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=30)(url, str(arriving), None)
             except (requests.RequestException, ValueError) as error:
@@ -160,7 +161,7 @@ def _download(release: _Release, name: str, folder: Path) -> None:
 def _set_aside(damaged: Path, path: Path) -> None:
     aside = path.with_name(path.name + ".damaged")
     damaged.replace(aside)
-    print(f"{path.name} has the wrong SHA-256: set aside as {aside}", file=sys.stderr)
+    LOG.info(f"{path.name} has the wrong SHA-256: set aside as {aside}")
 
 
 def _read_idx(path: Path) -> NDArray[np.uint8]:

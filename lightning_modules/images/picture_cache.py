@@ -18,6 +18,7 @@ from tqdm import tqdm
 from lightning_modules.errors import InputError
 from lightning_modules.images.files import file_sha256
 from lightning_modules.images.pictures import PictureError, decode, quiet
+from lightning_modules.log import LOG
 
 _ROUND = 1024  # files handed to the threads at a time
 _LAYOUT = 1  # to be raised when the same files would give other bytes
@@ -143,5 +144,5 @@ def _told(items: Iterator[Item], total: int, folder: Path) -> Iterator[Item]:
     step = max(1000, total // 10)
     for number, item in enumerate(items):
         if number % step == 0:
-            print(f"decoding the pictures of {folder}: {number} of {total}", file=sys.stderr)
+            LOG.info(f"decoding the pictures of {folder}: {number} of {total}")
         yield item

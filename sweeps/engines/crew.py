@@ -3,14 +3,14 @@
 One that dies, of whatever cause, is replaced; its trial ends as died in both stores, and its slot is open again.
 """
 
-import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Literal
 
+from lightning_modules.log import LOG
 from sweeps.engines.worker import Told
-from sweeps.study.failures import SweepStoppedError
+from sweeps.errors import SweepStoppedError
 from sweeps.study.reconcile import reconcile
 from sweeps.study.stage import Stage
 
@@ -41,7 +41,7 @@ class Crew(ABC):
         """Ends all: they are told to, and killed where they do not within `PATIENCE`."""
 
 
-def lead(crew: Crew, stage: Stage, *, parent: str, started: Told, ended: Told) -> None:
+def lead(crew: Crew, stage: Stage, *, started: Told, ended: Told) -> None:
     """Has the crew run trials until no slot is open and none of them is at work; then, or on an error, dismisses it."""
     deaths = 0  # since the last trial that came to an end
     reconciled = time.monotonic()
@@ -57,14 +57,14 @@ def lead(crew: Crew, stage: Stage, *, parent: str, started: Told, ended: Told) -
                         ended(number)
                         deaths = 0
                     case "lost", what:
-                        print(f"{what}; its trials are tried again", file=sys.stderr)
+                        LOG.info(f"{what}; its trials are tried again")
                         is_due = True
                     case "broken", what:
                         raise SweepStoppedError(what)
             died = crew.remove_dead()
             deaths += died
             if died or is_due or time.monotonic() - reconciled >= RECONCILED_EVERY:
-                reconcile(stage, parent)
+                reconcile(stage)
                 reconciled = time.monotonic()
             if deaths > 3 * (stage.sweep.config.retries + 1):
                 message = f"{deaths} workers died in a row: does a trial crash Python, or take too much memory?"

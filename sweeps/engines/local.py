@@ -20,8 +20,10 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from experiments.process.interrupts import Interrupted, interruptible
-from experiments.tracking.store import Store, StoreError
+from experiments.errors import Interrupted, StoreError
+from experiments.process.interrupts import interruptible
+from experiments.process.setup import prepare_process
+from experiments.tracking.store import Store
 from lightning_modules.datasets import ImageDataset
 from lightning_modules.datasets.shared import map_shared, save_shared
 from sweeps.config import Sweep
@@ -38,7 +40,6 @@ class _Task:
     stage: type[Stage]
     store: Path
     sweep: Sweep
-    parent: str  # the sweep's own run
     data: Path  # the shared data set
     data_sha256: str
     environment: dict[str, str]  # of now, where the server's is that of its start
@@ -55,7 +56,7 @@ def warm_up() -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def work(stage: Stage, *, parent: str, dataset: ImageDataset, workers: int, started: Told, ended: Told) -> None:
+def work(stage: Stage, *, dataset: ImageDataset, workers: int, started: Told, ended: Told) -> None:
     """Runs trials in `workers` processes until no slot is open and none of them is at work."""
     with tempfile.TemporaryDirectory(dir=_in_memory()) as folder:
         save_shared(dataset, Path(folder))
@@ -63,12 +64,11 @@ def work(stage: Stage, *, parent: str, dataset: ImageDataset, workers: int, star
             stage=type(stage),
             store=stage.store.folder,
             sweep=stage.sweep,
-            parent=parent,
             data=Path(folder),
             data_sha256=dataset.sha256,
             environment=dict(os.environ),
         )
-        lead(_Workers(task, workers), stage, parent=parent, started=started, ended=ended)
+        lead(_Workers(task, workers), stage, started=started, ended=ended)
 
 
 def _in_memory() -> str | None:
@@ -120,6 +120,7 @@ def _serve(task: _Task, pipe: Connection) -> None:
     """A worker's life."""
     os.environ.clear()
     os.environ.update(task.environment)
+    prepare_process()
     os.setpgid(0, 0)  # apart from the parent's, whose Ctrl-C and `kill -- -GROUP` are for the parent
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
@@ -132,7 +133,7 @@ def _serve(task: _Task, pipe: Connection) -> None:
             store.await_server()
             stage = task.stage.open(store, task.sweep, task.data_sha256)
             dataset = map_shared(task.data)
-            worker.work(stage, parent=task.parent, dataset=dataset, started=tell("started"), ended=tell("ended"))
+            worker.work(stage, dataset=dataset, started=tell("started"), ended=tell("ended"))
     except Interrupted:
         sys.exit(130)
     except Exception as error:  # no trial's own

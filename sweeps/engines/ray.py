@@ -16,7 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.process.interrupts import Interrupted, interruptible
+import ray
+from ray.exceptions import NodeDiedError, RayError, RayTaskError
+
+from experiments.errors import Interrupted
+from experiments.process.interrupts import interruptible
 from experiments.process.redaction import without_credentials
 from experiments.runner import cores
 from experiments.tracking.store import Store
@@ -27,15 +31,6 @@ from sweeps.engines.crew import PATIENCE, RECONCILED_EVERY, Crew, Event, lead
 from sweeps.engines.worker import Told
 from sweeps.study.stage import Stage
 from sweeps.study.trial import run_trial
-
-# Read when Ray is imported: nobody joins without the token, nothing is reported to Ray's makers, and what is started
-# here listens on 127.0.0.1 alone (the variable's name speaks of other systems, where that is the default).
-os.environ.setdefault("RAY_AUTH_MODE", "token")
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-
-import ray
-from ray.exceptions import NodeDiedError, RayError, RayTaskError
 
 _ROOM = 100 * 2**20  # bytes of the object store beside the data set; Ray wants 75 MiB at least
 
@@ -48,7 +43,6 @@ class _Job:
     sweep: Sweep
     store: Path
     tracking_uri: str | None  # None: the store's own database
-    parent: str  # the sweep's own run
     data_sha256: str
     host: str  # where the files of the store are
 
@@ -60,7 +54,7 @@ class Cluster:
     data: Any  # a reference to the data set
     workers: int  # tasks at a time
 
-    def work(self, stage: Stage, *, parent: str, dataset: ImageDataset, started: Told, ended: Told) -> None:
+    def work(self, stage: Stage, *, dataset: ImageDataset, started: Told, ended: Told) -> None:
         """Runs trials until no slot is open and no task is at work. Trials are told of when they have ended."""
         asked = stage.sweep.config.resources
         job = _Job(
@@ -68,13 +62,12 @@ class Cluster:
             sweep=stage.sweep,
             store=stage.store.folder,
             tracking_uri=None if stage.store.is_local else stage.store.tracking_uri,
-            parent=parent,
             data_sha256=dataset.sha256,
             host=socket.gethostname(),
         )
         task = ray.remote(num_cpus=asked.cpus, num_gpus=asked.gpus, max_retries=0)(_run_next)
         crew = _Tasks(lambda: task.remote(job, self.data), self.workers)
-        lead(crew, stage, parent=parent, started=started, ended=ended)
+        lead(crew, stage, started=started, ended=ended)
 
 
 @contextmanager
@@ -159,7 +152,7 @@ def _run_next(job: _Job, dataset: ImageDataset) -> int | None:
 
     def run_next() -> None:
         if claim := stage.claim():
-            run_trial(stage, claim, parent=job.parent, dataset=dataset)
+            run_trial(stage, claim, dataset)
             numbers.append(claim.trial.number)
 
     try:

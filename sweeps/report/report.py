@@ -11,9 +11,10 @@ from optuna.trial import FrozenTrial
 from experiments.comparison.statistics import estimate, paired_difference
 from experiments.config import flatten
 from experiments.tracking import dashboard
+from experiments.tracking.registry import register_model
 from experiments.tracking.runs import children
 from experiments.tracking.store import Store
-from experiments.tracking.tracked_run import TrackedRun, register_model
+from experiments.tracking.tracked_run import TrackedRun
 from lightning_modules.metrics import sign_of
 from sweeps.config import Sweep
 from sweeps.report import plots

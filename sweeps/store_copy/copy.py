@@ -1,6 +1,5 @@
 """A whole store copied to another place: runs, studies and artifacts, from SQLite to PostgreSQL and back."""
 
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -14,6 +13,8 @@ from experiments.process.owner import Owner
 from experiments.process.redaction import without_credentials
 from experiments.tracking.store import store_failure
 from lightning_modules import InputError
+from lightning_modules.log import LOG
+from sweeps.errors import CopyError
 from sweeps.store_copy.databases import RUNS, STUDIES, Database, Place
 from sweeps.store_copy.table_copy import (
     Change,
@@ -36,17 +37,6 @@ _ADDRESSES = {  # the columns that say where artifacts lie
     ("trace_tags", "value"),
     ("workspaces", "default_artifact_root"),
 }
-
-
-class CopyError(RuntimeError):
-    """The copy broke off, and the target's databases are as they were. The command line prints it and exits 1."""
-
-    exit_code = 1
-    field, remedy = "store copy", "mend that, and give the same command again"
-
-    def __init__(self, where: str, reason: str) -> None:
-        self.value, self.message = where, f"broke off, and keeps no row: {reason}"
-        super().__init__(f"{self.field} to {where}: {self.message}; {self.remedy}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,4 +174,4 @@ def _telling_failures(target: Place) -> Iterator[None]:
 
 
 def _say(what: str) -> None:
-    print(f"copying {what}", file=sys.stderr)
+    LOG.info(f"copying {what}")

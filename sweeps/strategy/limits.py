@@ -9,8 +9,8 @@ import pytorch_lightning as pl
 import torch
 from optuna.trial import Trial
 
-from experiments.tracking.tracked_run import Pruned
 from lightning_modules import InputError
+from sweeps.errors import LimitBroken
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,10 +28,6 @@ class ConstraintsConfig:
         for name, limit in vars(self).items():
             if limit is not None and not limit > 0:
                 raise InputError(f"constraints.{name}", limit, "must be above 0", "leave it out to set no limit")
-
-
-class LimitBroken(Pruned):
-    """A trial needs more than the sweep allows."""
 
 
 class Limits(pl.Callback):

@@ -8,7 +8,6 @@ remembers which of them it took, and the next trial takes the first that is left
 
 import itertools
 import random
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -32,9 +31,6 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "quasi_random": {},
 }
 _LEAST = {"startup_trials": 0, "candidates": 1, "population": 4}
-
-# A trial beyond a limit is pruned, and CMA-ES learns from complete trials alone: nothing is lost on it.
-warnings.filterwarnings("ignore", "Constraints have been set, but CmaEsSampler will not use them")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,13 +4,9 @@ import re
 
 from optuna.trial import FrozenTrial
 
+from sweeps.errors import SweepStoppedError
+
 _ENOUGH = 8  # trials, of which each may fail by its own bad luck; so many alike have a common cause
-
-
-class SweepStoppedError(RuntimeError):
-    """The sweep cannot go on. The command line prints why and exits 1; the same command again goes on with it."""
-
-    exit_code = 1
 
 
 class FirstFailures:

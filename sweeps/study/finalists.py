@@ -99,15 +99,19 @@ class Finals(Stage):
         )
 
     @property
+    def sweep_run_id(self) -> str:
+        return self.search.sweep_run_id
+
+    @property
     def target(self) -> int:
         return len(list(self._places()))
 
     def has_open_slot(self) -> bool:
         return self._open_place(self.trials()) is not None
 
-    def finalists(self, parent: str) -> list[Finalist]:
+    def finalists(self) -> list[Finalist]:
         """All as they are trained, best mean first; the baseline, which is no finalist, comes last."""
-        run_ids = {run.data.tags.get(ATTEMPT): run.info.run_id for run in children(self.store, parent, {})}
+        run_ids = {run.data.tags.get(ATTEMPT): run.info.run_id for run in children(self.store, self.sweep_run_id, {})}
         trials = self.trials()
         found: dict[int, Finalist] = {}
         for place in self._places():

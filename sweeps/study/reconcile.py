@@ -4,12 +4,13 @@ from mlflow.entities import Run
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from experiments.process.owner import Owner
+from experiments.tracking.lifecycle import close_dead_runs, close_run
 from experiments.tracking.runs import children
-from experiments.tracking.tracked_run import Outcome, close_dead_runs, close_run
+from experiments.tracking.tracked_run import Outcome
 from sweeps.study.stage import ATTEMPT, Stage, settle
 
 
-def reconcile(stage: Stage, sweep_run_id: str) -> None:
+def reconcile(stage: Stage) -> None:
     """Ends every trial that is RUNNING without a live process, as its MLflow run ended; then runs as their trials.
 
     A process is taken for gone that does not exist on this host, or has given no sign of life for sweeps.storage.GRACE.
@@ -18,7 +19,7 @@ def reconcile(stage: Stage, sweep_run_id: str) -> None:
     """
     stage.store.persist(lambda: close_dead_runs(stage.store))
     with stage.lock():
-        runs = {run.data.tags.get(ATTEMPT): run for run in children(stage.store, sweep_run_id, {})}
+        runs = {run.data.tags.get(ATTEMPT): run for run in children(stage.store, stage.sweep_run_id, {})}
         silent = set(stage.study._storage._get_stale_trial_ids(stage.study._study_id))  # type: ignore[attr-defined]
         for trial in stage.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             if trial._trial_id in silent or _is_abandoned(trial):

@@ -86,6 +86,10 @@ class Search(Stage):
         )
 
     @property
+    def sweep_run_id(self) -> str:
+        return str(self.study.user_attrs["sweep_run_id"])
+
+    @property
     def target(self) -> int | None:
         return self.sweep.config.budget.target
 

@@ -22,8 +22,6 @@ from sweeps.strategy.budget import counts
 from sweeps.strategy.space import Point
 from sweeps.study.storage import Storage
 
-optuna.logging.set_verbosity(optuna.logging.WARNING)
-
 ATTEMPT = "workbench.attempt"  # the tag of a run that holds the id of its Optuna trial
 
 
@@ -67,6 +65,11 @@ class Stage(ABC):
     @abstractmethod
     def target(self) -> int | None:
         """How many slots there are; None where that is not known beforehand."""
+
+    @property
+    @abstractmethod
+    def sweep_run_id(self) -> str:
+        """The sweep's own MLflow run, the parent of the runs of its trials."""
 
     def is_running(self) -> bool:
         """Whether any process is at work on a trial."""

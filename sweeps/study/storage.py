@@ -1,12 +1,11 @@
 """Where studies are kept: an SQLite file in the store's folder, or a PostgreSQL database that machines share."""
 
-import sys
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from typing import Any, TypeVar
 
 import sqlalchemy
@@ -15,12 +14,14 @@ from optuna.storages import RDBStorage
 from sqlalchemy.engine import Engine
 from sqlalchemy.pool import NullPool
 
+from experiments.errors import StoreError
 from experiments.process.redaction import without_credentials
+from experiments.process.retry import pauses, retry
 from experiments.tracking.postgres import connect
-from experiments.tracking.store import Store, StoreError, check_database, enable_wal, patiently
+from experiments.tracking.store import Store, check_database, enable_wal
 
 BEAT, GRACE = 15, 120  # seconds between two signs of life of a trial, and without one until others take it over
-_TRIES = 6  # to do what a lost connection broke off
+_TRIES = 5  # again to do what a lost connection broke off
 
 _Result = TypeVar("_Result")
 
@@ -54,21 +55,18 @@ class Storage:
         return _advisory_lock(self._server, name)
 
     def persist(self, do: Callable[[], _Result]) -> _Result:
-        """What it gives; done again, after growing pauses, where a server was lost in the middle of it.
+        """What `do` gives; done again, after growing pauses, where a server was lost in the middle of it.
 
-        Raises StoreError where it comes to nothing again and again, or at once where there is no server.
+        Raises StoreError where it fails again and again, or at once where there is no server.
         """
+
+        def tell() -> _Result:
+            with self.store.telling_failures():
+                return do()
+
         has_server = self.url is not None or self.store.is_served
-        pauses = [2**attempt for attempt in range(_TRIES - 1)] if has_server else []
-        while True:
-            try:
-                with self.store.telling_failures():
-                    return do()
-            except StoreError as error:
-                if not pauses:
-                    raise
-                print(f"{error.message}; going on in {pauses[0]} s", file=sys.stderr)
-            time.sleep(pauses.pop(0))
+        waits = islice(pauses(), _TRIES) if has_server else ()
+        return retry(tell, lambda error: error.message if isinstance(error, StoreError) else None, waits)
 
     @cached_property
     def _server(self) -> Engine:
@@ -106,6 +104,6 @@ def _be_patient(engine: Engine) -> None:
                 return None
             return f"storage: {without_credentials(str(error).strip().splitlines()[-1])}"
 
-        return patiently(lambda: dialect.connect(*words, **options), reason)
+        return retry(lambda: dialect.connect(*words, **options), reason)
 
     sqlalchemy.event.listen(engine, "do_connect", try_on)

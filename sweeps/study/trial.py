@@ -2,49 +2,38 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
 
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages._heartbeat import get_heartbeat_thread
 from optuna.trial import Trial
 
 from experiments import runner
-from experiments.process.interrupts import Interrupted
+from experiments.errors import Interrupted, Pruned, StoreError, TakenOver
 from experiments.tracking.runs import children
-from experiments.tracking.store import StoreError
-from experiments.tracking.tracked_run import Pruned, TakenOver
-from experiments.training.epochs import Epoch
+from experiments.training.epochs import Epoch, Scores
 from lightning_modules.datasets import ImageDataset
-from sweeps.strategy.limits import LimitBroken, Limits
+from sweeps.errors import LimitBroken
+from sweeps.strategy.limits import Limits
 from sweeps.study.stage import ATTEMPT, Claim, Stage, settle
 
 
-def run_trial(stage: Stage, claim: Claim, *, parent: str, dataset: ImageDataset) -> None:
+def run_trial(stage: Stage, claim: Claim, dataset: ImageDataset) -> None:
     """Runs a claimed trial to its end and tells both stores. What a trial breaks on is its result, not the sweep's.
 
     Raises StoreError where the store cannot be written: the trial's slot is open again.
     """
-    trial, study, store, sweep = claim.trial, stage.study, stage.store, stage.sweep
-    report = _Report(trial, sweep.config.objective.metric)
+    trial, study, sweep = claim.trial, stage.study, stage.sweep
     limits = sweep.config.constraints
     is_limited = stage.kind == "trial" and any(vars(limits).values())
     with get_heartbeat_thread(trial._trial_id, study._storage):
         try:
-            with store.telling_failures():
-                left_open = [] if claim.earlier is None else children(store, parent, {ATTEMPT: str(claim.earlier)})
-            result = runner.run(
+            result = runner.run_as(
+                _role(stage, claim),
                 sweep.trial_config(claim.params, claim.seed),
-                name=claim.name,
-                kind=stage.kind,
-                store=store,
-                parent=parent,
-                tags={"workbench.sweep": sweep.name, ATTEMPT: str(trial._trial_id), **claim.tags},
+                stage.store,
                 dataset=dataset,
-                observers=[report],
+                observers=[_Report(trial, sweep.config.objective.metric)],
                 callbacks=[Limits(trial, limits)] if is_limited else [],  # every callback costs time a step
-                read_test=False,
-                continues=left_open[0].info.run_id if left_open else None,
-                begun=report.take_up,
             )
         except LimitBroken as broken:
             settle(study, trial, "pruned", error=str(broken))
@@ -65,14 +54,34 @@ def run_trial(stage: Stage, claim: Claim, *, parent: str, dataset: ImageDataset)
             settle(study, trial, result.outcome, value=result.value, error=result.error)
 
 
+def _role(stage: Stage, claim: Claim) -> runner.Role:
+    """What the trial's run is: a child of the sweep's, after the run, if there is one, that left its slot open."""
+    left_open = []
+    if claim.earlier is not None:
+        with stage.store.telling_failures():
+            left_open = children(stage.store, stage.sweep_run_id, {ATTEMPT: str(claim.earlier)})
+    return runner.Role(
+        name=claim.name,
+        kind=stage.kind,
+        tags={
+            "mlflow.parentRunId": stage.sweep_run_id,
+            "workbench.sweep": stage.sweep.name,
+            ATTEMPT: str(claim.trial._trial_id),
+            **claim.tags,
+        },
+        read_test=False,
+        continues=left_open[0].info.run_id if left_open else None,
+    )
+
+
 class _Report:
     """An observer that reports the objective after every epoch, and ends the run where the pruner says so."""
 
     def __init__(self, trial: Trial, metric: str) -> None:
         self._trial, self._metric = trial, metric
 
-    def take_up(self, history: Sequence[dict[str, Any]]) -> None:
-        """Reports the epochs that training goes on from."""
+    def begin(self, history: Sequence[Scores]) -> None:
+        """Reports the epochs that training continues from."""
         for scores in history:
             self._tell(int(scores["epoch"]), scores[self._metric])
 

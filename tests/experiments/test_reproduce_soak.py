@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from experiments import Store, load_config, run
-from experiments.process.interrupts import Interrupted
+from experiments.errors import Interrupted
 from experiments.reproduction.reproduce import Settings, reproduce
 from experiments.tracking.runs import list_runs, resolve_one
 from experiments.training.epochs import Epoch

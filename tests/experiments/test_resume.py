@@ -27,7 +27,7 @@ from mlflow.entities import Run
 
 import workbench as command_line
 from experiments import Store, load_config, run
-from experiments.tracking.tracked_run import close_dead_runs, create_run
+from experiments.tracking.lifecycle import close_dead_runs, create_run
 from experiments.training.epochs import Epoch
 from experiments.training.trace import read_trace, tensors_sha256
 from lightning_modules import InputError

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 import torch
 from pytorch_lightning import Trainer
-from sklearn.metrics import f1_score
 from torch import nn
 
 from lightning_modules import (
@@ -26,7 +25,7 @@ from lightning_modules import (
     ModelConfig,
     OptimizerConfig,
 )
-from lightning_modules.classifier import Batch, macro_f1
+from lightning_modules.classifier import Batch
 from lightning_modules.datasets import ImageDataset, LabelledImages
 
 MakeTrainer = Callable[..., Trainer]
@@ -83,14 +82,6 @@ def test_balanced_weights_are_inverse_to_frequency_and_1_on_average() -> None:
     assert ModelConfig().weigh_classes(np.array([0, 1])) is None
 
 
-def test_macro_f1_is_scikit_learn_s() -> None:
-    draws = np.random.default_rng(0)
-    for classes, size in ((2, 5), (7, 4), (7, 300), (12, 1000)):
-        labels, said = draws.integers(0, classes, (2, size))
-        found = macro_f1(torch.from_numpy(labels), torch.from_numpy(said), classes + 3)
-        assert found.item() == pytest.approx(f1_score(labels, said, average="macro"), rel=1e-12)
-
-
 def test_an_unknown_loss_is_refused() -> None:
     with pytest.raises(InputError, match=r"^model\.loss: "):
         ModelConfig(loss="hinge")  # type: ignore[arg-type]
@@ -106,8 +97,12 @@ SHORT = UserList([batch(1)])
 # 5 images in 3 batches, the last of 1: a mean of batch means would give 2/3 instead of 4/5.
 BATCHES = UserList([batch(1, 1), batch(1, 1), batch(0)])
 EPOCH = {"loss": pytest.approx((4 * SURE + WRONG) / 5), "accuracy": pytest.approx(4 / 5)}
-# Label 1 is always said: its F1 is 2·4 / (4 + 5), that of label 0 is 0.
-MACRO_F1 = pytest.approx(4 / 9)
+# Label 1 is always said, with confidence 3/4: its F1 is 2·4 / (4 + 5), that of label 0 is 0; 4 of 5 are right.
+OF_ALL_ANSWERS = {
+    "macro_f1": pytest.approx(4 / 9),
+    "top3_accuracy": 1.0,
+    "calibration_error": pytest.approx(4 / 5 - 3 / 4, rel=1e-5),  # probabilities are float32
+}
 
 
 @pytest.mark.parametrize("split", ["val", "test"])
@@ -115,14 +110,14 @@ def test_evaluation_weighs_a_short_last_batch_by_its_images(split: str, make_tra
     trainer = make_trainer()
     evaluate = {"val": trainer.validate, "test": trainer.test}[split]
     (metrics,) = evaluate(ImageClassifier(identity()), BATCHES, verbose=False)
-    assert metrics == {f"{split}/{name}": value for name, value in {**EPOCH, "macro_f1": MACRO_F1}.items()}
+    assert metrics == {f"{split}/{name}": value for name, value in (EPOCH | OF_ALL_ANSWERS).items()}
 
 
 def test_scores_of_many_batches_are_means_over_all_their_images(make_trainer: MakeTrainer) -> None:
     batches = UserList([batch(1)] * 600 + [batch(0, 0)])  # more than are kept before they are summed
     (metrics,) = make_trainer().validate(ImageClassifier(identity()), batches, verbose=False)
     expected = {"val/loss": (600 * SURE + 2 * WRONG) / 602, "val/accuracy": 600 / 602, "val/macro_f1": 600 / 1202}
-    assert metrics == {name: pytest.approx(value) for name, value in expected.items()}
+    assert {name: metrics[name] for name in expected} == {name: pytest.approx(expected[name]) for name in expected}
 
 
 def test_training_weighs_a_short_last_batch_by_its_images(make_trainer: MakeTrainer) -> None:

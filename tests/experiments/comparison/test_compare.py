@@ -23,9 +23,9 @@ from experiments.comparison.report import report
 from experiments.comparison.text import verdicts
 from experiments.provenance import gather as provenance
 from experiments.provenance.packages import installed
-from experiments.provenance.source import find_checkout
+from experiments.provenance.source import first_checkout
+from experiments.tracking.lifecycle import create_run
 from experiments.tracking.runs import RunSummary, resolve
-from experiments.tracking.tracked_run import create_run
 from lightning_modules import InputError
 
 CNN = "lightning_modules/networks/baseline_cnn.py"
@@ -137,11 +137,11 @@ def planted(tmp_path_factory: pytest.TempPathFactory, scratch_folder: Path) -> I
         images[7, 3, 3] += 1
         text = (project / CNN).read_text()
         (project / CNN).write_text(text.replace("F.relu(self.hidden", "F.gelu(self.hidden"))
-        find_checkout.cache_clear()
+        first_checkout.cache_clear()
         train("planted", **{"optimizer.lr": 0.01})
         yield store
     installed.cache_clear()
-    find_checkout.cache_clear()
+    first_checkout.cache_clear()
 
 
 def test_what_was_planted_is_shown_and_nothing_else(planted: Store) -> None:

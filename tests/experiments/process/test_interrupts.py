@@ -6,7 +6,8 @@ import threading
 
 import pytest
 
-from experiments.process.interrupts import Interrupted, interruptible, uninterrupted
+from experiments.errors import Interrupted
+from experiments.process.interrupts import interruptible, uninterrupted
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])

@@ -33,7 +33,7 @@ def repository(tmp_path: Path) -> Path:
 
 def checkout(folder: Path, store: Path = ELSEWHERE) -> Checkout:
     """Read anew: a process reads it once."""
-    found = find_checkout.__wrapped__(folder, store)
+    found = find_checkout(folder, store)
     assert found is not None
     return found
 

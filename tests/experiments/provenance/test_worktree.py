@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.errors import CannotRun
-from experiments.process.interrupts import Interrupted
+from experiments.errors import CannotRun, Interrupted
 from experiments.provenance import worktree
 from experiments.provenance.gather import PROJECT
 from experiments.provenance.source import find_checkout
@@ -78,7 +77,6 @@ def everything(folder: Path) -> dict[str, bytes]:
 
 
 def patch_of(project: Path) -> bytes:
-    find_checkout.cache_clear()
     found = find_checkout(project, Path("/a/store/elsewhere"))
     assert found is not None
     return found.patch

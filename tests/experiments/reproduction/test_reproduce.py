@@ -26,8 +26,8 @@ from experiments.provenance import gather as provenance
 from experiments.provenance.packages import installed
 from experiments.reproduction import again
 from experiments.reproduction.reproduce import Reproduction, Settings, reproduce
+from experiments.tracking.lifecycle import create_run
 from experiments.tracking.runs import resolve
-from experiments.tracking.tracked_run import create_run
 from experiments.training.trace import Difference
 from lightning_modules import InputError
 from sweeps import load_sweep

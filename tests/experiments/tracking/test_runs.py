@@ -10,8 +10,8 @@ import pytest
 from mlflow.entities import Run
 
 from experiments import Store
+from experiments.tracking.lifecycle import create_run
 from experiments.tracking.runs import list_runs, parse_since, resolve
-from experiments.tracking.tracked_run import create_run
 from lightning_modules import InputError
 
 

@@ -27,8 +27,8 @@ from mlflow import MlflowClient
 
 import workbench as command_line
 from experiments import Store
+from experiments.tracking.lifecycle import close_dead_runs, create_run, open_run
 from experiments.tracking.spool import Entry, Journal, deliver, tell_waiting
-from experiments.tracking.tracked_run import close_dead_runs, create_run, open_run
 from experiments.training.trace import read_trace
 
 EPOCHS = 3

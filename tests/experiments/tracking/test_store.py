@@ -12,7 +12,7 @@ import requests
 from mlflow import MlflowClient
 
 from experiments import Store
-from experiments.tracking.store import StoreError
+from experiments.errors import StoreError
 from lightning_modules import InputError
 
 OPENER = """

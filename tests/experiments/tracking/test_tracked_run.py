@@ -11,9 +11,9 @@ import pytest
 from mlflow.entities import Dataset, DatasetInput, Run
 
 from experiments import Store
-from experiments.process.interrupts import Interrupted
+from experiments.errors import Interrupted, Pruned
 from experiments.process.owner import Owner
-from experiments.tracking.tracked_run import Pruned, close_dead_runs, create_run, open_run
+from experiments.tracking.lifecycle import close_dead_runs, create_run, open_run
 
 
 def new_run(store: Store, **tags: str) -> str:
@@ -156,12 +156,6 @@ def test_metrics_logged_before_a_failure_are_kept(scratch_store: Store) -> None:
     with pytest.raises(ValueError, match="wrong"):
         fail()
     assert points(scratch_store, run_id, "last") == [(3, 1.5)]
-
-
-def test_a_child_carries_its_parent_s_id(scratch_store: Store) -> None:
-    parent = new_run(scratch_store)
-    child = create_run(scratch_store, experiment="tracking", name="child", kind="trial", parent=parent)
-    assert reread(scratch_store, child).data.tags["mlflow.parentRunId"] == parent
 
 
 # Runs whose process is gone.

@@ -19,12 +19,13 @@ from sqlalchemy.pool import NullPool
 
 from benchmarks.postgres import Postgres
 from experiments import Store
+from experiments.tracking.lifecycle import create_run, open_run
 from experiments.tracking.runs import RunSummary, list_runs
 from experiments.tracking.spool import Entry, Journal
-from experiments.tracking.tracked_run import create_run, open_run
 from lightning_modules import InputError
 from sweeps import load_sweep
-from sweeps.store_copy.copy import CopyError, copy_store
+from sweeps.errors import CopyError
+from sweeps.store_copy.copy import copy_store
 from sweeps.store_copy.databases import Place
 from sweeps.study.search import Search
 from sweeps.study.stage import settle
@@ -43,7 +44,8 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Store:
     for outcome in ("finished", "pruned", "failed"):
         claim = search.claim()
         assert claim is not None
-        run_id = create_run(store, experiment="digits", name=claim.name, kind="trial", parent=parent, tags=claim.tags)
+        tags = {"mlflow.parentRunId": parent, **claim.tags}
+        run_id = create_run(store, experiment="digits", name=claim.name, kind="trial", tags=tags)
         with open_run(store, run_id) as run:
             run.log_params({"optimizer.lr": 0.1, "note": "é ✓"})
             points = [("loss", 0.1, 1), ("loss", float("nan"), 2), ("loss", float("inf"), 3), ("zero", -0.0, 1)]

@@ -12,7 +12,8 @@ from optuna.trial import TrialState, create_trial
 from experiments import Store
 from sweeps import load_sweep
 from sweeps import run as run_sweep
-from sweeps.study.failures import FirstFailures, SweepStoppedError
+from sweeps.errors import SweepStoppedError
+from sweeps.study.failures import FirstFailures
 from sweeps.study.stage import counted
 
 Workbench = Callable[..., "subprocess.CompletedProcess[str]"]

@@ -1,0 +1,41 @@
+"""Lightning's way into a tracked run, for what callbacks log, such as a learning rate."""
+
+from argparse import Namespace
+from collections.abc import Mapping
+from typing import Any
+
+from pytorch_lightning.loggers.logger import Logger
+
+from experiments.tracking.tracked_run import TrackedRun
+
+_SCORES = ("train/", "val/", "test/")
+
+
+class RunLogger(Logger):
+    """Passes on everything but the scores of the splits, which reach the run as the other observers of an epoch.
+
+    It never decides the run's status: that is `open_run`'s.
+    """
+
+    def __init__(self, run: TrackedRun) -> None:
+        super().__init__()
+        self._run = run
+
+    @property
+    def name(self) -> str:
+        return str(self._run.name)
+
+    @property
+    def version(self) -> str:
+        return self._run.run_id
+
+    @property
+    def save_dir(self) -> str:
+        return str(self._run.folder)
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        own = {name: value for name, value in metrics.items() if name != "epoch" and not name.startswith(_SCORES)}
+        self._run.log_metrics(own, step or 0)
+
+    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
+        """The configuration is logged when the run begins."""
