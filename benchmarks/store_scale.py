@@ -12,7 +12,6 @@ from experiments.config import flatten
 from experiments.tracking.lifecycle import create_run, open_run
 from experiments.tracking.runs import list_runs as newest_runs
 from experiments.tracking.runs import resolve
-from experiments.tracking.tracked_run import files_folder
 from sweeps import load_sweep
 
 METRICS = ("train/loss", "train/accuracy", "val/loss", "val/accuracy", "test/loss", "test/accuracy", "value")
@@ -55,7 +54,7 @@ def sweep_of(trials: int, scratch: Path) -> Path:
         name = f"trial {number}"
         run_id = create_run(store, experiment=sweep.base.experiment, name=name, kind="trial", tags=tags)
         with open_run(store, run_id) as run:
-            shutil.copytree(files_folder(store, model.info), run.folder, dirs_exist_ok=True)
+            shutil.copytree(store.files_folder(model.info), run.folder, dirs_exist_ok=True)
             run.log_params(trial.params | {"optimizer.lr": number / trials})
             run.log_metrics(trial.metrics, 1)
     return folder

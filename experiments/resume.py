@@ -12,7 +12,6 @@ from experiments.artifact_names import CONFIG, LAST_CHECKPOINT, TRACE
 from experiments.config import ExperimentConfig, flatten, load_config
 from experiments.provenance.origins import LOCATIONS
 from experiments.tracking.store import Store
-from experiments.tracking.tracked_run import files_folder
 from experiments.training.checkpoints import epochs_done
 from experiments.training.trace import Line, read_trace
 from lightning_modules import InputError
@@ -43,7 +42,7 @@ def take_over(store: Store, run_id: str, folder: Path, config: ExperimentConfig,
 
     Nothing is copied where the run left no checkpoint on this machine, or began with something else than `start`.
     """
-    left = files_folder(store, store.client.get_run(run_id).info)
+    left = store.files_folder(store.client.get_run(run_id).info)
     if not epochs_done(left):
         return
     try:
@@ -58,7 +57,7 @@ def take_over(store: Store, run_id: str, folder: Path, config: ExperimentConfig,
 
 def _left_behind(store: Store, run: Run, scratch: Path) -> Path:
     """The folder of what the run left of its configuration and trace."""
-    folder = files_folder(store, run.info)
+    folder = store.files_folder(run.info)
     if folder.exists() and any(folder.iterdir()):
         return folder
     held = {artifact.path for artifact in store.client.list_artifacts(run.info.run_id)}

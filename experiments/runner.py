@@ -24,7 +24,7 @@ from experiments.results.model import log_model
 from experiments.resume import check_resumable, take_over
 from experiments.tracking import dashboard
 from experiments.tracking.description import describe_run
-from experiments.tracking.lifecycle import Kind, close_dead_runs, create_run, open_run, reopen_run
+from experiments.tracking.lifecycle import RunKind, close_dead_runs, create_run, open_run, reopen_run
 from experiments.tracking.run_logger import RunLogger
 from experiments.tracking.store import Store
 from experiments.tracking.tracked_run import STATUS, Outcome, TrackedRun
@@ -60,7 +60,7 @@ class Role:
     """What a run is called, what it is part of, and which earlier run it continues."""
 
     name: str | None = None  # None: the experiment's
-    kind: Kind = "train"
+    kind: RunKind = "train"
     tags: Mapping[str, str] = field(default_factory=dict)
     read_test: bool = True  # without it the test split stays untouched, and no model is logged
     resumes: str | None = None  # a run of this configuration that did not finish: it continues as the same MLflow run

@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 import torch
 from numpy import unique
 
-from lightning_modules.datasets import ImageDataset, Location, all_sources, find_source
+from lightning_modules.datasets import ImageDataset, SourceOptions, all_sources, find_source
 from lightning_modules.errors import InputError, check_choice
 from lightning_modules.images.on_disk import ImagesOnDisk
 from lightning_modules.pipeline.augmentation import AugmentationConfig
@@ -100,22 +100,22 @@ class DataConfig:
         return (size, size) if isinstance(size, int) else tuple(size)
 
     @property
-    def location(self) -> Location:
+    def source_options(self) -> SourceOptions:
         """What the source is asked for."""
         height_width = None if self.image_size is None else self._sides(self.image_size)
-        return Location(
+        return SourceOptions(
             root=self.root,
             path=self.path,
             labels_path=self.labels_path,
             image_size=None if height_width is None else (height_width[0], height_width[1]),
             channels=self.channels or 3,
-            in_memory_mb=Location.in_memory_mb if self.in_memory_mb is None else self.in_memory_mb,
+            in_memory_mb=SourceOptions.in_memory_mb if self.in_memory_mb is None else self.in_memory_mb,
         )
 
 
 def load_dataset(config: DataConfig) -> ImageDataset:
     """Reads the images that `config` names; the same for every split, batch size, normalization and augmentation."""
-    return find_source(config.source).load(config.location)
+    return find_source(config.source).load(config.source_options)
 
 
 class ImageDataModule(pl.LightningDataModule):

@@ -11,7 +11,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from lightning_modules.errors import InputError, check_choice
 
-Kind = Literal["sgd", "adam", "adamw", "rmsprop"]
+OptimizerKind = Literal["sgd", "adam", "adamw", "rmsprop"]
 ScheduleKind = Literal["constant", "cosine", "one_cycle", "step"]
 
 # The settings that each optimizer takes beside lr and weight_decay.
@@ -77,7 +77,7 @@ def _cosine(start: float, end: float, share: float) -> float:
 class OptimizerConfig:
     """An optimizer of torch.optim. A setting left null has torch's default; one of another kind is refused."""
 
-    kind: Kind = "adam"
+    kind: OptimizerKind = "adam"
     lr: float = 0.001  # the peak learning rate
     weight_decay: float = 0.0  # L2 penalty; decoupled for adamw
     momentum: float | None = None  # sgd, rmsprop
@@ -89,7 +89,7 @@ class OptimizerConfig:
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
 
     def __post_init__(self) -> None:
-        check_choice("optimizer.kind", self.kind, Kind)
+        check_choice("optimizer.kind", self.kind, OptimizerKind)
         if not (self.lr > 0 and math.isfinite(self.lr)):
             raise InputError("optimizer.lr", self.lr, "a learning rate must be above 0", "try 0.001")
         if not (self.weight_decay >= 0 and math.isfinite(self.weight_decay)):

@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> Document:
-    from lightning_modules.datasets import Location, all_sources, find_source
+    from lightning_modules.datasets import SourceOptions, all_sources, find_source
     from lightning_modules.errors import InputError
 
     if args.fields and args.action != "check":
@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> Document:
     fetch = find_source(args.source).fetch
     if fetch is None:
         raise InputError("NAME", args.source, "is nothing to download", "see: workbench data list")
-    return {"source": args.source, "folder": str(fetch(Location(root=args.root)))}
+    return {"source": args.source, "folder": str(fetch(SourceOptions(root=args.root)))}
 
 
 def show(document: Document, args: argparse.Namespace) -> None:

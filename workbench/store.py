@@ -27,10 +27,10 @@ def run(args: argparse.Namespace) -> Document:
     from experiments import Store
     from experiments.tracking.spool import tell_waiting
     from sweeps.store_copy.copy import copy_store
-    from sweeps.store_copy.databases import Place
+    from sweeps.store_copy.databases import StorePlace
 
-    source = Place(Path(args.source).expanduser().absolute(), args.from_tracking, args.from_storage)
-    target = Place(Path(args.target).expanduser().absolute(), args.to_tracking, args.to_storage)
+    source = StorePlace(Path(args.source).expanduser().absolute(), args.from_tracking, args.from_storage)
+    target = StorePlace(Path(args.target).expanduser().absolute(), args.to_tracking, args.to_storage)
     copied = copy_store(source, target, served=args.served)
     tell_waiting(Store(source.folder, ""))  # in its spool, which stays there
     return copied.as_dict()

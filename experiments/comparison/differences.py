@@ -10,8 +10,9 @@ from typing import Any
 
 from experiments.artifact_names import PATCH, PROVENANCE, SOURCES
 from experiments.errors import CannotRun
-from experiments.provenance.code_differences import Place, code_differences
+from experiments.provenance.code_differences import CodeDifference, code_differences
 from experiments.provenance.origins import LOCATIONS, Field, origins, unkept
+from experiments.provenance.record import read_provenance
 from experiments.provenance.source import PROJECT
 from experiments.provenance.worktree import recorded_code
 from experiments.results.artifacts import Artifacts
@@ -48,10 +49,9 @@ def read_provenances(artifacts: Artifacts, runs: Sequence[RunSummary]) -> list[R
 def _provenance(artifacts: Artifacts, run: RunSummary) -> Mapping[str, Any] | None:
     path = artifacts.find(run, PROVENANCE)
     try:
-        provenance: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path else {}
-    except (OSError, ValueError):
+        return read_provenance(path) if path else None
+    except (OSError, ValueError, CannotRun):
         return None
-    return provenance if "packages" in provenance else None  # earlier versions of the workbench had none
 
 
 def does_differ(row: Row) -> bool:
@@ -119,7 +119,7 @@ def _code(artifacts: Artifacts, runs: Sequence[Recorded]) -> tuple[list[Row], li
     try:
         with ExitStack() as open_folders:
             folders = [open_folders.enter_context(_unpacked(artifacts, found[0])) for found in versions.values()]
-            return [_row(place, list(versions.values())) for place in code_differences(folders)], []
+            return [_row(difference, list(versions.values())) for difference in code_differences(folders)], []
     except (CannotRun, OSError) as error:
         values = {each.run_id: version for version, found in versions.items() for each in found}
         return [{"field": "commit", "kind": "code", "values": values}], [f"code is not compared line by line: {error}"]
@@ -145,13 +145,13 @@ def _unpacked(artifacts: Artifacts, recorded: Recorded) -> Any:
     return recorded_code(artifacts.scratch, PROJECT, git and git["commit"], folder)
 
 
-def _row(place: Place, versions: Sequence[Sequence[Recorded]]) -> Row:
+def _row(difference: CodeDifference, versions: Sequence[Sequence[Recorded]]) -> Row:
     """The lines of each run; of a file that others do not have whether it is there."""
-    is_whole_file = None in place.copies
-    first = place.copies[0]
-    field = place.file if is_whole_file or first is None else f"{place.file}:{first.first}"
+    is_whole_file = None in difference.copies
+    first = difference.copies[0]
+    field = difference.file if is_whole_file or first is None else f"{difference.file}:{first.first}"
     values: dict[str, str | None] = {}
-    for lines, runs in zip(place.copies, versions, strict=True):
+    for lines, runs in zip(difference.copies, versions, strict=True):
         text = None if lines is None else "there" if is_whole_file else "\n".join(lines.text)
         values |= {each.run_id: text for each in runs}
     return {"field": field, "kind": "code", "values": values}

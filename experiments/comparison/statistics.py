@@ -5,6 +5,7 @@ A difference counts as distinguishable where its test says so at 5 % and its 95 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,29 +64,27 @@ def paired_t_test(first: Sequence[float], second: Sequence[float]) -> Comparison
 
     Student (1908), The probable error of a mean, Biometrika 6(1).
     """
-    differences = np.subtract(first, second)
-    error = float(np.std(differences, ddof=1) / np.sqrt(len(differences)))
-    return _student(float(np.mean(differences)), error, len(differences) - 1)
+    has_spread = bool(np.ptp(np.subtract(first, second)))
+    return _student(first, second, stats.ttest_rel(first, second) if has_spread else None)
 
 
 def welch_t_test(first: Sequence[float], second: Sequence[float]) -> Comparison:
     """Welch's t-test of the means of two independent samples of two values or more each, variances being their own.
 
     Welch (1947), The generalization of "Student's" problem when several different population variances are involved,
-    Biometrika 34(1-2); degrees of freedom as in Satterthwaite (1946).
+    Biometrika 34(1-2).
     """
-    parts = np.array([np.var(values, ddof=1) / len(values) for values in (first, second)])
-    variance = float(parts.sum())
-    freedom = variance**2 / float((parts**2 / [len(first) - 1, len(second) - 1]).sum()) if variance else np.inf
-    return _student(float(np.mean(first) - np.mean(second)), variance**0.5, freedom)
+    has_spread = bool(np.ptp(first) or np.ptp(second))
+    return _student(first, second, stats.ttest_ind(first, second, equal_var=False) if has_spread else None)
 
 
-def _student(difference: float, error: float, freedom: float) -> Comparison:
-    """`error`: the difference's standard error; where it is 0, any difference is certain."""
-    margin = float(stats.t.ppf(1 - LEVEL / 2, freedom)) * error
-    with np.errstate(divide="ignore"):
-        p_value = float(2 * stats.t.sf(np.divide(abs(difference), error), freedom)) if difference else 1.0
-    return Comparison(difference, (difference - margin, difference + margin), p_value)
+def _student(first: Sequence[float], second: Sequence[float], result: Any) -> Comparison:
+    """`result`: scipy's; None where nothing varies, so that any difference is certain."""
+    difference = float(np.mean(first) - np.mean(second))
+    if result is None:
+        return Comparison(difference, (difference, difference), 0.0 if difference else 1.0)
+    low, high = result.confidence_interval(1 - LEVEL)
+    return Comparison(difference, (float(low), float(high)), float(result.pvalue))
 
 
 def compare_on_images(first_only: int, second_only: int, images: int) -> Comparison:

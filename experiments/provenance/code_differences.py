@@ -20,26 +20,26 @@ class Lines:
 
 
 @dataclass(frozen=True)
-class Place:
+class CodeDifference:
     """One place in a file; or a whole file, where some copies have it and others do not."""
 
     file: str
     copies: tuple[Lines | None, ...]  # one a folder, in their order; None where there is no such file
 
 
-def code_differences(folders: Sequence[Path]) -> Iterator[Place]:
+def code_differences(folders: Sequence[Path]) -> Iterator[CodeDifference]:
     """Every place where not all folders hold the same code, Python files first."""
     names = {name for folder in folders for name in _files(folder)}
     for name in sorted(names, key=lambda name: (not name.endswith(".py"), name)):
         paths = [folder / name for folder in folders]
         contents = [path.read_bytes() if path.exists() else None for path in paths]
         if None in contents:
-            yield Place(name, tuple(None if content is None else Lines(1, ()) for content in contents))
+            yield CodeDifference(name, tuple(None if content is None else Lines(1, ()) for content in contents))
         elif len(set(contents)) > 1:
             yield from _places(name, [path.read_text(encoding="utf-8", errors="replace") for path in paths])
 
 
-def _places(name: str, texts: Sequence[str]) -> Iterator[Place]:
+def _places(name: str, texts: Sequence[str]) -> Iterator[CodeDifference]:
     """The places in a file that all have, as they lie in its first copy; those that overlap there are one."""
     copies = [text.splitlines() for text in texts]
     blocks = [_equal_blocks(copies[0], copy) for copy in copies]
@@ -48,7 +48,7 @@ def _places(name: str, texts: Sequence[str]) -> Iterator[Place]:
         for copy, equal in zip(copies, blocks, strict=True):
             first, last = min(_positions(start, equal)), max(_positions(end, equal))
             places.append(Lines(first + 1, tuple(copy[first:last])))
-        yield Place(name, tuple(places))
+        yield CodeDifference(name, tuple(places))
 
 
 def _equal_blocks(reference: list[str], other: list[str]) -> list[_Block]:

@@ -18,6 +18,8 @@ from experiments.provenance.source_copy import copy_sources, network_folder
 from experiments.tracking.tracked_run import TrackedRun
 from lightning_modules import ImageDataModule
 
+FORMAT = 2
+
 
 def record(run: TrackedRun, config: ExperimentConfig, data: ImageDataModule) -> None:
     """Writes params, data inputs, tags, and the artifacts that describe the run's code, packages and machine.
@@ -26,6 +28,7 @@ def record(run: TrackedRun, config: ExperimentConfig, data: ImageDataModule) -> 
     `sources.zip` the code that git does not keep (written only where there is some), `requirements.txt` the packages
     for pip. `provenance.json` holds, with no credentials in any of it:
 
+    - `format`: FORMAT; a record without it has format 1.
     - `command`: the command line. `working_directory`, `project`: absolute folders.
     - `network_folder`: where the user's own network was imported from; null for a built-in or installed one.
     - `seed`, `split_seed`; `data_sha256`: the data as read; `split_sha256`: {split: its images in their order}.
@@ -38,6 +41,7 @@ def record(run: TrackedRun, config: ExperimentConfig, data: ImageDataModule) -> 
     copied = copy_sources(PROJECT, checkout, config.model.network)
     folder = network_folder(config.model.network)
     provenance = {
+        "format": FORMAT,
         "command": shlex.join(without_credentials(word) for word in sys.argv),
         "working_directory": str(Path.cwd()),
         "project": str(PROJECT),

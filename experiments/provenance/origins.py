@@ -3,15 +3,15 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-Kind = Literal[
+OriginKind = Literal[
     "data", "code", "config", "seed", "threads", "package", "hardware", "environment", "nondeterminism", "unrecorded"
 ]
-Field = tuple[Kind, str]  # and its name
+Field = tuple[OriginKind, str]  # and its name
 
 # Fields that tell where data lie: the same data may lie elsewhere, and their digest tells whether they are the same.
 LOCATIONS = {"data.root", "data.path", "data.labels_path", "data.groups"}
 
-_KIND_OF_STATE: dict[str, Kind] = {"interop_threads": "threads", "cpu_capability": "hardware", "gpus": "hardware"}
+_KIND_OF_STATE: dict[str, OriginKind] = {"interop_threads": "threads", "cpu_capability": "hardware", "gpus": "hardware"}
 _TOLD_ELSEWHERE = {"version", "threads"}  # of torch's state: by the package, and by the config
 _UNTOLD = {"host", "memory_bytes", "cores"}  # of a machine: they do not change numbers
 

@@ -12,6 +12,7 @@ from mlflow.exceptions import MlflowException
 from experiments.artifact_names import CONFIG, PATCH, PROVENANCE, REQUIREMENTS, SOURCES, TRACE
 from experiments.config import flatten
 from experiments.errors import CannotRun
+from experiments.provenance.gather import FORMAT
 from experiments.recipe import read_recipe
 from experiments.tracking.store import Store
 from experiments.tracking.tracked_run import as_param
@@ -59,6 +60,17 @@ class Record:
         return {name for name in params.keys() | now.keys() if params.get(name) != now.get(name)}
 
 
+def read_provenance(path: Path) -> dict[str, Any]:
+    """What a provenance.json holds. Raises CannotRun where its format is too old or too new; ValueError, OSError."""
+    provenance: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if "packages" not in provenance:
+        raise CannotRun("it was recorded by an early version of the workbench", "start a new run")
+    if provenance.get("format", 1) > FORMAT:
+        message = f"its {PROVENANCE} has format {provenance['format']}, and this version reads up to {FORMAT}"
+        raise CannotRun(message, "use the version of the workbench that recorded it")
+    return provenance
+
+
 def read_record(store: Store, run_id: str, folder: Path) -> Record:
     """The record of a run that has ended; its artifacts go to `folder`, which is made. CannotRun if it is not whole."""
     run = store.client.get_run(run_id)
@@ -74,12 +86,10 @@ def read_record(store: Store, run_id: str, folder: Path) -> Record:
         for name in held & _ARTIFACTS:
             store.client.download_artifacts(run_id, name, str(folder))
         tree = read_recipe(folder / CONFIG)
-        provenance = json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))
+        provenance = read_provenance(folder / PROVENANCE)
         trace = read_trace(folder / TRACE)
     except (OSError, ValueError, MlflowException) as error:
         raise CannotRun(f"its record cannot be read: {' '.join(str(error).split())}", remedy) from error
-    if "packages" not in provenance:
-        raise CannotRun("it was recorded by an earlier version of the workbench", "run it anew")
     test = {name: value.hex() for name, value in run.data.metrics.items() if name.startswith("test/")}
     if test:
         trace.append({"stage": "test", "metrics": test})

@@ -42,7 +42,7 @@ class Checkout:
     def ignored(self, paths: Iterable[Path]) -> set[Path]:
         """Those files below the root that are neither in the commit nor in the patch, since .gitignore names them."""
         inside = [path for path in paths if path.is_relative_to(self.root)]
-        found = _git(self.root, "check-ignore", "-z", "--stdin", stdin=_list(inside), check=False)
+        found = _ask_git(self.root, "check-ignore", "-z", "--stdin", stdin=_list(inside), check=False)
         return {Path(os.fsdecode(name)) for name in found.split(b"\0") if name}
 
 
@@ -56,7 +56,7 @@ def find_checkout(project: Path, store: Path) -> Checkout | None:
     """The checkout that holds `project` as it is now, less the folder `store`; None outside of one or without git."""
     try:
         commit = _line(project, "rev-parse", "HEAD")
-        if _git(project, "check-ignore", ".", check=False):  # as an installed copy in another project's .venv
+        if _ask_git(project, "check-ignore", ".", check=False):  # as an installed copy in another project's .venv
             return None
         root, prefix = (
             Path(_line(project, "rev-parse", "--show-toplevel")),
@@ -96,16 +96,16 @@ def _patch(root: Path, store: Path) -> tuple[bytes, list[str]]:
             "GIT_ALTERNATE_OBJECT_DIRECTORIES": str(objects),
         }
         Path(env["GIT_OBJECT_DIRECTORY"]).mkdir()
-        _git(root, "read-tree", "HEAD", env=env)
+        _ask_git(root, "read-tree", "HEAD", env=env)
         changed = _changed(root, store, env)
         kept = [name for name in changed if not is_secret_file(name) and _is_code(root / name)]
         left_out = sorted(set(changed) - set(kept))
         # By name, so that what is left out is not even read.
-        _git(root, "update-index", "--add", "--remove", "--replace", "-z", "--stdin", env=env, stdin=_list(kept))
+        _ask_git(root, "update-index", "--add", "--remove", "--replace", "-z", "--stdin", env=env, stdin=_list(kept))
         # Spelled out, since the user's own git settings could make a patch that `git apply` does not take.
         plain = ("--no-ext-diff", "--no-textconv", "--no-color", "--no-relative", "--unified=3")
         names = ("--src-prefix=a/", "--dst-prefix=b/")
-        patch = _git(root, "diff", "--cached", "--binary", *plain, *names, "HEAD", env=env)
+        patch = _ask_git(root, "diff", "--cached", "--binary", *plain, *names, "HEAD", env=env)
     if len(patch) > MAX_TOTAL:
         return b"", [*left_out, f"all of it: {len(patch)} bytes are more than {MAX_TOTAL}"]
     return patch, left_out
@@ -115,10 +115,10 @@ def _changed(root: Path, store: Path, env: Mapping[str, str]) -> list[str]:
     """Every file that is not as in HEAD, sorted; a submodule or another repository as one name."""
     outside = [f":(exclude,top,literal){store.relative_to(root)}"] if root in store.parents else []
     status = ("status", "--porcelain=v1", "-z", "--no-renames", "--untracked-files=all", "--ignore-submodules=none")
-    lines = _git(root, *status, "--", ".", *outside, env=env).split(b"\0")
+    lines = _ask_git(root, *status, "--", ".", *outside, env=env).split(b"\0")
     # Files that are staged although .gitignore names them: only the user's own index knows of those.
     added = ("diff", "--cached", "--name-only", "-z", "--no-renames", "--diff-filter=A", "HEAD", "--", ".", *outside)
-    names = {line[3:] for line in lines} | set(_git(root, *added).split(b"\0"))
+    names = {line[3:] for line in lines} | set(_ask_git(root, *added).split(b"\0"))
     return sorted(os.fsdecode(name) for name in names if name)
 
 
@@ -134,10 +134,10 @@ def _list(paths: Iterable[str | Path]) -> bytes:
 
 
 def _line(folder: Path, *words: str) -> str:
-    return os.fsdecode(_git(folder, *words)).removesuffix("\n")
+    return os.fsdecode(_ask_git(folder, *words)).removesuffix("\n")
 
 
-def _git(
+def _ask_git(
     folder: Path, *words: str, env: Mapping[str, str] | None = None, stdin: bytes = b"", check: bool = True
 ) -> bytes:
     own = {name: value for name, value in os.environ.items() if name not in _ELSEWHERE}

@@ -72,13 +72,13 @@ def checkout(scratch: Path, project: Path, commit: str, patch: bytes) -> Iterato
     """
     object_format, subfolder, objects = _locate(project)
     with scratch_folder(scratch) as folder:
-        _git(folder, "init", "--quiet", "--template=", f"--object-format={object_format}")
+        _git_or_refuse(folder, "init", "--quiet", "--template=", f"--object-format={object_format}")
         (folder / ".git" / "objects" / "info" / "alternates").write_bytes(os.fsencode(f"{objects}\n"))
-        _git(folder, "update-ref", "--no-deref", "HEAD", _find(folder, commit))
-        _git(folder, "read-tree", "HEAD")
+        _git_or_refuse(folder, "update-ref", "--no-deref", "HEAD", _find(folder, commit))
+        _git_or_refuse(folder, "read-tree", "HEAD")
         if patch:
             _apply(folder, patch)
-        _git(folder, "checkout-index", "--all")
+        _git_or_refuse(folder, "checkout-index", "--all")
         if not (folder / subfolder).is_dir():
             raise CannotRun(f"commit {commit} has no folder {subfolder}", "has the project been moved since?")
         yield folder / subfolder
@@ -126,7 +126,7 @@ def _remove(folder: Path) -> None:
 
 def _locate(project: Path) -> tuple[str, str, str]:
     """A checkout's object format, the path of `project` below its top, and its folder of objects."""
-    found = _git(
+    found = _git_or_refuse(
         project,
         *("rev-parse", "--path-format=absolute", "--show-object-format", "--show-prefix", "--git-path", "objects"),
         failure=f"{project} is no git checkout",
@@ -138,7 +138,7 @@ def _locate(project: Path) -> tuple[str, str, str]:
 
 
 def _find(folder: Path, commit: str) -> str:
-    found = _git(
+    found = _git_or_refuse(
         folder,
         *("rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}"),
         failure=f"commit {commit} is not in this repository",
@@ -150,8 +150,8 @@ def _find(folder: Path, commit: str) -> str:
 def _apply(folder: Path, patch: bytes) -> None:
     """Applies the patch to the index alone. Git itself refuses paths that leave the checkout or enter a `.git`."""
     failure, remedy = "the run's patch is refused", "look into its uncommitted.patch"
-    _git(folder, "apply", "--cached", "-", stdin=patch, failure=failure, remedy=remedy)
-    changes = _git(folder, "diff-index", "--cached", "--raw", "-z", "HEAD").split(b"\0")
+    _git_or_refuse(folder, "apply", "--cached", "-", stdin=patch, failure=failure, remedy=remedy)
+    changes = _git_or_refuse(folder, "diff-index", "--cached", "--raw", "-z", "HEAD").split(b"\0")
     for change, name in zip(changes[::2], changes[1::2], strict=False):
         if {_LINK, _SUBMODULE} & set(change.lstrip(b":").split()[:2]):  # as it was, or as it would be
             what = f"{os.fsdecode(name)!r} is a symbolic link or a submodule"
@@ -174,7 +174,7 @@ def _refused(reason: str) -> CannotRun:
     return CannotRun(f"the run's sources.zip is refused: {reason}", "look into it before you trust it")
 
 
-def _git(
+def _git_or_refuse(
     folder: Path,
     *words: str,
     stdin: bytes = b"",

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
-from experiments.provenance.code_differences import Place, code_differences
-from experiments.provenance.origins import LOCATIONS, Field, Kind, origins, unkept
+from experiments.provenance.code_differences import CodeDifference, code_differences
+from experiments.provenance.origins import LOCATIONS, Field, OriginKind, origins, unkept
 
 # What often differs without any effect on the numbers.
-IDLE_KINDS: set[Kind] = {"package", "hardware", "environment", "unrecorded"}
-_KIND_OF_PARAM: dict[str, Kind] = {"seed": "seed", "data.split_seed": "seed", "trainer.threads": "threads"}
+IDLE_KINDS: set[OriginKind] = {"package", "hardware", "environment", "unrecorded"}
+_KIND_OF_PARAM: dict[str, OriginKind] = {"seed": "seed", "data.split_seed": "seed", "trainer.threads": "threads"}
 _SHOWN_LINES = 4
 
 Key = TypeVar("Key", str, Field)
@@ -20,7 +20,7 @@ Key = TypeVar("Key", str, Field)
 class Cause:
     """One thing that differs between a run and its re-run."""
 
-    kind: Kind
+    kind: OriginKind
     detail: str
 
 
@@ -35,14 +35,14 @@ class Origins:
 
 
 def causes(recorded: Origins, now: Origins) -> list[Cause]:
-    """What differs, in the order of `Kind`; and, as the last thing to suspect, what the record could not keep."""
-    order = get_args(Kind)
+    """What differs, in the order of `OriginKind`; and, as the last thing to suspect, what the record could not keep."""
+    order = get_args(OriginKind)
     return sorted(_all(recorded, now), key=lambda cause: order.index(cause.kind))
 
 
 def _all(recorded: Origins, now: Origins) -> Iterator[Cause]:
     if recorded.code != now.code:
-        yield from (Cause("code", _hunk(place)) for place in code_differences([recorded.code, now.code]))
+        yield from (Cause("code", _hunk(difference)) for difference in code_differences([recorded.code, now.code]))
     for name, value, again in _differing(recorded.params, now.params):
         if name not in LOCATIONS:
             why = " (its config.yaml was edited after the run)" if name in recorded.edited else ""
@@ -72,11 +72,11 @@ def _detail(field: Field, value: Any, again: Any) -> str:
     return f"{name}: {value}, now {again}"
 
 
-def _hunk(place: Place) -> str:
+def _hunk(difference: CodeDifference) -> str:
     """`file:line: -old +new`, the line being the new one's."""
-    before, after = place.copies
+    before, after = difference.copies
     if before is None or after is None:
-        return f"{place.file}: {'only now' if before is None else 'no longer there'}"
+        return f"{difference.file}: {'only now' if before is None else 'no longer there'}"
     lines = [f"-{line.strip()}" for line in before.text] + [f"+{line.strip()}" for line in after.text]
     shown = " ".join(lines[:_SHOWN_LINES]) + (" …" if len(lines) > _SHOWN_LINES else "")
-    return f"{place.file}:{after.first}: {shown}"
+    return f"{difference.file}:{after.first}: {shown}"

@@ -2,13 +2,11 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlparse
 
 from mlflow.exceptions import MlflowException
-from mlflow.utils.file_utils import local_file_uri_to_path
 
 from experiments.tracking.runs import RunSummary
-from experiments.tracking.store import Store
+from experiments.tracking.store import Store, local_folder
 
 
 @dataclass(frozen=True)
@@ -20,9 +18,8 @@ class Artifacts:
 
     def find(self, run: RunSummary, name: str) -> Path | None:
         """The file `name` of a run; None where it left none, or where it is not to be had."""
-        if urlparse(run.artifact_uri).scheme in ("", "file"):
-            path = Path(local_file_uri_to_path(run.artifact_uri)) / name
-            return path if path.is_file() else None
+        if (local := local_folder(run.artifact_uri)) is not None:
+            return local / name if (local / name).is_file() else None
         folder = self.scratch / "artifacts" / run.run_id
         folder.mkdir(parents=True, exist_ok=True)
         try:

@@ -16,10 +16,10 @@ from experiments.tracking.spool import deliver, write
 from experiments.tracking.store import Store, store_failure
 from experiments.tracking.tracked_run import Outcome, TrackedRun, end_of_run
 
-Kind = Literal["train", "sweep", "trial", "finalist", "reproduction", "comparison"]
+RunKind = Literal["train", "sweep", "trial", "finalist", "reproduction", "comparison"]
 
 
-def create_run(store: Store, *, experiment: str, name: str, kind: Kind, tags: Mapping[str, str] = {}) -> str:
+def create_run(store: Store, *, experiment: str, name: str, kind: RunKind, tags: Mapping[str, str] = {}) -> str:
     """Makes a run of this process, RUNNING from now on; its id, for `open_run`."""
     all_tags = {
         "workbench.kind": kind,

@@ -9,12 +9,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlparse
 
 import requests
 import sqlalchemy
 from filelock import FileLock
 from mlflow import MlflowClient
+from mlflow.entities import RunInfo
 from mlflow.exceptions import MlflowException
+from mlflow.utils.file_utils import local_file_uri_to_path
 
 from experiments.errors import StoreError
 from experiments.process.redaction import without_credentials
@@ -125,6 +128,11 @@ class Store:
         """Where what a tracking server has not received yet lies: see spool.py."""
         return self.folder / "spool"
 
+    def files_folder(self, info: RunInfo) -> Path:
+        """Where a run's files are written: a local store's at once in place; those for a server gather in the spool."""
+        folder = local_folder(info.artifact_uri)
+        return self.spool / str(info.run_id) if folder is None else folder
+
     @property
     def is_served(self) -> bool:
         """Whether runs go to a tracking server, which may be away for a while."""
@@ -169,6 +177,12 @@ class Store:
             remedy = f"choose another name, or: mlflow experiments restore -x {experiment.experiment_id}"
             raise InputError("experiment", name, "was deleted in this store", remedy)
         return str(experiment.experiment_id)
+
+
+def local_folder(artifact_uri: str) -> Path | None:
+    """The folder that a run's artifacts lie in; None where a server has them."""
+    is_local = urlparse(artifact_uri).scheme in ("", "file")
+    return Path(local_file_uri_to_path(artifact_uri)) if is_local else None
 
 
 def _tracking_uri() -> str | None:

@@ -13,10 +13,8 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlparse
 
-from mlflow.entities import DatasetInput, RunInfo
-from mlflow.utils.file_utils import local_file_uri_to_path
+from mlflow.entities import DatasetInput
 
 from experiments.process.interrupts import uninterrupted
 from experiments.tracking.spool import Entry, Outbox, Point, tell_waiting
@@ -45,7 +43,7 @@ class TrackedRun:
         info = store.persist(lambda: store.client.get_run(run_id)).info
         self.run_id, self.name, self.experiment_id = run_id, info.run_name, info.experiment_id
         self.artifact_uri = info.artifact_uri
-        self.folder = files_folder(store, info)
+        self.folder = store.files_folder(info)
         self.folder.mkdir(parents=True, exist_ok=True)
         self._in_place = self.folder.parent != store.spool
         self.latest: dict[str, float] = {}  # the last value of each metric but those of the system
@@ -130,13 +128,6 @@ class TrackedRun:
                 self._outbox.put(end_of_run(outcome, error))
             if self._outbox.is_waiting():
                 tell_waiting(self.store)
-
-
-def files_folder(store: Store, info: RunInfo) -> Path:
-    """Where a run's files are written: in a local store at once; those for a remote one gather in the spool."""
-    if urlparse(info.artifact_uri).scheme in ("", "file"):
-        return Path(local_file_uri_to_path(info.artifact_uri))
-    return store.spool / str(info.run_id)
 
 
 def as_param(value: Any) -> str:

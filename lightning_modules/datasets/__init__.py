@@ -3,16 +3,16 @@
 import importlib
 import pkgutil
 
-from lightning_modules.datasets.base import ImageDataset, Images, LabelledImages, Location, RefusedFile, Source
+from lightning_modules.datasets.base import ImageDataset, Images, LabelledImages, RefusedFile, Source, SourceOptions
 from lightning_modules.errors import InputError, choose_from
 
 __all__ = [
     "ImageDataset",
     "Images",
     "LabelledImages",
-    "Location",
     "RefusedFile",
     "Source",
+    "SourceOptions",
     "all_sources",
     "find_source",
 ]

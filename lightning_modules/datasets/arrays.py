@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_modules.datasets.base import ImageDataset, Images, LabelledImages, Location, Source
+from lightning_modules.datasets.base import ImageDataset, Images, LabelledImages, Source, SourceOptions
 from lightning_modules.errors import InputError
 from lightning_modules.images.layout import CHANNELS, as_pixels, channels_last
 from lightning_modules.images.on_disk import ImagesOnDisk
@@ -40,22 +40,22 @@ class _Array:
         return f"{self.values.dtype} of shape {self.values.shape}"
 
 
-def _load(location: Location) -> ImageDataset:
-    if location.path is None:
+def _load(options: SourceOptions) -> ImageDataset:
+    if options.path is None:
         remedy = "give the .npz, or the .npy of images, as --data.path FILE"
         raise InputError("data.path", None, "source arrays needs a file", remedy)
-    arrays = read_arrays("data.path", location.path)
+    arrays = read_arrays("data.path", options.path)
     if set(arrays) == {"x"}:
-        if location.labels_path is None:
+        if options.labels_path is None:
             remedy = "give the .npy of their labels as --data.labels_path FILE"
             raise InputError("data.labels_path", None, "images alone need their labels", remedy)
-        labels = read_arrays("data.labels_path", location.labels_path)
+        labels = read_arrays("data.labels_path", options.labels_path)
         if set(labels) != {"x"}:
-            raise InputError("data.labels_path", location.labels_path, "holds several arrays", "give a .npy of labels")
+            raise InputError("data.labels_path", options.labels_path, "holds several arrays", "give a .npy of labels")
         arrays["y"] = replace(labels["x"], name="y")
-    elif location.labels_path is not None:
-        raise InputError("data.labels_path", location.labels_path, "data.path holds labels already", "leave it out")
-    return _dataset(_pairs(arrays, location.path), 10**6 * location.in_memory_mb)
+    elif options.labels_path is not None:
+        raise InputError("data.labels_path", options.labels_path, "data.path holds labels already", "leave it out")
+    return _dataset(_pairs(arrays, options.path), 10**6 * options.in_memory_mb)
 
 
 def read_arrays(field: str, path: str) -> dict[str, _Array]:

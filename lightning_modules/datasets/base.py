@@ -78,7 +78,7 @@ class ImageDataset:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Location:
+class SourceOptions:
     """Where a source looks, and what it makes of pictures.
 
     `root` holds downloads and caches (None: WORKBENCH_DATA, else the user's cache folder), `path` and `labels_path` are
@@ -113,6 +113,6 @@ class Source:
     """A source of images. `load` reads it, fetching what is missing; `fetch`, where there is one, only downloads."""
 
     summary: str
-    load: Callable[[Location], ImageDataset]
-    fetch: Callable[[Location], Path] | None = None
+    load: Callable[[SourceOptions], ImageDataset]
+    fetch: Callable[[SourceOptions], Path] | None = None
     takes: frozenset[str] = frozenset()  # the fields of `data` that it reads beside root

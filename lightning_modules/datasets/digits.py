@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from lightning_modules.datasets.base import ImageDataset, LabelledImages, Location, Source
+from lightning_modules.datasets.base import ImageDataset, LabelledImages, Source, SourceOptions
 
 
-def _load(_: Location) -> ImageDataset:
+def _load(_: SourceOptions) -> ImageDataset:
     from sklearn.datasets import load_digits
 
     digits = load_digits()

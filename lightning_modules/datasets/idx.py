@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_modules.datasets.base import ImageDataset, LabelledImages, Location, Source
+from lightning_modules.datasets.base import ImageDataset, LabelledImages, Source, SourceOptions
 from lightning_modules.errors import InputError
 from lightning_modules.images.files import file_sha256
 from lightning_modules.log import LOG
@@ -103,8 +103,8 @@ KMNIST = _Release(
 )
 
 
-def _load(release: _Release, location: Location) -> ImageDataset:
-    folder = _fetch(release, location)
+def _load(release: _Release, options: SourceOptions) -> ImageDataset:
+    folder = _fetch(release, options)
     train_x, train_y, test_x, test_y = (_read_idx(folder / name) for name in release.sha256)
     return ImageDataset(
         train=LabelledImages(train_x[..., np.newaxis], train_y.astype(np.int64)),
@@ -113,9 +113,9 @@ def _load(release: _Release, location: Location) -> ImageDataset:
     )
 
 
-def _fetch(release: _Release, location: Location) -> Path:
+def _fetch(release: _Release, options: SourceOptions) -> Path:
     """The folder that holds every file, intact. What is there already needs no network."""
-    folder = location.folder() / release.name
+    folder = options.folder() / release.name
     for name, sha256 in release.sha256.items():
         path = folder / name
         if path.is_file() and file_sha256(path) == sha256:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lightning_modules.datasets.base import ImageDataset, LabelledImages, Location, RefusedFile, Source
+from lightning_modules.datasets.base import ImageDataset, LabelledImages, RefusedFile, Source, SourceOptions
 from lightning_modules.errors import InputError
 
 _SPLITS = ("train", "val", "test")
@@ -24,20 +24,20 @@ class _File:
     name: str
 
 
-def _load(location: Location) -> ImageDataset:
+def _load(options: SourceOptions) -> ImageDataset:
     from lightning_modules.images.picture_cache import PictureFiles
 
-    if location.path is None or not Path(location.path).is_dir():
-        message = "source image_folder needs a folder" if location.path is None else "no such folder"
-        raise InputError("data.path", location.path, message, "give the folder of class/picture as --data.path FOLDER")
-    folder = Path(location.path).resolve()
+    if options.path is None or not Path(options.path).is_dir():
+        message = "source image_folder needs a folder" if options.path is None else "no such folder"
+        raise InputError("data.path", options.path, message, "give the folder of class/picture as --data.path FOLDER")
+    folder = Path(options.path).resolve()
     try:
         class_names, files, refused = _scan(folder)
     except OSError as error:
         message = f"{error.filename} cannot be read: {error.strerror}"
         raise InputError("data.path", str(folder), message, "give yourself the right to read it") from error
     names = [file.name for file in files]
-    found = PictureFiles(folder, names, location.image_size, location.channels).load(location.folder() / "pictures")
+    found = PictureFiles(folder, names, options.image_size, options.channels).load(options.folder() / "pictures")
     refused += [RefusedFile(files[k].split, files[k].name, reason) for k, reason in found.refused.items()]
     parts = {}
     for split in _SPLITS:

@@ -12,7 +12,7 @@ from lightning_modules.errors import InputError, check_choice
 
 # Shapes: N images, H x W pixels, C channels.
 Padding = Literal["black", "mirror"]
-Places = tuple[Tensor, Tensor]  # rows (N, H) and columns (N, W): whence each pixel of the result is taken
+PixelPlaces = tuple[Tensor, Tensor]  # rows (N, H) and columns (N, W): whence each pixel of the result is taken
 _FAR = 2**20  # the row or column of what is black: beyond any image, however it turns
 
 # Of an erased rectangle: its share of the image, and its height over its width in shares of the image's own. Zhong,
@@ -67,7 +67,7 @@ class AugmentationConfig:
             images_NHWC = _normal_like(images_NHWC, generator).mul_(self.noise).add_(images_NHWC)
         return images_NHWC
 
-    def _draw_places(self, images_NHWC: Tensor, generator: Generator) -> Places:
+    def _draw_places(self, images_NHWC: Tensor, generator: Generator) -> PixelPlaces:
         """Shifts and flips, drawn."""
         count, height, width, _ = images_NHWC.shape
         rows_NH, columns_NW = _unmoved(images_NHWC)
@@ -101,7 +101,9 @@ class AugmentationConfig:
         return torch.where((within_NH[:, :, None] & within_NW[:, None, :])[..., None], 0, images_NHWC)
 
 
-def rotate(images_NHWC: Tensor, degrees_N: Tensor, padding: Padding = "black", places: Places | None = None) -> Tensor:
+def rotate(
+    images_NHWC: Tensor, degrees_N: Tensor, padding: Padding = "black", places: PixelPlaces | None = None
+) -> Tensor:
     """Each image turned counter-clockwise about its centre, as float32; bilinear between pixels, proportions kept.
 
     With `places`, what `_gather` would take from there, without the pass between.
@@ -125,7 +127,7 @@ def rotate(images_NHWC: Tensor, degrees_N: Tensor, padding: Padding = "black", p
     return turned_NCHW.permute(0, 2, 3, 1)
 
 
-def _gather(images_NHWC: Tensor, places: Places) -> Tensor:
+def _gather(images_NHWC: Tensor, places: PixelPlaces) -> Tensor:
     """What lies at these places: of rows and columns that are far, and so beyond, black."""
     count, height, width, _ = images_NHWC.shape
     rows_NH1, columns_N1W = places[0][:, :, None].clamp(max=height), places[1][:, None, :].clamp(max=width)
@@ -133,7 +135,7 @@ def _gather(images_NHWC: Tensor, places: Places) -> Tensor:
     return F.pad(images_NHWC, (0, 0, 0, 1, 0, 1))[samples_N11, rows_NH1, columns_N1W]
 
 
-def _unmoved(images_NHWC: Tensor) -> Places:
+def _unmoved(images_NHWC: Tensor) -> PixelPlaces:
     """Where each pixel shows itself."""
     count, height, width, _ = images_NHWC.shape
     device = images_NHWC.device

@@ -15,7 +15,7 @@ from experiments.tracking.store import store_failure
 from lightning_modules import InputError
 from lightning_modules.log import LOG
 from sweeps.errors import CopyError
-from sweeps.store_copy.databases import RUNS, STUDIES, Database, Place
+from sweeps.store_copy.databases import RUNS, STUDIES, Database, StorePlace
 from sweeps.store_copy.table_copy import (
     Change,
     Content,
@@ -52,7 +52,7 @@ class StoreCopy:
         return {"databases": databases, "artifacts": vars(self.artifacts), "elsewhere": self.elsewhere}
 
 
-def copy_store(source: Place, target: Place, *, served: bool = False) -> StoreCopy:
+def copy_store(source: StorePlace, target: StorePlace, *, served: bool = False) -> StoreCopy:
     """Copies every row of the source's databases, and every artifact, to a target that holds no runs yet.
 
     Ids stay. Where a row says that artifacts lie in the source's folder, it says the target's; `served`: what an MLflow
@@ -135,7 +135,7 @@ def _differences(sent: list[Content], found: list[Content]) -> list[str]:
     return [content.table for content in sent if content.table in there and content != there[content.table]]
 
 
-def _roots(place: Place) -> tuple[str, ...]:
+def _roots(place: StorePlace) -> tuple[str, ...]:
     """How rows may call the folder of artifacts."""
     return place.artifacts.as_uri(), str(place.artifacts), _SERVED
 
@@ -154,13 +154,13 @@ def _below(address: str | None, roots: tuple[str, ...]) -> str | None:
     return next((rest for rest in rests if rest == "" or (rest[0] == "/" and rest[:2] != "//")), None)
 
 
-def _count_elsewhere(reader: Connection, place: Place) -> int:
+def _count_elsewhere(reader: Connection, place: StorePlace) -> int:
     addresses = reader.execute(text("SELECT artifact_uri FROM runs")).scalars()
     return sum(_below(address, _roots(place)) is None for address in addresses)
 
 
 @contextmanager
-def _telling_failures(target: Place) -> Iterator[None]:
+def _telling_failures(target: StorePlace) -> Iterator[None]:
     """A disk or database that fails, as a CopyError."""
     try:
         yield

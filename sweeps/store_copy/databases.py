@@ -17,7 +17,7 @@ from sweeps.study.storage import Storage
 
 
 @dataclass(frozen=True)
-class Place:
+class StorePlace:
     """A store's folder, with `artifacts/`, and the URLs of those of its databases that lie in PostgreSQL."""
 
     folder: Path
@@ -30,7 +30,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Kind:
+class DatabaseKind:
     """What one of the two databases holds."""
 
     name: Literal["runs", "studies"]
@@ -42,7 +42,7 @@ class Kind:
     upgrade: str  # the command that brings its schema to the newest
 
 
-RUNS = Kind(
+RUNS = DatabaseKind(
     name="runs",
     item="run",
     file="mlflow.db",
@@ -52,7 +52,7 @@ RUNS = Kind(
     "WHERE runs.status = 'RUNNING' AND tags.key = 'workbench.owner'",
     upgrade="mlflow db upgrade URL",
 )
-STUDIES = Kind(
+STUDIES = DatabaseKind(
     name="studies",
     item="trial",
     file="optuna.db",
@@ -68,8 +68,8 @@ STUDIES = Kind(
 class Database:
     """One of the two, at one place."""
 
-    kind: Kind
-    place: Place
+    kind: DatabaseKind
+    place: StorePlace
     side: Literal["from", "to"]  # of a copy
 
     @property

@@ -23,7 +23,7 @@ from experiments import load_config
 from experiments.process.owner import Owner
 from experiments.training.checkpoints import epochs_done
 from lightning_modules import ImageDataModule
-from lightning_modules.datasets.base import Location
+from lightning_modules.datasets.base import SourceOptions
 from lightning_modules.datasets.digits import SOURCES
 from lightning_modules.datasets.shared import map_shared, save_shared
 
@@ -140,7 +140,7 @@ def test_two_commands_share_one_sweep(tmp_path: Path, start_workbench: Start) ->
 
 
 def test_a_shared_data_set_is_the_same_and_changes_stay_private(tmp_path: Path) -> None:
-    digits = SOURCES["digits"].load(Location())
+    digits = SOURCES["digits"].load(SourceOptions())
     save_shared(digits, tmp_path)
     one, other = map_shared(tmp_path), map_shared(tmp_path)
     assert one.sha256 == digits.sha256

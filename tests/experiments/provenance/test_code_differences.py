@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.provenance.code_differences import Lines, Place, code_differences
+from experiments.provenance.code_differences import CodeDifference, Lines, code_differences
 
 
 def folders(tmp_path: Path, *texts: str | None) -> list[Path]:
@@ -33,7 +33,7 @@ def folders(tmp_path: Path, *texts: str | None) -> list[Path]:
 def test_a_place_holds_the_lines_of_every_copy(
     tmp_path: Path, texts: list[str], found: list[list[tuple[int, str]]]
 ) -> None:
-    wanted = [Place("net.py", tuple(Lines(first, tuple(text)) for first, text in place)) for place in found]
+    wanted = [CodeDifference("net.py", tuple(Lines(first, tuple(text)) for first, text in place)) for place in found]
     assert list(code_differences(folders(tmp_path, *texts))) == wanted
 
 

@@ -18,7 +18,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from lightning_modules import InputError
-from lightning_modules.datasets import ImageDataset, Location, find_source
+from lightning_modules.datasets import ImageDataset, SourceOptions, find_source
 
 LoadArrays = Callable[..., ImageDataset]
 
@@ -27,8 +27,8 @@ Y = np.array([0, 1])
 
 
 def load(path: Path, labels_path: Path | None = None) -> ImageDataset:
-    location = Location(path=str(path), labels_path=None if labels_path is None else str(labels_path))
-    return find_source("arrays").load(location)
+    options = SourceOptions(path=str(path), labels_path=None if labels_path is None else str(labels_path))
+    return find_source("arrays").load(options)
 
 
 @pytest.fixture(scope="session")
@@ -237,7 +237,7 @@ def test_images_in_a_npy_need_their_labels(tmp_path: Path) -> None:
 
 def test_without_a_path_the_remedy_names_the_option() -> None:
     with pytest.raises(InputError, match=r"^data\.path: .*--data\.path FILE"):
-        find_source("arrays").load(Location())
+        find_source("arrays").load(SourceOptions())
 
 
 def test_a_missing_file_is_named_by_its_field(tmp_path: Path) -> None:

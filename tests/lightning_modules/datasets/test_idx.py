@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from lightning_modules import InputError
-from lightning_modules.datasets import Location, find_source, idx
+from lightning_modules.datasets import SourceOptions, find_source, idx
 
 Files = dict[str, bytes]
 
@@ -93,7 +93,7 @@ def contents_of(folder: Path) -> Files:
 
 def test_files_already_there_need_no_network(tmp_path: Path) -> None:
     put(tmp_path / "tiny", FILES)
-    dataset = idx._load(release_of(), Location(root=str(tmp_path)))
+    dataset = idx._load(release_of(), SourceOptions(root=str(tmp_path)))
     assert dataset.test is not None
     np.testing.assert_array_equal(dataset.train.images, TRAIN_X[..., np.newaxis])
     np.testing.assert_array_equal(dataset.test.images, TEST_X[..., np.newaxis])
@@ -105,7 +105,7 @@ def test_files_already_there_need_no_network(tmp_path: Path) -> None:
 def test_missing_files_are_downloaded_once(tmp_path: Path, serve: Serve) -> None:
     mirror = serve(FILES)
     for _ in range(2):
-        folder = idx._fetch(release_of(mirror.url), Location(root=str(tmp_path)))
+        folder = idx._fetch(release_of(mirror.url), SourceOptions(root=str(tmp_path)))
     assert folder == tmp_path / "tiny"
     assert contents_of(folder) == FILES
     assert mirror.asked_for == list(FILES)
@@ -115,13 +115,13 @@ def test_workbench_data_names_the_folder_when_no_root_is_given(
     tmp_path: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WORKBENCH_DATA", str(tmp_path))
-    assert idx._fetch(release_of(serve(FILES).url), Location()) == tmp_path / "tiny"
+    assert idx._fetch(release_of(serve(FILES).url), SourceOptions()) == tmp_path / "tiny"
 
 
 def test_workbench_mirrors_are_asked_first(tmp_path: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     own, published = serve(FILES), serve(FILES)
     monkeypatch.setenv("WORKBENCH_MIRRORS", f"{UNREACHABLE} {own.url}")
-    idx._fetch(release_of(published.url), Location(root=str(tmp_path)))
+    idx._fetch(release_of(published.url), SourceOptions(root=str(tmp_path)))
     assert (own.asked_for, published.asked_for) == (list(FILES), [])
 
 
@@ -133,7 +133,7 @@ def test_a_damaged_download_is_set_aside_and_the_next_mirror_tried(
     tmp_path: Path, serve: Serve, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first, second = serve(DAMAGED), serve(FILES)
-    folder = idx._fetch(release_of(first.url, second.url), Location(root=str(tmp_path)))
+    folder = idx._fetch(release_of(first.url, second.url), SourceOptions(root=str(tmp_path)))
     assert contents_of(folder) == SET_ASIDE
     assert second.asked_for == ["test-x.gz"]
     assert f"test-x.gz has the wrong SHA-256: set aside as {folder}/test-x.gz.damaged" in capsys.readouterr().err
@@ -142,7 +142,7 @@ def test_a_damaged_download_is_set_aside_and_the_next_mirror_tried(
 def test_a_damaged_file_already_there_is_set_aside_and_fetched_again(tmp_path: Path, serve: Serve) -> None:
     put(tmp_path / "tiny", DAMAGED)
     mirror = serve(FILES)
-    folder = idx._fetch(release_of(mirror.url), Location(root=str(tmp_path)))
+    folder = idx._fetch(release_of(mirror.url), SourceOptions(root=str(tmp_path)))
     assert contents_of(folder) == SET_ASIDE
     assert mirror.asked_for == ["test-x.gz"]
 
@@ -150,7 +150,7 @@ def test_a_damaged_file_already_there_is_set_aside_and_fetched_again(tmp_path: P
 @pytest.mark.parametrize("fails", ["unreachable", "missing"])
 def test_a_mirror_that_fails_is_passed_over(fails: str, tmp_path: Path, serve: Serve) -> None:
     failing = UNREACHABLE if fails == "unreachable" else serve({}).url
-    folder = idx._fetch(release_of(failing, serve(FILES).url), Location(root=str(tmp_path)))
+    folder = idx._fetch(release_of(failing, serve(FILES).url), SourceOptions(root=str(tmp_path)))
     assert contents_of(folder) == FILES
 
 
@@ -158,7 +158,7 @@ def test_when_no_mirror_has_the_file_all_are_listed_with_their_reasons(tmp_path:
     wrong, empty = serve(DAMAGED), serve({})
     release = release_of(UNREACHABLE, empty.url, wrong.url, files={"test-x.gz": FILES["test-x.gz"]})
     with pytest.raises(InputError, match=r"^data\.source: test-x\.gz cannot be had from") as caught:
-        idx._fetch(release, Location(root=str(tmp_path)))
+        idx._fetch(release, SourceOptions(root=str(tmp_path)))
     assert f"{UNREACHABLE} (ConnectionError), {empty.url} (HTTPError), {wrong.url} (wrong SHA-256)" in str(caught.value)
     assert "WORKBENCH_MIRRORS" in caught.value.remedy
     assert contents_of(tmp_path / "tiny") == {"test-x.gz.damaged": DAMAGED["test-x.gz"]}
@@ -167,16 +167,16 @@ def test_when_no_mirror_has_the_file_all_are_listed_with_their_reasons(tmp_path:
 def test_a_missing_folder_is_refused_by_the_name_it_came_under(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     nowhere = str(tmp_path / "nowhere")
     with pytest.raises(InputError, match=r"^data\.root: no such folder"):
-        idx._fetch(release_of(), Location(root=nowhere))
+        idx._fetch(release_of(), SourceOptions(root=nowhere))
     monkeypatch.setenv("WORKBENCH_DATA", nowhere)
     with pytest.raises(InputError, match=r"^WORKBENCH_DATA: no such folder"):
-        idx._fetch(release_of(), Location())
+        idx._fetch(release_of(), SourceOptions())
 
 
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path, serve: Serve) -> None:
     (tmp_path / "tiny").write_text("a file where the folder should be")
     with pytest.raises(InputError, match=r"^data\.root: train-x\.gz is missing or damaged, and .* cannot be written"):
-        idx._fetch(release_of(serve(FILES).url), Location(root=str(tmp_path)))
+        idx._fetch(release_of(serve(FILES).url), SourceOptions(root=str(tmp_path)))
 
 
 IMAGES = gzip.decompress(FILES["train-x.gz"])
@@ -198,7 +198,7 @@ def test_a_file_that_is_no_idx_is_refused_by_its_path(unreadable: bytes, tmp_pat
     files = FILES | {"train-x.gz": unreadable}
     put(tmp_path / "tiny", files)
     with pytest.raises(InputError, match=r"^data\.root: cannot be read: .*train-x\.gz"):
-        idx._load(release_of(files=files), Location(root=str(tmp_path)))
+        idx._load(release_of(files=files), SourceOptions(root=str(tmp_path)))
 
 
 @pytest.mark.parametrize("name", ["fashion_mnist", "mnist", "kmnist"])
@@ -206,13 +206,13 @@ def test_what_is_no_published_file_is_refused(name: str, tmp_path: Path, serve: 
     release = {"fashion_mnist": idx.FASHION_MNIST, "mnist": idx.MNIST, "kmnist": idx.KMNIST}[name]
     false = serve(dict.fromkeys(release.sha256, FILES["train-x.gz"]))
     with pytest.raises(InputError, match=r"train-images-idx3-ubyte\.gz cannot be had from .* \(wrong SHA-256\)"):
-        idx._fetch(replace(release, mirrors=(false.url,)), Location(root=str(tmp_path)))
+        idx._fetch(replace(release, mirrors=(false.url,)), SourceOptions(root=str(tmp_path)))
     assert len(release.class_names) == 10
     assert all(len(sha256) == 64 for sha256 in release.sha256.values())
 
 
 def test_fashion_mnist_is_what_was_published(real_data: Path) -> None:
-    dataset = find_source("fashion_mnist").load(Location(root=str(real_data)))
+    dataset = find_source("fashion_mnist").load(SourceOptions(root=str(real_data)))
     assert dataset.test is not None
     assert dataset.train.images.shape == (60_000, 28, 28, 1)
     assert dataset.test.images.shape == (10_000, 28, 28, 1)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightning_modules import InputError
-from lightning_modules.datasets import ImageDataset, LabelledImages, Location, find_source
+from lightning_modules.datasets import ImageDataset, LabelledImages, SourceOptions, find_source
 from lightning_modules.pipeline.splits import Subset, make_splits
 
 
@@ -70,14 +70,14 @@ def test_split_seed_chooses_who_validates_and_never_who_tests() -> None:
 
 def test_another_process_splits_alike() -> None:
     code = (
-        "from lightning_modules.datasets import Location, find_source\n"
+        "from lightning_modules.datasets import SourceOptions, find_source\n"
         "from lightning_modules.pipeline.splits import make_splits\n"
-        "digits = find_source('digits').load(Location())\n"
+        "digits = find_source('digits').load(SourceOptions())\n"
         "splits = make_splits(digits, val_fraction=0.1, test_fraction=0.2, split_seed=7)\n"
         "print([subset.indices.tolist() for subset in splits.values()])\n"
     )
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    digits = find_source("digits").load(Location())
+    digits = find_source("digits").load(SourceOptions())
     here = make_splits(digits, val_fraction=0.1, test_fraction=0.2, split_seed=7)
     assert printed.strip() == str([subset.indices.tolist() for subset in here.values()])
 
@@ -114,7 +114,7 @@ def test_too_few_images_of_a_class_are_refused(
 
 
 def test_splits_of_earlier_runs_stay_as_they_were() -> None:
-    digits = find_source("digits").load(Location())
+    digits = find_source("digits").load(SourceOptions())
     splits = make_splits(digits, val_fraction=0.1, test_fraction=0.2, split_seed=0)
     assert {name: subset.order_sha256[:16] for name, subset in splits.items()} == {
         "train": "a9cdc3630501bf2d",

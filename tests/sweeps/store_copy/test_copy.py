@@ -26,7 +26,7 @@ from lightning_modules import InputError
 from sweeps import load_sweep
 from sweeps.errors import CopyError
 from sweeps.store_copy.copy import copy_store
-from sweeps.store_copy.databases import Place
+from sweeps.store_copy.databases import StorePlace
 from sweeps.study.search import Search
 from sweeps.study.stage import settle
 from workbench import main
@@ -111,16 +111,16 @@ def test_a_store_is_the_same_in_postgresql_behind_a_server_and_back_in_a_folder(
     origin: Store, postgres: Postgres, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tracking, storage = postgres.create("runs"), postgres.create("studies")
-    away, back = Place(tmp_path / "away", tracking, storage), tmp_path / "back"
+    away, back = StorePlace(tmp_path / "away", tracking, storage), tmp_path / "back"
     before = seen(origin.tracking_uri, f"sqlite:///{origin.folder}/optuna.db")
 
-    there = copy_store(Place(origin.folder), away, served=True)
+    there = copy_store(StorePlace(origin.folder), away, served=True)
     assert {table.table: table.rows for table in there.databases["studies"]}["trials"] == 3
     assert (there.artifacts.files, there.elsewhere) == (4, 0)
     assert seen(with_driver(tracking), with_driver(storage)) == before
     assert files(away.folder / "artifacts") == files(origin.folder / "artifacts")
     assert artifact_uris(list_runs(Store(away.folder, with_driver(tracking))), "mlflow-artifacts:")
-    assert copy_store(Place(origin.folder), away, served=True) == there  # finds it there, and the same
+    assert copy_store(StorePlace(origin.folder), away, served=True) == there  # finds it there, and the same
 
     Journal(Store(away.folder, "http://host.invalid"), "not yet there").append(Entry(status="FINISHED"))
     options = ("--from-tracking", tracking, "--from-storage", storage, "--json")
@@ -141,9 +141,9 @@ def test_a_copy_that_breaks_off_leaves_no_row_and_begins_again(
     with closing(sqlite3.connect(broken / "mlflow.db")) as database, database:
         database.execute("UPDATE params SET value = ?", ("x" * 9000,))
     tracking, storage = postgres.create("again runs"), postgres.create("again studies")
-    away = Place(tmp_path / "away", tracking, storage)
+    away = StorePlace(tmp_path / "away", tracking, storage)
     with pytest.raises(CopyError, match="value too long") as told:
-        copy_store(Place(broken), away)
+        copy_store(StorePlace(broken), away)
     assert "\n" not in str(told.value)
     assert postgres.password not in str(told.value)
     for url, table in ((tracking, "runs"), (storage, "trials")):
@@ -151,7 +151,7 @@ def test_a_copy_that_breaks_off_leaves_no_row_and_begins_again(
         with engine.connect() as connection:
             assert connection.scalar(text(f"SELECT count(*) FROM {table}")) == 0
 
-    assert copy_store(Place(origin.folder), away).artifacts.files == 4
+    assert copy_store(StorePlace(origin.folder), away).artifacts.files == 4
     monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking)
     store = Store.open(away.folder)
     assert artifact_uris(list_runs(store, sweep="digits"), (away.folder / "artifacts").as_uri())
@@ -160,7 +160,7 @@ def test_a_copy_that_breaks_off_leaves_no_row_and_begins_again(
     with opened(with_driver(storage)) as database:
         assert optuna.load_study(study_name="digits", storage=database).ask().number == 3
     with pytest.raises(InputError, match="holds runs already"):
-        copy_store(Place(origin.folder), away)
+        copy_store(StorePlace(origin.folder), away)
 
 
 @pytest.mark.parametrize("kind", ["runs", "studies"])
@@ -168,7 +168,7 @@ def test_a_copy_that_is_killed_begins_again(
     origin: Store, postgres: Postgres, tmp_path: Path, start_workbench: Start, kind: str
 ) -> None:
     tracking, storage = postgres.create(f"runs, {kind} killed"), postgres.create(f"studies, {kind} killed")
-    source, away = tmp_path / "source", Place(tmp_path / "away", tracking, storage)
+    source, away = tmp_path / "source", StorePlace(tmp_path / "away", tracking, storage)
     shutil.copytree(origin.folder, source)
     options = ("--to-tracking", tracking, "--to-storage", storage)
     killed = start_workbench("store", "copy", source, away.folder, *options)
@@ -176,31 +176,31 @@ def test_a_copy_that_is_killed_begins_again(
     assert any(line.startswith(f"copying {kind}") for line in killed.stderr)
     killed.kill()
     killed.wait()
-    assert copy_store(Place(source), away).artifacts.files == 4
+    assert copy_store(StorePlace(source), away).artifacts.files == 4
     before = seen(f"sqlite:///{source}/mlflow.db", f"sqlite:///{source}/optuna.db")
     assert seen(with_driver(tracking), with_driver(storage)) == before
 
 
 def test_what_cannot_be_copied_is_refused_in_one_line(origin: Store, tmp_path: Path) -> None:
-    home, to = Place(origin.folder), tmp_path / "to"
+    home, to = StorePlace(origin.folder), tmp_path / "to"
     with pytest.raises(InputError, match=r"neither mlflow\.db nor optuna\.db"):
-        copy_store(Place(tmp_path / "nothing"), Place(to))
+        copy_store(StorePlace(tmp_path / "nothing"), StorePlace(to))
     with pytest.raises(InputError, match="is where the runs are"):
         copy_store(home, home)
     with pytest.raises(InputError, match=r"--to-tracking: cannot be opened.*127\.0\.0\.1:1") as told:
-        copy_store(home, Place(to, "postgresql://me:planted@127.0.0.1:1/db"))
+        copy_store(home, StorePlace(to, "postgresql://me:planted@127.0.0.1:1/db"))
     assert "planted" not in str(told.value)
 
     old = Path(shutil.copytree(origin.folder, tmp_path / "old"))
     with closing(sqlite3.connect(old / "mlflow.db")) as database, database:
         database.execute("UPDATE alembic_version SET version_num = 'ancient'")
     with pytest.raises(InputError, match=r"at ancient.*mlflow db upgrade"):
-        copy_store(home, Place(old))
+        copy_store(home, StorePlace(old))
 
     run_id = create_run(origin, experiment="digits", name="open", kind="train")
     try:
         with pytest.raises(InputError, match=f"{run_id} is still open"):
-            copy_store(home, Place(to))
+            copy_store(home, StorePlace(to))
     finally:
         origin.client.set_terminated(run_id)
     assert not to.exists()
