@@ -291,8 +291,9 @@ def test_a_run_is_bitwise_the_same_in_a_new_process(results: Results, name: str)
 
 def test_test_is_read_again_where_it_was_read(results: Results) -> None:
     names = {name: {line["name"] for line in results[name].result().metrics} for name in ("one_cycle", "pruned")}
-    assert names["pruned"] == {"train/loss", "train/accuracy", "val/loss", "val/accuracy", "val/macro_f1"}
-    assert names["one_cycle"] == names["pruned"] | {"test/loss", "test/accuracy", "test/macro_f1"}
+    evaluated = {"loss", "accuracy", "macro_f1", "top3_accuracy", "calibration_error"}
+    assert names["pruned"] == {"train/loss", "train/accuracy"} | {f"val/{name}" for name in evaluated}
+    assert names["one_cycle"] == names["pruned"] | {f"test/{name}" for name in evaluated}
 
 
 @pytest.mark.parametrize(
