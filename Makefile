@@ -14,7 +14,7 @@ help:  ## this list
 install: $(READY)  ## the project with its tested dependencies, into .venv
 
 demo: $(READY)  ## a sweep of 12 trials over optimizer settings on embedded images, to the leaderboard
-	@echo '== sweep "digits": 12 trials over optimizer settings, then the champion, into $(STORE)/'
+	@echo '== sweep "digits": 12 trials over optimizer settings, then the best 3 and the default settings over 3 seeds, into $(STORE)/'
 	@$(BIN)/workbench sweep digits --store $(STORE)
 	@echo '== done: "make ui" opens the dashboard on it'
 

@@ -134,12 +134,16 @@ def _accuracy(rows: Sequence[Row], machines: list[Row]) -> list[str]:
     for side, name in (("ours", "one tracked run"), ("theirs", "textbook PyTorch")):
         scores = ", ".join(f"{score:.4f}" for score in row[side]["scores"])
         lines.append((name, f"{row[side]['mean']:.4f}", f"{row[side]['deviation']:.4f}", scores))
-    low, high = row["difference"]["ci95"]
-    verdict = "holds 0: not to be told apart" if low <= 0 <= high else "does not hold 0: they differ"
+    if row["difference"]["ci95"] is None:
+        verdict = "the same with every seed: too few seeds to tell"
+    else:
+        low, high = row["difference"]["ci95"]
+        apart = "holds 0: not to be told apart" if low <= 0 <= high else "does not hold 0: they differ"
+        verdict = f"95 % interval {low:+.4f} to {high:+.4f}, which {apart}"
     return [
         _table(("version", "mean", "standard deviation", "seed by seed"), lines),
-        f"Difference (ours − theirs) {row['difference']['mean']:+.4f}, 95 % interval {low:+.4f} to {high:+.4f}, which "
-        f"{verdict}. {_size(row)} images × epochs, one thread, machine {_number(row, machines)}.",
+        f"Difference (ours − theirs) {row['difference']['mean']:+.4f}, {verdict}. "
+        f"{_size(row)} images × epochs, one thread, machine {_number(row, machines)}.",
     ]
 
 

@@ -28,7 +28,7 @@ def main() -> None:
     sweep = _workbench("sweep", "digits", "--store", store)  # which is there: this only tells it again
     first, second = (trial["run_id"] for trial in sweep["trials"][:2])
     compared = _workbench("compare", first, second, "--store", store)
-    (champion,) = sweep["champion"]["run_ids"]
+    champion = sweep["champion"]["run_ids"][0]
     run = f"{URL}/#/experiments/1/runs/{champion}/model-metrics"
     report = store / "artifacts" / sweep["sweep_run_id"] / "artifacts" / "report.html"
     server = subprocess.Popen([sys.executable, "-m", "workbench", "ui", "--no-browser", "--store", store])

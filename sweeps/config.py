@@ -40,7 +40,8 @@ class ObjectiveConfig:
 class FinalistsConfig:
     """The `top` configurations run again, each over `seeds` fresh seeds; the best mean is the champion.
 
-    With `baseline` the recipe's own settings run over the same seeds: is the champion better than no search at all?
+    With `baseline` the recipe's own settings run over the same seeds. Where no finalist has a better mean, they are the
+    champion: the search was not worth it.
     """
 
     top: int = 1

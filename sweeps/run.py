@@ -18,12 +18,13 @@ from experiments.tracking.tracked_run import TrackedRun
 from lightning_modules import InputError
 from lightning_modules.datamodule import load_dataset
 from lightning_modules.datasets import ImageDataset
+from lightning_modules.metrics import sign_of
 from sweeps.config import Sweep
 from sweeps.engines import local, worker
 from sweeps.progress import SweepProgress
 from sweeps.report.report import SweepResult, report
 from sweeps.study.failures import FirstFailures
-from sweeps.study.finalists import Finals, read_test
+from sweeps.study.finalists import Finals, champion_of, read_test
 from sweeps.study.reconcile import reconcile
 from sweeps.study.search import Search
 from sweeps.study.stage import Stage, best_trials, counted
@@ -73,9 +74,10 @@ def _conclude(search: Search, finals: Finals, tracked: TrackedRun, dataset: Imag
     with search.storage.lock(f"finalists-{search.sweep.name}"):
         search.store.persist(partial(deliver, search.store))
         finalists = finals.finalists()
-        if finalists and finalists[0].is_sound:
-            read_test(search.store, finalists[0], dataset)
-        return report(search, tracked, finalists)
+        champion = champion_of(finalists, sign_of(search.sweep.config.objective.metric))
+        if champion is not None:
+            read_test(search.store, champion, dataset)
+        return report(search, tracked, finalists, champion)
 
 
 @contextmanager

@@ -90,7 +90,7 @@ def dashboard(
     tmp_path_factory: pytest.TempPathFactory, poll: Callable[..., None], browser: "Chrome"
 ) -> Iterator[Dashboard]:
     store = tmp_path_factory.mktemp("dashboard") / "store"
-    overrides = {"budget.trials": 3, "trainer.max_epochs": EPOCHS, "pruner.kind": "none"}
+    overrides = {"budget.trials": 3, "trainer.max_epochs": EPOCHS, "pruner.kind": "none", "finalists": {}}
     result = run(load_sweep("digits", overrides), store=Store.open(store))
     command = [sys.executable, "-m", "workbench", "ui", "--no-browser", "--store", str(store)]
     with serving(command, "/health", store / "ui.log", poll) as url:

@@ -41,9 +41,10 @@ def exit_code(document: Document) -> int:
 
 
 def show(document: Document, args: argparse.Namespace) -> None:
-    from sweeps.report.leaderboard import as_text, doubts, headline, on_test, ranked
+    from sweeps.report.leaderboard import as_text, doubts, headline, ranked
     from sweeps.strategy.space import describe
 
+    print("\n".join([headline(document), *doubts(document)]))
     table = new_table("rank", "trial", document["metric"], "outcome", "params", "run")
     for rank, trial in enumerate(ranked(document), start=1):
         place = str(rank) if trial["outcome"] == "finished" else ""
@@ -55,10 +56,6 @@ def show(document: Document, args: argparse.Namespace) -> None:
         seeds = len(finalist["values"])
         print(f"finalist   trial {finalist['number']}: {document['metric']} {as_text(finalist)} over {seeds} seed(s)")
     if champion := document["champion"]:
-        print(f"champion   trial {champion['number']}: {on_test(document)}")
         print(f"model      {champion['model']}")
-        print("\n".join(doubts(document)))
-    else:
-        print(headline(document))
     print(f"trials     {document['trials_url']}")
     print_dashboard(document)

@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from scipy import stats
 
 LEVEL = 0.05
+_ROUNDING = 1e-12  # scores that are closer than this differ by floating-point rounding alone
 _RESAMPLES = 10_000
 _EXCHANGES = 999
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean with its 95 % confidence interval; one value alone has none."""
+    """A mean with its 95 % confidence interval: None for one value alone, and for values that are all equal."""
 
     mean: float
     ci95: tuple[float, float] | None
@@ -43,9 +44,13 @@ class Comparison:
 
 
 def estimate(values: Sequence[float]) -> Estimate:
-    """Student's t interval (Student 1908) of the mean of independent values, such as one score a seed."""
+    """Student's t interval (Student 1908) of the mean of independent values, such as one score a seed.
+
+    Values that are all equal would have an interval of no width. That says only that they are too few, or too coarse,
+    to show how much the next one may differ.
+    """
     mean = float(np.mean(values))
-    if len(values) < 2:
+    if len(values) < 2 or np.ptp(values) < _ROUNDING:
         return Estimate(mean, None)
     margin = float(stats.t.ppf(1 - LEVEL / 2, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values)))
     return Estimate(mean, (mean - margin, mean + margin))

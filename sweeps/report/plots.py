@@ -121,7 +121,7 @@ def _learning_curves(trials: list[FrozenTrial], metric: str) -> Figure:
 
 
 def _finalists(document: dict[str, Any]) -> Figure:
-    """Every seed's score, and the mean with its 95 % interval; the recipe's own settings last."""
+    """Every seed's score, and the mean with its 95 % interval where there is one; the recipe's own settings last."""
     rows = [(f"trial {each['number']}: {describe(each['params'])}", each) for each in document["finalists"]]
     if document["baseline"]:
         rows.append(("the recipe's own settings", document["baseline"]))
@@ -130,11 +130,9 @@ def _finalists(document: dict[str, Any]) -> Figure:
     for place, (_, row) in enumerate(rows):
         values = [value for value in row["values"] if value is not None]
         axes.plot(values, [place] * len(values), ".", color="gray", alpha=0.6)
-        if row["ci95"]:
-            low, high = row["ci95"]
-            axes.errorbar(
-                row["mean"], place, xerr=[[row["mean"] - low], [high - row["mean"]]], fmt="o", capsize=4, color="C0"
-            )
+        if row["mean"] is not None:
+            margin = row["ci95"][1] - row["mean"] if row["ci95"] else None
+            axes.errorbar(row["mean"], place, xerr=margin, fmt="o", capsize=4, color="C0")
     axes.set_yticks(range(len(rows)), [name for name, _ in rows])
     axes.invert_yaxis()
     axes.set(xlabel=f"{document['metric']}: each seed, mean, 95 % interval")

@@ -8,7 +8,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial
 
-from experiments.comparison.statistics import estimate, paired_difference
+from experiments.comparison.statistics import Estimate, estimate, paired_difference
 from experiments.config import flatten
 from experiments.tracking import dashboard
 from experiments.tracking.registry import register_model
@@ -37,11 +37,15 @@ class SweepResult:
     trials: list[dict[str, Any]]  # in order: number, state, outcome, value, params, run_id, seed
     best: dict[str, Any] | None  # the best single trial: number, value, params, run_id
     finalists: list[dict[str, Any]]  # best mean first: number, params, mean, ci95, values, run_ids
-    # The first finalist on the test set: number, run_ids, test_accuracy, test_macro_f1, model.
+    # The best mean on the test set: number (None: the recipe's own settings), run_ids, test_accuracy, test_macro_f1,
+    # model. It is None where nothing gave a score with every seed.
     champion: dict[str, Any] | None
     runner_up: dict[str, Any] | None  # the first finalist against the second: number, difference, ci95, distinguishable
-    baseline: dict[str, Any] | None  # the recipe's own settings: params, mean, ci95, values, run_ids; champion_ahead
-    luck: dict[str, Any] | None  # the best trial's value against its configuration's mean: number, value, mean, luck
+    # The recipe's own settings over the finalists' seeds: params, mean, ci95, values, run_ids; difference and
+    # difference_ci95: the first finalist's mean minus theirs, None where either lacks a score.
+    baseline: dict[str, Any] | None
+    # The best trial's value against its configuration's mean over two seeds or more: number, value, mean, luck.
+    luck: dict[str, Any] | None
     dashboard_url: str  # the sweep's run
     trials_url: str  # the table of its trials and finalists, best first
 
@@ -49,10 +53,10 @@ class SweepResult:
         return asdict(self)
 
 
-def report(search: Search, tracked: TrackedRun, finalists: list[Finalist]) -> SweepResult:
+def report(search: Search, tracked: TrackedRun, finalists: list[Finalist], champion: Finalist | None) -> SweepResult:
     """Gathers the result, and leaves it on the sweep's run: tags, description, `leaderboard.json`, `report.html`.
 
-    `finalists` are as sweeps.study.finalists gives them: best first, the recipe's own settings last.
+    `finalists` and `champion` are as sweeps.study.finalists gives them: best first, the recipe's own settings last.
     """
     store, sweep, study = search.store, search.sweep, search.study
     baseline = next((each for each in finalists if each.is_baseline), None)
@@ -81,7 +85,7 @@ def report(search: Search, tracked: TrackedRun, finalists: list[Finalist]) -> Sw
         trials=trials,
         best={name: trials[best.number][name] for name in ("number", "value", "params", "run_id")} if best else None,
         finalists=[_as_row(finalist) for finalist in finalists],
-        champion=_champion(store, sweep, finalists[0]) if finalists and finalists[0].is_sound else None,
+        champion=_champion(store, sweep, champion) if champion else None,
         runner_up=_runner_up(*finalists[:2]) if len(finalists) > 1 else None,
         baseline=_baseline(sweep, baseline, finalists[0]) if baseline else None,
         luck=_luck(best, finalists, sign_of(sweep.config.objective.metric)) if best else None,
@@ -117,15 +121,15 @@ def _as_row(finalist: Finalist) -> dict[str, Any]:
     }
 
 
-def _champion(store: Store, sweep: Sweep, finalist: Finalist) -> dict[str, Any]:
+def _champion(store: Store, sweep: Sweep, champion: Finalist) -> dict[str, Any]:
     """The champion's scores on test; the model of its first seed is registered, since choosing by score is luck."""
-    metrics = [store.client.get_run(run_id).data.metrics for run_id in finalist.run_ids]
+    metrics = [store.client.get_run(run_id).data.metrics for run_id in champion.run_ids]
     f1 = [each["test/macro_f1"] for each in metrics if "test/macro_f1" in each]  # earlier versions did not log it
     name = re.sub("[/:]", "_", sweep.name)  # which MLflow's registry does not take
-    register_model(store, finalist.run_ids[0], name=name, alias="champion")
+    register_model(store, champion.run_ids[0], name=name, alias="champion")
     return {
-        "number": finalist.number,
-        "run_ids": finalist.run_ids,
+        "number": None if champion.is_baseline else champion.number,
+        "run_ids": champion.run_ids,
         "test_accuracy": asdict(estimate([each["test/accuracy"] for each in metrics])),
         "test_macro_f1": asdict(estimate(f1)) if len(f1) == len(metrics) else None,
         "model": f"models:/{name}@champion",
@@ -134,30 +138,43 @@ def _champion(store: Store, sweep: Sweep, finalist: Finalist) -> dict[str, Any]:
 
 def _runner_up(first: Finalist, second: Finalist) -> dict[str, Any] | None:
     """Whether the second finalist is really behind the first."""
-    return {"number": second.number} | apart if (apart := _apart(first, second)) else None
+    apart = _apart(first, second)
+    if apart is None:
+        return None
+    return {
+        "number": second.number,
+        "difference": apart.mean,
+        "ci95": apart.ci95,
+        "distinguishable": apart.is_clear_of_zero,
+    }
 
 
 def _baseline(sweep: Sweep, baseline: Finalist, first: Finalist) -> dict[str, Any]:
-    """The recipe's own settings of what is searched, and whether the champion is really ahead of them."""
+    """The recipe's own settings of what is searched, and how far the first finalist is from them."""
     base = flatten(sweep.base.tree())
     params = {parameter.path: base.get(parameter.path) for parameter in sweep.space.parameters}
-    row = _as_row(baseline) | {"params": params, "champion_ahead": _apart(first, baseline)}
+    apart = _apart(first, baseline)
+    row = _as_row(baseline) | {
+        "params": params,
+        "difference": apart and apart.mean,
+        "difference_ci95": apart and apart.ci95,
+    }
     del row["number"]
     return row
 
 
-def _apart(first: Finalist, second: Finalist) -> dict[str, Any] | None:
+def _apart(first: Finalist, second: Finalist) -> Estimate | None:
     """The mean difference of two that ran on the same seeds; None where a seed gave no score."""
-    if not (first.is_sound and second.is_sound):
-        return None
-    apart = paired_difference(first.values, second.values)
-    return {"difference": apart.mean, "ci95": apart.ci95, "distinguishable": apart.is_clear_of_zero}
+    return paired_difference(first.values, second.values) if first.is_sound and second.is_sound else None
 
 
 def _luck(best: FrozenTrial, finalists: list[Finalist], sign: int) -> dict[str, Any] | None:
-    """How much of the sweep's best value fresh seeds do not bear out: it was picked for being high."""
+    """How much of the sweep's best value was luck: it was chosen for being high, its mean over fresh seeds was not.
+
+    None with one fresh seed, which may be lucky itself.
+    """
     again = next((finalist for finalist in finalists if finalist.number == best.number and finalist.is_sound), None)
-    if again is None or best.value is None:
+    if again is None or len(again.values) < 2 or best.value is None:
         return None
     luck = sign * (best.value - again.score.mean)  # above 0: it looked better than it is
     return {"number": best.number, "value": best.value, "mean": again.score.mean, "luck": luck}

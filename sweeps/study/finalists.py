@@ -1,11 +1,13 @@
-"""The top k configurations again over several seeds; the test set is read once a seed, for the champion alone.
+"""The top k configurations again over several seeds, and which of them, or of the recipe's own settings, is champion.
+
+The test set is read once a seed, for the champion alone.
 
 The finalists are trials too, of a study of their own, `NAME finalists`: one slot a configuration and seed.
 """
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -42,7 +44,7 @@ class Finalist:
 
     @property
     def is_sound(self) -> bool:
-        """Whether every seed gave a score: others cannot become champion."""
+        """Whether every seed gave a score; only such finalists can become champion."""
         return all(math.isfinite(value) for value in self.values)
 
     @property
@@ -52,6 +54,10 @@ class Finalist:
     @property
     def score(self) -> Estimate:
         return estimate(self.values)
+
+    def merit(self, sign: int) -> float:
+        """Its mean, the higher the better; rounded, so that equal scores tie whatever order they were summed in."""
+        return round(sign * self.score.mean, 9) if self.is_sound else -math.inf
 
 
 @dataclass(frozen=True)
@@ -110,7 +116,7 @@ class Finals(Stage):
         return self._open_place(self.trials()) is not None
 
     def finalists(self) -> list[Finalist]:
-        """All as they are trained, best mean first; the baseline, which is no finalist, comes last."""
+        """All of them, best mean first; the baseline, which is no finalist, comes last."""
         run_ids = {run.data.tags.get(ATTEMPT): run.info.run_id for run in children(self.store, self.sweep_run_id, {})}
         trials = self.trials()
         found: dict[int, Finalist] = {}
@@ -123,7 +129,7 @@ class Finals(Stage):
             if (run_id := run_ids.get(str(trial._trial_id))) is not None:
                 finalist.run_ids.append(run_id)
         sign = sign_of(self.sweep.config.objective.metric)
-        return sorted(found.values(), key=lambda each: (each.is_baseline, not each.is_sound, -sign * each.score.mean))
+        return sorted(found.values(), key=lambda each: (each.is_baseline, -each.merit(sign)))
 
     def _places(self) -> Iterator[Place]:
         """All there are to fill, in order."""
@@ -142,6 +148,15 @@ class Finals(Stage):
 
     def _params(self, number: int) -> Point:
         return {} if number == BASELINE else self.search.trials()[number].params
+
+
+def champion_of(finalists: Sequence[Finalist], sign: int) -> Finalist | None:
+    """The best mean over seeds; of equal ones the baseline: a trial must do better than no search at all.
+
+    `sign`: 1 where a higher score is better, else -1. None where no finalist is sound.
+    """
+    sound = [each for each in finalists if each.is_sound]
+    return max(sound, key=lambda each: (each.merit(sign), each.is_baseline), default=None)
 
 
 def read_test(store: Store, champion: Finalist, dataset: ImageDataset) -> None:

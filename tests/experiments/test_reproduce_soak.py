@@ -66,7 +66,7 @@ def test_a_resumed_run(store: Store) -> None:
 
 
 def test_a_sweep_s_champion_and_its_pruned_trials(store: Store) -> None:
-    run_sweep(load_sweep("digits", {"trainer.max_epochs": 6}), store=store)
+    run_sweep(load_sweep("digits", {"trainer.max_epochs": 6, "finalists": {}}), store=store)
     trials = list_runs(store, sweep="digits")
     assert_bitwise(store, resolve_one(store, "digits:champion").run_id)
     assert_bitwise(store, next(trial.run_id for trial in trials if trial.outcome == "pruned"))

@@ -16,7 +16,7 @@ def test_a_sweep_leaves_everything_on_the_server_that_is_named_by_then(
 ) -> None:
     local.warm_up()  # what workers are forked from may have started long before
     monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking_server)
-    sweep = load_sweep("digits", {"budget.trials": 2, "trainer.max_epochs": 2})
+    sweep = load_sweep("digits", {"budget.trials": 2, "trainer.max_epochs": 2, "finalists": {}})
     result = run(sweep, store=Store.open(tmp_path / "store"), workers=2)
     client = MlflowClient(tracking_server)
     assert result.champion is not None

@@ -24,6 +24,8 @@ from sweeps import run as run_sweep
 Workbench = Callable[..., "subprocess.CompletedProcess[str]"]
 Start = Callable[..., "subprocess.Popen[str]"]
 
+TWO_FINALISTS = ("--budget.trials", "20", "--trainer.max_epochs", "6", "--finalists", "{top: 2, seeds: 2}")
+
 
 class Stores:
     """What a sweep left, by the stock clients of MLflow and Optuna."""
@@ -66,12 +68,16 @@ class Stores:
                 assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
+def assert_interval(ci95: list[float] | None, mean: float, margin: float) -> None:
+    """Of two values; two equal ones have none."""
+    assert ci95 == (pytest.approx([mean - margin, mean + margin], abs=1e-4) if margin > 1e-9 else None)
+
+
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory: pytest.TempPathFactory, workbench: Workbench) -> tuple[Stores, dict[str, Any]]:
     """A digits sweep of 20 trials, pruning on, two finalists over two seeds: its stores, and what it printed."""
     folder = tmp_path_factory.mktemp("swept") / "store"
-    words = ["--budget.trials", "20", "--trainer.max_epochs", "6", "--finalists.top", "2", "--finalists.seeds", "2"]
-    printed = workbench("sweep", "digits", *words, "--store", folder, "--json")
+    printed = workbench("sweep", "digits", *TWO_FINALISTS, "--store", folder, "--json")
     assert printed.returncode == 0, printed.stderr
     return Stores(folder, "digits"), json.loads(printed.stdout)
 
@@ -130,9 +136,8 @@ def test_the_champion_is_the_finalist_of_best_mean(swept: tuple[Stores, dict[str
     tests = [stores.client.get_run(run_id).data.metrics["test/accuracy"] for run_id in first["run_ids"]]
     assert printed["champion"]["test_accuracy"]["mean"] == np.mean(tests)
     # Student's t with one degree of freedom: 12.706 standard errors, which for two values is half their distance.
-    low, high = first["ci95"]
-    assert high - first["mean"] == pytest.approx(12.706 * abs(first["values"][0] - first["values"][1]) / 2, rel=1e-4)
-    assert first["mean"] - low == pytest.approx(high - first["mean"])
+    margin = 12.706 * abs(first["values"][0] - first["values"][1]) / 2
+    assert_interval(first["ci95"], first["mean"], margin)
 
 
 def test_the_printed_document_has_the_keys_of_the_contract(swept: tuple[Stores, dict[str, Any]]) -> None:
@@ -162,10 +167,9 @@ def test_the_report_tells_luck_and_whether_the_second_is_really_behind(swept: tu
     first, second = printed["finalists"]
     apart = [one - other for one, other in zip(first["values"], second["values"], strict=True)]
     mean, margin = sum(apart) / 2, 12.7062 * abs(apart[0] - apart[1]) / 2  # t of 1 degree of freedom; sd / sqrt(2)
-    low, high = printed["runner_up"]["ci95"]
     assert printed["runner_up"]["difference"] == pytest.approx(mean)
-    assert (low, high) == pytest.approx((mean - margin, mean + margin), abs=1e-5)
-    assert printed["runner_up"]["distinguishable"] == (not low <= 0 <= high)
+    assert_interval(printed["runner_up"]["ci95"], mean, margin)
+    assert printed["runner_up"]["distinguishable"] == (abs(mean) > margin > 1e-9)
     best = next(finalist for finalist in printed["finalists"] if finalist["number"] == printed["best"]["number"])
     assert printed["luck"]["luck"] == pytest.approx(printed["best"]["value"] - best["mean"])
 
@@ -187,15 +191,14 @@ def test_the_same_command_again_runs_nothing_and_tells_the_same(
     swept: tuple[Stores, dict[str, Any]], workbench: Workbench
 ) -> None:
     stores, printed = swept
-    words = ["--budget.trials", "20", "--trainer.max_epochs", "6", "--finalists.top", "2", "--finalists.seeds", "2"]
-    again = workbench("sweep", "digits", *words, "--workers", "1", "--store", stores.folder, "--json")
+    again = workbench("sweep", "digits", *TWO_FINALISTS, "--workers", "1", "--store", stores.folder, "--json")
     assert json.loads(again.stdout) == printed
     assert len(Stores(stores.folder, "digits").runs) == len(stores.runs)
 
 
 def test_a_sweep_cut_in_two_equals_the_whole_one(tmp_path: Path) -> None:
     def run_to(trials: int, folder: Path) -> None:
-        overrides = {"budget.trials": trials, "trainer.max_epochs": 3, "pruner.kind": "none"}
+        overrides = {"budget.trials": trials, "trainer.max_epochs": 3, "pruner.kind": "none", "finalists": {}}
         run_sweep(load_sweep("digits", overrides), store=Store.open(folder))
 
     run_to(6, tmp_path / "whole")
@@ -256,7 +259,7 @@ def test_what_no_trial_could_run_is_refused_before_anything_is_written(tmp_path:
 
 
 def test_a_champion_whose_test_was_broken_off_is_tested_again(tmp_path: Path) -> None:
-    sweep = load_sweep("digits", {"budget.trials": 1, "trainer.max_epochs": 1})
+    sweep = load_sweep("digits", {"budget.trials": 1, "trainer.max_epochs": 1, "finalists": {}})
     store = Store.open(tmp_path)
     (run_id,) = run_sweep(sweep, store=store).finalists[0]["run_ids"]
     stores = Stores(tmp_path, "digits")

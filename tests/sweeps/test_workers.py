@@ -31,7 +31,7 @@ Workbench = Callable[..., "subprocess.CompletedProcess[str]"]
 Start = Callable[..., "subprocess.Popen[str]"]
 Poll = Callable[..., Any]
 
-SWEEP = ("sweep", "digits", "--workers", "2", "--trainer.max_epochs", "4", "--pruner.kind", "none")
+SWEEP = ("sweep", "digits", "--workers", "2", "--trainer.max_epochs", "4", "--pruner.kind", "none", "--finalists", "{}")
 COUNTING = {"finished", "pruned", "failed"}
 PATIENCE = 240  # seconds that a sweep may take to begin, where other tests have the cores
 CRASHING = """

@@ -7,15 +7,38 @@ import pytest
 
 from experiments.comparison.statistics import (
     compare_on_images,
+    estimate,
     holm,
     mcnemar_p_value,
     paired_bootstrap_interval,
+    paired_difference,
     paired_t_test,
     welch_t_test,
 )
 
 # Hours of sleep gained by ten patients on two drugs: Student (1908), as in R's data set `sleep`.
 SLEEP = ([0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0], [1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4])
+
+
+def test_the_interval_of_a_mean() -> None:
+    """Student's t of two degrees of freedom: 4.302653 standard errors of 0.01 / sqrt(3)."""
+    found = estimate([0.97, 0.98, 0.99])
+    assert found.mean == pytest.approx(0.98)
+    assert found.ci95 == pytest.approx((0.98 - 0.0248414, 0.98 + 0.0248414), abs=5e-8)
+
+
+@pytest.mark.parametrize("values", [[0.9792], [0.9792, 0.9792], [0.9792] * 3])
+def test_one_value_and_equal_values_have_no_interval(values: list[float]) -> None:
+    assert estimate(values).mean == pytest.approx(0.9792)
+    assert estimate(values).ci95 is None
+
+
+def test_differences_that_only_rounding_sets_apart_have_no_interval() -> None:
+    """Each time one image of 144 more; as floating-point numbers the differences are not quite equal."""
+    found = paired_difference([141 / 144, 140 / 144, 139 / 144], [140 / 144, 139 / 144, 138 / 144])
+    assert found.mean == pytest.approx(1 / 144)
+    assert found.ci95 is None
+    assert not found.is_clear_of_zero
 
 
 def test_mcnemar_of_two_culture_media() -> None:

@@ -33,8 +33,8 @@ with storage.lock("same"):
 
 
 def words(postgres: Postgres, folder: Path, *more: str) -> tuple[str | Path, ...]:
-    sweep = ("sweep", "digits", "--trainer.max_epochs", "4", "--pruner.kind", "none", "--workers", "1")
-    return (*sweep, "--storage", postgres.url, "--store", folder, *more)
+    sweep = ("sweep", "digits", "--trainer.max_epochs", "4", "--pruner.kind", "none", "--finalists", "{}")
+    return (*sweep, "--workers", "1", "--storage", postgres.url, "--store", folder, *more)
 
 
 @pytest.mark.timeout(600)
