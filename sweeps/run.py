@@ -9,6 +9,7 @@ from typing import Literal
 import yaml
 
 from experiments import runner
+from experiments.artifact_names import CONFIG
 from experiments.process.interrupts import interruptible
 from experiments.process.setup import prepare_process
 from experiments.tracking.lifecycle import create_run, open_run, reopen_run
@@ -22,7 +23,8 @@ from lightning_modules.metrics import sign_of
 from sweeps.config import Sweep
 from sweeps.engines import local, worker
 from sweeps.progress import SweepProgress
-from sweeps.report.report import SweepResult, report
+from sweeps.report.publish import publish
+from sweeps.report.result import SweepResult, gather
 from sweeps.study.failures import FirstFailures
 from sweeps.study.finalists import Finals, champion_of, read_test
 from sweeps.study.reconcile import reconcile
@@ -62,7 +64,7 @@ def run(
         search = Search.open(store, sweep, dataset.sha256)
         with _sweep_run(search) as tracked:
             tree = sweep.config_tree()
-            (tracked.folder / "config.yaml").write_text(yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")
+            tracked.path(CONFIG).write_text(yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")
             _fill(search, tracked, dataset, work, progress)
             finals = Finals.open(store, sweep, dataset.sha256)
             _fill(finals, tracked, dataset, work, progress)
@@ -77,7 +79,9 @@ def _conclude(search: Search, finals: Finals, tracked: TrackedRun, dataset: Imag
         champion = champion_of(finalists, sign_of(search.sweep.config.objective.metric))
         if champion is not None:
             read_test(search.store, champion, dataset)
-        return report(search, tracked, finalists, champion)
+        result = gather(search, tracked, finalists, champion)
+        publish(search, tracked, result)
+        return result
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from experiments.comparison.statistics import Estimate
-from lightning_modules.metrics import sign_of
+from lightning_modules.metrics import METRICS, find_metric, sign_of
 from sweeps.strategy.space import describe
 
 _OWN = "the recipe's own settings"
@@ -68,11 +68,11 @@ def _lead(document: Mapping[str, Any], seeds: str) -> str:
 
 
 def on_test(document: Mapping[str, Any]) -> str:
-    """The champion's accuracy on test, and its macro-F1 if that was searched for."""
-    champion = document["champion"]
-    accuracy = f"test accuracy {as_text(champion['test_accuracy'])}"
-    is_by_f1 = document["metric"] == "val/macro_f1"
-    return f"{accuracy}, test macro-F1 {as_text(champion['test_macro_f1'])}" if is_by_f1 else accuracy
+    """The champion's accuracy on test, and the metric that was searched for, where that is another."""
+    searched = find_metric(document["metric"])
+    shown = dict.fromkeys(metric for metric in (METRICS["accuracy"], searched) if metric is not None)
+    scores = {metric.title: document["champion"][f"test_{metric.name}"] for metric in shown}
+    return ", ".join(f"test {title} {as_text(score)}" for title, score in scores.items() if score is not None)
 
 
 def doubts(document: Mapping[str, Any]) -> list[str]:

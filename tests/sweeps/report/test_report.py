@@ -15,7 +15,7 @@ from sweeps import run as run_sweep
 from sweeps.report import plots
 from sweeps.report.leaderboard import headline
 from sweeps.report.page import page
-from sweeps.report.report import SweepResult
+from sweeps.report.result import SweepResult
 from sweeps.study.search import Search
 from sweeps.study.stage import settle
 

@@ -1,6 +1,5 @@
-"""What a sweep found, as a document: the leaderboard, the finalists, the champion (page.py shows it)."""
+"""What a sweep found, as a document: the trials, the finalists, the champion."""
 
-import json
 import math
 import re
 from dataclasses import asdict, dataclass
@@ -11,15 +10,11 @@ from optuna.trial import FrozenTrial
 from experiments.comparison.statistics import Estimate, estimate, paired_difference
 from experiments.config import flatten
 from experiments.tracking import dashboard
-from experiments.tracking.registry import register_model
 from experiments.tracking.runs import children
 from experiments.tracking.store import Store
 from experiments.tracking.tracked_run import TrackedRun
-from lightning_modules.metrics import sign_of
+from lightning_modules.metrics import METRICS, sign_of
 from sweeps.config import Sweep
-from sweeps.report import plots
-from sweeps.report.leaderboard import description
-from sweeps.report.page import page
 from sweeps.study.finalists import Finalist
 from sweeps.study.search import Search
 from sweeps.study.stage import best_trials
@@ -37,8 +32,8 @@ class SweepResult:
     trials: list[dict[str, Any]]  # in order: number, state, outcome, value, params, run_id, seed
     best: dict[str, Any] | None  # the best single trial: number, value, params, run_id
     finalists: list[dict[str, Any]]  # best mean first: number, params, mean, ci95, values, run_ids
-    # The best mean on the test set: number (None: the recipe's own settings), run_ids, test_accuracy, test_macro_f1,
-    # model. It is None where nothing gave a score with every seed.
+    # The best mean on the test set: number (None: the recipe's own settings), run_ids, test_accuracy and every other
+    # metric as test_NAME, model. It is None where nothing gave a score with every seed.
     champion: dict[str, Any] | None
     runner_up: dict[str, Any] | None  # the first finalist against the second: number, difference, ci95, distinguishable
     # The recipe's own settings over the finalists' seeds: params, mean, ci95, values, run_ids; difference and
@@ -53,33 +48,20 @@ class SweepResult:
         return asdict(self)
 
 
-def report(search: Search, tracked: TrackedRun, finalists: list[Finalist], champion: Finalist | None) -> SweepResult:
-    """Gathers the result, and leaves it on the sweep's run: tags, description, `leaderboard.json`, `report.html`.
+def gather(search: Search, tracked: TrackedRun, finalists: list[Finalist], champion: Finalist | None) -> SweepResult:
+    """The result of a sweep whose own run is `tracked`.
 
     `finalists` and `champion` are as sweeps.study.finalists gives them: best first, the recipe's own settings last.
     """
-    store, sweep, study = search.store, search.sweep, search.study
+    store, sweep = search.store, search.sweep
     baseline = next((each for each in finalists if each.is_baseline), None)
     finalists = [each for each in finalists if not each.is_baseline]
-    trial_runs = children(store, tracked.run_id, {"workbench.kind": "trial"})
-    run_ids = {int(run.data.tags["workbench.trial"]): run.info.run_id for run in trial_runs}
-    trials = [
-        {
-            "number": trial.number,
-            "state": trial.state.name,
-            "outcome": trial.user_attrs.get("outcome", "running"),
-            "value": trial.value,
-            "params": trial.params,
-            "run_id": run_ids.get(trial.number),
-            "seed": trial.user_attrs.get("seed"),
-        }
-        for trial in search.trials()
-    ]
-    best = next(iter(best_trials(study)), None)
-    result = SweepResult(
+    trials = _trials(search)
+    best = next(iter(best_trials(search.study)), None)
+    return SweepResult(
         sweep=sweep.name,
         sweep_run_id=tracked.run_id,
-        study=study.study_name,
+        study=search.study.study_name,
         target=sweep.config.budget.target,
         metric=sweep.config.objective.metric,
         trials=trials,
@@ -92,20 +74,24 @@ def report(search: Search, tracked: TrackedRun, finalists: list[Finalist], champ
         dashboard_url=dashboard.run_url(store, tracked.experiment_id, tracked.run_id),
         trials_url=dashboard.view_url(store, tracked.experiment_id, tracked.run_id),
     )
-    metric, searched = sweep.config.objective.metric, [parameter.path for parameter in sweep.space.parameters]
-    view = dashboard.table_of_children(tracked.run_id, metric, searched, lowest_first=sign_of(metric) < 0)
-    tracked.share_view(view)
-    tracked.set_tags(
+
+
+def _trials(search: Search) -> list[dict[str, Any]]:
+    """The trials in order, each with its MLflow run."""
+    runs = children(search.store, search.sweep_run_id, {"workbench.kind": "trial"})
+    run_ids = {int(run.data.tags["workbench.trial"]): run.info.run_id for run in runs}
+    return [
         {
-            "workbench.best_run_ids": json.dumps([result.best["run_id"]] if result.best else []),
-            "workbench.champion_run_ids": json.dumps(result.champion["run_ids"] if result.champion else []),
-            "mlflow.note.content": description(result.as_dict()),
+            "number": trial.number,
+            "state": trial.state.name,
+            "outcome": trial.user_attrs.get("outcome", "running"),
+            "value": trial.value,
+            "params": trial.params,
+            "run_id": run_ids.get(trial.number),
+            "seed": trial.user_attrs.get("seed"),
         }
-    )
-    (tracked.folder / "leaderboard.json").write_text(json.dumps(result.as_dict(), indent=2), encoding="utf-8")
-    pictures = plots.draw(study, result.as_dict(), tracked.folder / "plots")
-    (tracked.folder / "report.html").write_text(page(result.as_dict(), pictures), encoding="utf-8")
-    return result
+        for trial in search.trials()
+    ]
 
 
 def _as_row(finalist: Finalist) -> dict[str, Any]:
@@ -122,18 +108,25 @@ def _as_row(finalist: Finalist) -> dict[str, Any]:
 
 
 def _champion(store: Store, sweep: Sweep, champion: Finalist) -> dict[str, Any]:
-    """The champion's scores on test; the model of its first seed is registered, since choosing by score is luck."""
+    """The champion's scores on test, and the name of its model in MLflow's registry."""
     metrics = [store.client.get_run(run_id).data.metrics for run_id in champion.run_ids]
-    f1 = [each["test/macro_f1"] for each in metrics if "test/macro_f1" in each]  # earlier versions did not log it
-    name = re.sub("[/:]", "_", sweep.name)  # which MLflow's registry does not take
-    register_model(store, champion.run_ids[0], name=name, alias="champion")
     return {
         "number": None if champion.is_baseline else champion.number,
         "run_ids": champion.run_ids,
-        "test_accuracy": asdict(estimate([each["test/accuracy"] for each in metrics])),
-        "test_macro_f1": asdict(estimate(f1)) if len(f1) == len(metrics) else None,
-        "model": f"models:/{name}@champion",
+        **{f"test_{name}": _on_test(f"test/{name}", metrics) for name in METRICS},
+        "model": f"models:/{registered_name(sweep)}@champion",
     }
+
+
+def _on_test(logged: str, metrics: list[dict[str, float]]) -> dict[str, Any] | None:
+    """A metric over the champion's seeds; None where an earlier version did not log it."""
+    values = [each[logged] for each in metrics if logged in each]
+    return asdict(estimate(values)) if len(values) == len(metrics) else None
+
+
+def registered_name(sweep: Sweep) -> str:
+    """The sweep's name as MLflow's registry takes it."""
+    return re.sub("[/:]", "_", sweep.name)
 
 
 def _runner_up(first: Finalist, second: Finalist) -> dict[str, Any] | None:
