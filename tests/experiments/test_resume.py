@@ -259,7 +259,7 @@ def test_a_run_killed_at_a_random_moment_ends_as_if_it_had_not_been(
         pytest.param("experiments.runner", "check_finite", 2, id="after the checkpoint, before the metrics"),
         pytest.param("experiments.runner", "_record_predictions", 2, id="in the test read"),
         pytest.param("experiments.runner", "log_model", 1, id="before the model"),
-        pytest.param("experiments.tracking", "_end", 1, id="before the status"),
+        pytest.param("experiments.tracking.tracked_run", "_end", 1, id="before the status"),
     ],
 )
 def test_a_run_killed_at_a_bad_moment_ends_as_if_it_had_not_been(

@@ -62,9 +62,9 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Pat
     """The project's folder, the working directory, and the run's artifacts."""
     folder = tmp_path_factory.mktemp("elsewhere")
     project, work = folder / "project", folder / "work"
-    for name in ("lightning_modules", "experiments", "sweeps"):
+    for name in ("lightning_modules", "experiments", "sweeps", "workbench"):
         shutil.copytree(provenance.PROJECT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("workbench.py", "pyproject.toml", "constraints.txt"):
+    for name in ("pyproject.toml", "constraints.txt"):
         shutil.copy(provenance.PROJECT / name, project)
     (project / "experiments" / "recipes" / "secret.yaml").write_text("seed: 1\n")
     work.mkdir()

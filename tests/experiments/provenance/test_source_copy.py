@@ -66,13 +66,13 @@ def test_an_installed_network_has_no_folder_of_the_user_s() -> None:
 def test_a_large_file_is_left_out_and_named(tmp_path: Path) -> None:
     (tmp_path / "sweeps").mkdir()
     (tmp_path / "sweeps" / "large.txt").write_bytes(bytes(1_000_001))
-    (tmp_path / "workbench.py").write_text("code\n")
-    assert copy_sources(tmp_path, None, "BaselineCNN") == SourceCopy({"workbench.py": b"code\n"}, ("sweeps/large.txt",))
+    (tmp_path / "pyproject.toml").write_text("code\n")
+    assert copy_sources(tmp_path, None, "BaselineCNN") == SourceCopy({"pyproject.toml": b"code\n"}, ("sweeps/large.txt",))
 
 
 def test_too_much_is_left_out_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(source_copy, "MAX_TOTAL", 4)
-    (tmp_path / "workbench.py").write_text("code\n")
+    (tmp_path / "pyproject.toml").write_text("code\n")
     assert copy_sources(tmp_path, None, "BaselineCNN") == SourceCopy({}, ("all of it: 5 bytes are more than 4",))
 
 

@@ -82,9 +82,9 @@ def git(folder: Path, *words: str) -> str:
 
 
 def copy_sources(folder: Path) -> Path:
-    for name in ("lightning_modules", "experiments", "sweeps"):
+    for name in ("lightning_modules", "experiments", "sweeps", "workbench"):
         shutil.copytree(provenance.PROJECT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("workbench.py", "pyproject.toml", ".gitignore"):
+    for name in ("pyproject.toml", ".gitignore"):
         shutil.copy(provenance.PROJECT / name, folder)
     return folder
 
@@ -528,7 +528,7 @@ def test_an_uncommitted_line_of_the_network_is_named(store: Store, shifted: str,
 
 
 def test_another_order_of_augmentation_is_named(store: Store, shifted: str, clone: Path) -> None:
-    name = "lightning_modules/augmentation.py"
+    name = "lightning_modules/pipeline/augmentation.py"
     lines = (clone / name).read_text().splitlines(keepends=True)
     start = next(index for index, line in enumerate(lines) if "if self.horizontal_flip:" in line)
     flip = lines[start : start + 3]
