@@ -6,16 +6,21 @@ import signal
 import socket
 import subprocess
 import sys
+from base64 import b64decode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.request import urlopen
 
+import numpy as np
 import pytest
+from matplotlib.image import imread
 
 from experiments import Store
+from experiments.results import plots
 from sweeps import load_sweep, run
 
 if TYPE_CHECKING:
@@ -31,6 +36,16 @@ UNFOLD = "button[data-component-id$='runnamecellrenderer.tsx_46']"  # a sweep's 
 CURVES = """
 const plots = [...document.querySelectorAll('.js-plotly-plot')].filter(plot => plot.data && plot.data[0].metricKey)
 return Object.fromEntries(plots.map(plot => [plot.data[0].metricKey, [...plot.data[0].x]]))
+"""
+# The pixels of the page's widest image as a PNG in base64, once it has loaded one.
+WIDEST_IMAGE = """
+const [image] = [...document.images].sort((one, other) => other.naturalWidth - one.naturalWidth)
+if (!image || !image.naturalWidth) return null
+const canvas = document.createElement('canvas')
+canvas.width = image.naturalWidth
+canvas.height = image.naturalHeight
+canvas.getContext('2d').drawImage(image, 0, 0)
+return canvas.toDataURL('image/png').split(',')[1]
 """
 
 
@@ -172,11 +187,21 @@ def test_a_runs_page_has_description_data_model_and_curves_of_one_point_an_epoch
     assert {name: len(curves[name]) for name in by_epoch} == dict.fromkeys(by_epoch, EPOCHS)
 
 
-def test_the_confusion_matrix_opens_in_place(dashboard: Dashboard) -> None:
+def test_the_confusion_matrix_opens_in_place(dashboard: Dashboard, tmp_path: Path) -> None:
     (run_id,) = dashboard.sweep["champion"]["run_ids"]
     dashboard.open(f"/#/experiments/1/runs/{run_id}/artifacts/plots/confusion_matrix_test.png")
-    widest = "return Math.max(0, ...[...document.images].map(image => image.naturalWidth))"
-    dashboard.until(lambda page: page.execute_script(widest) > 300)
+    artifacts = dashboard.store / "artifacts" / run_id / "artifacts"
+    with np.load(artifacts / "predictions.npz") as said:
+        target, label = said["test_target"], said["test_label"]
+    name = Store.open(dashboard.store).client.get_run(run_id).info.run_name
+    plots.plot_confusion(target, label, list("0123456789"), f"{name}: test", tmp_path / "drawn.png")
+    drawn = imread(tmp_path / "drawn.png")
+
+    def is_shown(page: "Chrome") -> bool:
+        shown = page.execute_script(WIDEST_IMAGE)
+        return shown is not None and np.array_equal(imread(BytesIO(b64decode(shown))), drawn)
+
+    dashboard.until(is_shown)
 
 
 def test_the_sweeps_page_shows_its_charts_and_asks_nothing_of_the_outside(dashboard: Dashboard) -> None:

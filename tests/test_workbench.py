@@ -166,67 +166,69 @@ def test_data_list_names_every_source(capsys: pytest.CaptureFixture[str]) -> Non
 
 # Bad input.
 
-BAD_INPUT: list[Any] = [
-    pytest.param(["train", "digitz"], ["RECIPE", "'digitz'", "did you mean 'digits'"], id="unknown recipe"),
-    pytest.param(
-        ["train", "digits", "--optimizer.lrr", "1"],
-        ["optimizer.lrr", "got 1", "did you mean 'optimizer.lr'"],
-        id="unknown field",
-    ),
-    pytest.param(
-        ["train", "digits", "--trainer.max_epochs", "many"],
-        ["trainer.max_epochs", "'many'", "an integer"],
-        id="wrong type",
-    ),
-    pytest.param(
-        ["train", "digits", "--optimizer.kind", "adamm"], ["optimizer.kind", "'adamm'", "adamw"], id="no choice"
-    ),
-    pytest.param(
-        ["train", "digits", "--optimizer.lr", "-0.1"], ["optimizer.lr", "-0.1", "above 0"], id="negative learning rate"
-    ),
-    pytest.param(
+# id, words, the error's field and value, and what its message and remedy must hold.
+BAD_INPUT: list[tuple[str, list[str], str, Any, list[str]]] = [
+    ("unknown recipe", ["train", "digitz"], "RECIPE", "digitz", ["did you mean 'digits'"]),
+    ("unknown field", ["train", "digits", "--optimizer.lrr", "1"], "optimizer.lrr", 1, ["did you mean 'optimizer.lr'"]),
+    ("wrong type", ["train", "digits", "--trainer.max_epochs", "many"], "trainer.max_epochs", "many", ["an integer"]),
+    ("no choice", ["train", "digits", "--optimizer.kind", "adamm"], "optimizer.kind", "adamm", ["'adam'", "adamw"]),
+    ("negative learning rate", ["train", "digits", "--optimizer.lr", "-0.1"], "optimizer.lr", -0.1, ["above 0"]),
+    (
+        "network that does not import",
         ["train", "digits", "--model.network", "no_such_file.Net"],
-        ["model.network", "'no_such_file.Net'"],
-        id="network that does not import",
+        "model.network",
+        "no_such_file.Net",
+        ["No module named 'no_such_file'"],
     ),
-    pytest.param(
+    (
+        "network args that do not fit",
         ["train", "digits", "--model.network_args.depth", "3"],
-        ["model.network_args", "'depth'"],
-        id="network args that do not fit",
+        "model.network_args",
+        {"depth": 3},
+        ["'depth'", "filters: int = 32"],
     ),
-    pytest.param(
+    (
+        "missing data root",
         ["train", "fashion_mnist", "--data.root", "/no/such/folder"],
-        ["data.root", "'/no/such/folder'"],
-        id="missing data root",
+        "data.root",
+        "/no/such/folder",
+        ["no such folder"],
     ),
-    pytest.param(
+    (
+        "missing data file",
         ["train", "arrays", "--data.path", "/no/such/file.npz"],
-        ["data.path", "'/no/such/file.npz'"],
-        id="missing data file",
+        "data.path",
+        "/no/such/file.npz",
+        ["no such file"],
     ),
-    pytest.param(["train", "arrays"], ["data.path"], id="no data path"),
-    pytest.param(["train", "digits", "--seed", "null"], ["seed", "None"], id="null"),
-    pytest.param(["train", "digits", "--optimizer.lr"], ["optimizer.lr", "no value"], id="override without a value"),
-    pytest.param(
+    ("no data path", ["train", "arrays"], "data.path", None, ["--data.path FILE"]),
+    ("null", ["train", "digits", "--seed", "null"], "seed", None, ["an integer"]),
+    ("override without a value", ["train", "digits", "--optimizer.lr"], "optimizer.lr", None, ["no value"]),
+    (
+        "override followed by another",
         ["train", "digits", "--optimizer.lr", "--seed", "3"],
-        ["optimizer.lr", "no value"],
-        id="override followed by another",
+        "optimizer.lr",
+        None,
+        ["no value"],
     ),
-    pytest.param(["train", "digits", "stray"], ["stray"], id="stray word"),
-    pytest.param(["train"], ["RECIPE"], id="no recipe"),
-    pytest.param(["compare", "nosuchrun", "latest"], ["RUN", "'nosuchrun'"], id="unknown run"),
-    pytest.param(["compare"], ["two runs"], id="nothing to compare"),
-    pytest.param(["compare", "--sweep", "nightly"], ["--sweep", "'nightly'"], id="unknown sweep"),
-    pytest.param(["runs", "--filter", "val > > 1"], ["--filter", "'val > > 1'"], id="bad filter"),
-    pytest.param(["runs", "--limit", "0"], ["--limit", "0"], id="no limit"),
-    pytest.param(["runs", "--bogus"], ["--bogus"], id="unknown flag"),
-    pytest.param(["trian", "digits"], ["trian", "train"], id="unknown command"),
-    pytest.param([], ["COMMAND"], id="no command"),
-    pytest.param(["data", "fetch"], ["NAME"], id="nothing to fetch"),
-    pytest.param(["data", "fetch", "mnisst"], ["'mnisst'"], id="unknown data set"),
-    pytest.param(["data", "fetch", "digits"], ["'digits'"], id="data set that needs no download"),
-    pytest.param(["ui", "--port", "99999"], ["--port", "99999"], id="no port"),
+    ("stray word", ["train", "digits", "stray"], "command line", None, ["stray"]),
+    ("no recipe", ["train"], "command line", None, ["RECIPE"]),
+    ("unknown run", ["compare", "nosuchrun", "latest"], "RUN", "nosuchrun", ["workbench runs"]),
+    ("nothing to compare", ["compare"], "command line", None, ["two runs"]),
+    ("unknown sweep", ["compare", "--sweep", "nightly"], "--sweep", "nightly", ["workbench runs"]),
+    ("bad filter", ["runs", "--filter", "val > > 1"], "--filter", "val > > 1", ["metrics.`val/accuracy` > 0.9"]),
+    ("no limit", ["runs", "--limit", "0"], "command line", None, ["--limit", "'0'"]),
+    ("unknown flag", ["runs", "--bogus"], "command line", None, ["--bogus"]),
+    ("unknown command", ["trian", "digits"], "command line", None, ["'trian'", "'train'"]),
+    ("no command", [], "command line", None, ["COMMAND"]),
+    ("nothing to fetch", ["data", "fetch"], "NAME", None, ["workbench data list"]),
+    ("unknown data set", ["data", "fetch", "mnisst"], "data.source", "mnisst", ["did you mean 'mnist'"]),
+    ("data set that needs no download", ["data", "fetch", "digits"], "NAME", "digits", ["workbench data list"]),
+    ("no port", ["ui", "--port", "99999"], "--port", 99999, ["0-65535"]),
 ]
+bad_input = pytest.mark.parametrize(
+    ("words", "field", "value", "told"), [pytest.param(*case, id=name) for name, *case in BAD_INPUT]
+)
 
 
 @pytest.fixture(scope="module")
@@ -245,26 +247,29 @@ def runs_in(store: Path) -> list[Run]:
     return list(client.search_runs([experiment.experiment_id for experiment in client.search_experiments()]))
 
 
-@pytest.mark.parametrize(("words", "named"), BAD_INPUT)
+@bad_input
 def test_bad_input_is_told_in_one_line_and_leaves_no_run(
-    words: list[str], named: list[str], empty_store: Path, capsys: pytest.CaptureFixture[str]
+    words: list[str], field: str, value: Any, told: list[str], empty_store: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main_in(empty_store, words) == 2
     printed = capsys.readouterr()
     (line,) = printed.err.splitlines()
-    assert [word for word in named if word not in line] == []
+    assert line.startswith(f"error: {field}: ")
+    assert f"(got {value!r}); " in line or field == "command line"
+    assert [text for text in told if text not in line] == []
     assert printed.out == ""
     assert runs_in(empty_store) == []
 
 
-@pytest.mark.parametrize(("words", "named"), BAD_INPUT)
+@bad_input
 def test_bad_input_with_json_is_an_error_document(
-    words: list[str], named: list[str], empty_store: Path, capsys: pytest.CaptureFixture[str]
+    words: list[str], field: str, value: Any, told: list[str], empty_store: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main_in(empty_store, words, "--json") == 2
     error = json.loads(capsys.readouterr().out)["error"]
     assert set(error) == {"field", "value", "message", "remedy"}
-    assert named[0] in str(error)
+    assert (error["field"], error["value"]) == (field, value)
+    assert [text for text in told if text not in f"{error['message']}; {error['remedy']}"] == []
 
 
 def test_a_store_that_cannot_be_written_is_told_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

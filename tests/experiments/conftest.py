@@ -1,4 +1,4 @@
-"""Loading a logged model as stock MLflow does, with pickles forbidden; processes that cost no imports."""
+"""Loading a logged model as stock MLflow does, with pickles forbidden; the figures behind plots; cheap processes."""
 
 import multiprocessing
 from collections.abc import Callable
@@ -8,6 +8,8 @@ from typing import Any
 
 import mlflow
 import pytest
+from matplotlib.figure import Figure
+from matplotlib.image import imread
 
 
 @pytest.fixture
@@ -15,6 +17,26 @@ def load_model(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path | str], Any]:
     """`mlflow.pyfunc.load_model`, which would refuse anything that needs unpickling."""
     monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
     return lambda path: mlflow.pyfunc.load_model(str(path))
+
+
+@pytest.fixture
+def figures(monkeypatch: pytest.MonkeyPatch) -> dict[str, Figure]:
+    """The figure of each picture that is saved from now on, by the name of its file.
+
+    Each file must have its figure's size, and ink on white paper.
+    """
+    saved: dict[str, Figure] = {}
+    save = Figure.savefig
+
+    def savefig(figure: Figure, path: Path, *, dpi: int) -> None:
+        saved[path.name] = figure
+        save(figure, path, dpi=dpi)
+        pixels = imread(path)[..., :3]
+        assert pixels.shape[1::-1] == pytest.approx(figure.get_size_inches() * dpi, abs=1)
+        assert pixels.min() < 0.5 < 0.99 < pixels.max()
+
+    monkeypatch.setattr(Figure, "savefig", savefig)
+    return saved
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -19,8 +20,9 @@ from mlflow.entities import Run
 from sklearn.datasets import load_digits
 
 from experiments import ExperimentConfig, RunResult, Store, load_config, run
+from experiments.results import plots
 from experiments.runner import read_test
-from experiments.training.trace import tensors_sha256
+from experiments.training.trace import as_scores, tensors_sha256
 from lightning_modules import ImageClassifier, ImageDataModule
 
 EVALUATED = ("loss", "accuracy", "macro_f1", "top3_accuracy", "calibration_error")
@@ -106,8 +108,11 @@ def test_test_metrics_and_value_are_logged_once_at_the_last_step(
 
 
 def test_system_metrics_are_logged(first_run: Run) -> None:
-    assert first_run.data.metrics["system/cpu_utilization_percentage"] >= 0
-    assert first_run.data.metrics["system/system_memory_usage_megabytes"] > 0
+    measured = first_run.data.metrics
+    assert 0 < measured["system/cpu_utilization_percentage"] <= 100
+    assert 0 < measured["system/system_memory_usage_percentage"] < 100
+    share = measured["system/system_memory_usage_megabytes"] * 1e6 / psutil.virtual_memory().total
+    assert share == pytest.approx(measured["system/system_memory_usage_percentage"] / 100, abs=0.001)
 
 
 def test_the_network_learned(first_run: Run) -> None:
@@ -170,8 +175,8 @@ def test_a_data_input_s_digest_is_the_start_of_its_hash(first_run: Run) -> None:
 # Artifacts.
 
 
-def test_every_artifact_of_the_design_is_there(client: MlflowClient, first_run: Run) -> None:
-    assert files_of(client, first_run) >= {
+def test_the_artifacts_are_those_of_the_design(client: MlflowClient, first_run: Run) -> None:
+    assert files_of(client, first_run) == {
         "config.yaml",
         "provenance.json",
         "uncommitted.patch",
@@ -188,12 +193,30 @@ def test_every_artifact_of_the_design_is_there(client: MlflowClient, first_run: 
         "predictions.npz",
         "class_scores.json",
         "model/MLmodel",
+        "model/artifacts/network.pt2",
+        "model/conda.yaml",
+        "model/input_example.json",
+        "model/python_env.yaml",
+        "model/requirements.txt",
+        "model/served_classifier.py",
+        "model/serving_input_example.json",
     }
 
 
-def test_every_plot_is_a_png(first_folder: Path) -> None:
-    for path in (first_folder / "plots").iterdir():
-        assert path.read_bytes().startswith(b"\x89PNG\r\n"), path.name
+def test_every_plot_shows_what_the_run_left(first_folder: Path, tmp_path: Path) -> None:
+    """Drawn again from the trace, the predictions and the data, each is the same; what is drawn: results/test_plots."""
+    data = digits_module()
+    plots.plot_curves([as_scores(line) for line in epochs_of(first_folder)], tmp_path / "curves.png")
+    plots.plot_data_report(data.report, data.splits, tmp_path / "data_report.png")
+    saved, names = np.load(first_folder / "predictions.npz"), data.class_names
+    for split in ("val", "test"):
+        label, target, probabilities = (saved[f"{split}_{name}"] for name in ("label", "target", "probabilities"))
+        plots.plot_confusion(target, label, names, f"first: {split}", tmp_path / f"confusion_matrix_{split}.png")
+        plots.plot_mistakes(data.splits[split], probabilities, names, split, tmp_path / f"worst_mistakes_{split}.png")
+    drawn = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert {path.name: path.read_bytes() == drawn[path.name] for path in (first_folder / "plots").iterdir()} == (
+        dict.fromkeys(drawn, True)
+    )
 
 
 def test_config_yaml_is_a_recipe_of_the_same_run(first_folder: Path) -> None:

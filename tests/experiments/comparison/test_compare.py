@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+from base64 import b64decode
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,16 +18,18 @@ from sklearn.datasets import load_digits
 
 import workbench as command_line
 from experiments import Store, load_config, run
-from experiments.comparison import differences
+from experiments.comparison import differences, plots
 from experiments.comparison.compare import compare
 from experiments.comparison.report import report
-from experiments.comparison.text import verdicts
+from experiments.comparison.significance import Predictions
+from experiments.comparison.text import labels, verdicts
 from experiments.provenance import gather as provenance
 from experiments.provenance.packages import installed
 from experiments.provenance.source import first_checkout
 from experiments.tracking.lifecycle import create_run
 from experiments.tracking.runs import RunSummary, resolve
-from lightning_modules import InputError
+from experiments.training.trace import as_scores
+from lightning_modules import ImageDataModule, InputError
 
 CNN = "lightning_modules/networks/baseline_cnn.py"
 
@@ -191,17 +194,42 @@ def test_a_page_shows_pictures_and_asks_nothing_from_elsewhere(planted: Store, t
     document = compared(planted, "base", "seed")
     more = report(planted, summaries(planted, "base", "seed"), document, html=str(tmp_path / "page.html"), log=True)
     page = (tmp_path / "page.html").read_text()
-    titles = ["Learning curves", "Confusion matrix difference", "Change by class", "Disagreements"]
-    assert re.findall(r'<img alt="([^"]*)" src="data:image/png;base64,', page) == titles
-    assert page.count(" src=") == len(titles)
+    drawn = drawn_again(document, summaries(planted, "base", "seed"), tmp_path)
+    shown = dict(re.findall(r'<img alt="([^"]*)" src="data:image/png;base64,([^"]*)"', page))
+    assert list(shown) == list(drawn)
+    assert [title for title in drawn if b64decode(shown[title]) != drawn[title]] == []
+    assert page.count(" src=") == len(drawn)
     assert "<link" not in page
     logged = planted.client.get_run(more["comparison_run_id"])
     assert (logged.data.tags["workbench.kind"], logged.info.status) == ("comparison", "FINISHED")
     kept = Path(logged.info.artifact_uri.removeprefix("file://"))
     assert (kept / "comparison.html").read_text() == page
     assert json.loads((kept / "comparison.json").read_text())["tests"] == document["tests"]
-    names = {f"{title.lower().replace(' ', '_')}.png" for title in titles}
-    assert {path.name for path in (kept / "plots").iterdir()} == names
+    files = {f"{title.lower().replace(' ', '_')}.png": picture for title, picture in drawn.items()}
+    assert {path.name: path.read_bytes() for path in (kept / "plots").iterdir()} == files
+
+
+def drawn_again(document: dict[str, Any], runs: Sequence[RunSummary], folder: Path) -> dict[str, bytes]:
+    """Every picture of two runs, from the files that they left, by its title; what is drawn: test_plots.py."""
+    named = labels(document)
+    left = {each.run_id: Path(each.artifact_uri.removeprefix("file://")) for each in runs}
+    ranked = [place["run_id"] for place in document["ranking"]]
+    lines = {run_id: (left[run_id] / "trace.jsonl").read_text().splitlines()[3:] for run_id in ranked}  # the epochs
+    histories = {named[run_id]: [as_scores(json.loads(line)) for line in lines[run_id]] for run_id in ranked}
+    titles = ("Learning curves", "Confusion matrix difference", "Change by class", "Disagreements")
+    curves, difference, change, disagreements = files = [folder / f"{title}.png" for title in titles]
+    plots.plot_curves(histories, curves)
+    one, other = document["tests"][0]["between"]
+    names = (named[one], named[other])
+    data = ImageDataModule(load_config(str(left[one] / "config.yaml")).data)
+    data.setup()
+    saved = [np.load(left[run_id] / "predictions.npz") for run_id in (one, other)]
+    said = [Predictions(*(each[f"test_{name}"] for name in ("label", "target", "probabilities"))) for each in saved]
+    pair = (said[0], said[1])
+    plots.plot_confusion_difference(pair, names, data.class_names, difference)
+    plots.plot_class_change(pair, names, data.class_names, change)
+    plots.plot_disagreements(data.splits["test"], pair, names, data.class_names, disagreements)
+    return {title: path.read_bytes() for title, path in zip(titles, files, strict=True)}
 
 
 def test_images_of_data_that_have_changed_are_left_out(planted: Store, tmp_path: Path) -> None:

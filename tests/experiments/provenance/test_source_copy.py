@@ -67,7 +67,9 @@ def test_a_large_file_is_left_out_and_named(tmp_path: Path) -> None:
     (tmp_path / "sweeps").mkdir()
     (tmp_path / "sweeps" / "large.txt").write_bytes(bytes(1_000_001))
     (tmp_path / "pyproject.toml").write_text("code\n")
-    assert copy_sources(tmp_path, None, "BaselineCNN") == SourceCopy({"pyproject.toml": b"code\n"}, ("sweeps/large.txt",))
+    assert copy_sources(tmp_path, None, "BaselineCNN") == SourceCopy(
+        {"pyproject.toml": b"code\n"}, ("sweeps/large.txt",)
+    )
 
 
 def test_too_much_is_left_out_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
