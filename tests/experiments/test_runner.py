@@ -192,6 +192,7 @@ def test_the_artifacts_are_those_of_the_design(client: MlflowClient, first_run: 
         "plots/worst_mistakes_test.png",
         "predictions.npz",
         "class_scores.json",
+        "network.txt",
         "model/MLmodel",
         "model/artifacts/network.pt2",
         "model/conda.yaml",

@@ -114,3 +114,10 @@ def test_stock_mlflow_serves_it(served: str, raw_test_images: np.ndarray, predic
     with urllib.request.urlopen(request, timeout=60) as answer:
         given = json.load(answer)["predictions"]
     assert given["label"] == predictions["test_label"].tolist()
+
+
+def test_the_network_s_layers_and_parameters_are_told(first_folder: Path) -> None:
+    # On 8×8 digits: 32·(9 + 1) of the convolution, (32·3·3 + 1)·128 and (128 + 1)·10 of the two dense layers.
+    text = (first_folder / "network.txt").read_text()
+    assert text.endswith(f"{32 * 10 + 289 * 128 + 129 * 10:,} parameters\n")
+    assert "Conv2d(1, 32, kernel_size=(3, 3)" in text
