@@ -1,1 +1,1 @@
-"""How the workbench compares with the textbook versions of the same job. `make bench` runs it."""
+"""Compares the workbench with textbook versions of the same job. `make bench` runs it."""

@@ -1,4 +1,4 @@
-"""How the workbench compares: medians of paired ratios, into results.json and results.md beside this file.
+"""Compares the workbench with textbook versions of the same job; writes results.json and results.md in this folder.
 
 Without a mode: some comparisons at a small size, and the peaks of memory, in a few minutes.
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 from benchmarks import results
 from benchmarks.comparisons import COMPARISONS, MEMORY_CASES, Setting
 
-ALL = 54_000  # training images, once a tenth of Fashion-MNIST's validates
+ALL = 54_000  # training images of Fashion-MNIST; another tenth validates
 QUICK, SEED, GPU = (18_000, 1), (ALL, 10), (ALL, 2)  # training images and epochs of each mode
 
 
@@ -21,12 +21,12 @@ def main() -> None:
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--full", action="store_true", help="every comparison, at the seed's settings (most of a day)")
     mode.add_argument("--accuracy", action="store_true", help="accuracy over five seeds, at the seed's settings")
-    mode.add_argument("--gpu", action="store_true", help="training on a GPU; needs no MLflow and no Optuna")
+    mode.add_argument("--gpu", action="store_true", help="training on a GPU; works without MLflow and Optuna")
     mode.add_argument(
         "--storage", action="store_true", help="a PostgreSQL server as a sweep's storage (a quarter of an hour)"
     )
-    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu: rehearse --gpu, write nothing")
-    parser.add_argument("--only", default="", metavar="TEXT", help="the comparisons whose name holds this, of all")
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu: try --gpu out, write nothing")
+    parser.add_argument("--only", default="", metavar="TEXT", help="of all comparisons, those whose name contains this")
     parser.add_argument("--images", type=int, metavar="N", help="training images (default: the mode's)")
     parser.add_argument("--epochs", type=int, metavar="N", help="epochs of each training (default: the mode's)")
     parser.add_argument("--pairs", type=int, default=7, metavar="N", help="measurements of each side (default: 7)")
@@ -35,7 +35,7 @@ def main() -> None:
     images, epochs = GPU if args.gpu else SEED if args.full or args.accuracy else QUICK
     args.images, args.epochs = args.images or images, args.epochs or epochs
     if args.images > ALL:
-        parser.error(f"--images: there are {ALL}")
+        parser.error(f"--images: Fashion-MNIST has {ALL}")
     if args.gpu:
         measure_gpu(args)
         return
@@ -54,7 +54,9 @@ def compare(args: argparse.Namespace, setting: Setting) -> None:
     chosen = [c for c in COMPARISONS if args.only in c.name and (args.only or args.full or c.quick)]
     memory_cases = [case for case in MEMORY_CASES if args.only in case.name]
     if not chosen and not memory_cases:
-        sys.exit("--only: the names are\n" + "\n".join(c.name for c in (*COMPARISONS, *MEMORY_CASES)))
+        sys.exit(
+            "--only: no name contains this; the names are\n" + "\n".join(c.name for c in (*COMPARISONS, *MEMORY_CASES))
+        )
     if any(comparison.threads for comparison in chosen):
         from benchmarks import data
 
@@ -85,7 +87,7 @@ def measure_storage(args: argparse.Namespace) -> None:
     from benchmarks import postgres, storage_scale
 
     if not postgres.is_installed():
-        sys.exit("no PostgreSQL here; it is Debian's package postgresql")
+        sys.exit("PostgreSQL is not installed; on Debian it is the package postgresql")
     results.keep(args.results, "storage", storage_scale.measure())
 
 
@@ -95,7 +97,7 @@ def measure_gpu(args: argparse.Namespace) -> None:
     from benchmarks import gpu
 
     if args.device == "cuda" and not torch.cuda.is_available():
-        sys.exit("no CUDA GPU here; --device cpu rehearses without one")
+        sys.exit("this machine has no CUDA GPU; --device cpu tries the measurement out without one")
     for row in gpu.measure(args.device, args.images, args.epochs, args.pairs, args.only):
         print(results.line(row), flush=True)
         if args.device == "cuda":

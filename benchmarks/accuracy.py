@@ -1,4 +1,4 @@
-"""Whether the fast version learns as well: accuracy on test over five seeds, beside the textbook loop's."""
+"""Does the fast version learn as well? Accuracy on test over five seeds, compared with the textbook loop."""
 
 import statistics
 from collections.abc import Sequence
@@ -14,9 +14,10 @@ SEEDS = range(5)
 
 
 def measure(setting: Setting) -> dict[str, Any]:
-    """One tracked run and one textbook PyTorch run a seed, two at once with one thread each, as nothing is timed.
+    """One tracked run and one textbook PyTorch run per seed.
 
-    The 95 % interval is Student's t of the differences seed by seed.
+    Nothing is timed, so two runs train at once, with one thread each. The 95 % interval is Student's t interval of the
+    differences, seed by seed.
     """
 
     def score(version: str, seed: int) -> float:

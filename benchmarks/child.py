@@ -1,4 +1,4 @@
-"""Runs one version of the job in a process of its own, and prints what it took as one line of JSON."""
+"""Runs one version of the job in a process of its own, and prints its time and memory as one line of JSON."""
 
 import argparse
 import contextlib
@@ -17,7 +17,7 @@ TRACKED = ("tracked", "tracked_many_metrics", "tracked_exact", "tracked_augmente
 WORKBENCH = (*TRACKED, "untracked", "bare_loop", *SWEEPS)
 # Their `folder` is the store.
 IN_A_STORE = ("short_run", "list_runs", "compare_runs", "compare_sweep", "ten_trials", "fashion_mnist")
-LARGE = ("large", "gather_on_disk", "gather_in_memory")  # `folder` holds what benchmarks/large.py writes
+LARGE = ("large", "gather_on_disk", "gather_in_memory")  # `folder` contains what benchmarks/large.py writes
 
 Job = Callable[[], float]
 
@@ -39,9 +39,9 @@ def main() -> None:
 
 
 def prepare(args: argparse.Namespace) -> Job:
-    """Imports what the version needs; its job goes from the first byte of data read to the last artifact written.
+    """Imports what the version needs, and returns its job: everything from reading the data to the last artifact.
 
-    A job's answer is the accuracy on test, or how many runs it read.
+    A job returns the accuracy on test, or how many runs it read.
     """
     if args.version == "keras":
         return _keras(args)
@@ -98,7 +98,7 @@ def _workbench(args: argparse.Namespace) -> Job:
         workbench_sweep.import_for_workers()
     _import_mlflow_store()
     for name in ("torch.export._trace", "matplotlib.pyplot", "optuna.visualization.matplotlib"):
-        import_module(name)  # what a run imports once it exports its model, and a sweep for its report
+        import_module(name)  # what a run imports to export its model, and a sweep for its report
     config = load_config(
         "fashion_mnist",
         {
@@ -133,14 +133,14 @@ def _large(args: argparse.Namespace) -> Job:
 
 
 def _import_mlflow_store() -> None:
-    """What MLflow imports only once a store is opened. After `experiments`, which sets how MLflow starts up."""
+    """Imports what MLflow imports only when a store is opened. `experiments` must come first: it configures MLflow."""
     import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
 
 
 def peak_mb() -> float:
-    """The most memory that this process held, in MB."""
+    """The largest amount of memory that this process has held, in MB."""
     status = Path("/proc/self/status")
-    if status.exists():  # Linux counts what the parent held before into ru_maxrss
+    if status.exists():  # Linux includes the parent's earlier memory in ru_maxrss
         (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
         return int(line.split()[1]) / 1024
     unit = 2**20 if sys.platform == "darwin" else 1024

@@ -1,4 +1,4 @@
-"""What is compared: the rows of the tables, in their order. Imports nothing heavy."""
+"""What is compared: the rows of the tables, in order. Imports nothing heavy."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from benchmarks.processes import Result, child, python
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """What both sides of a comparison train on: `folder`/data.npz, with so many images, for so many epochs."""
+    """What both sides of a comparison train on: `images` images in `folder`/data.npz, for `epochs` epochs."""
 
     folder: Path
     images: int
@@ -23,14 +23,14 @@ Version = Callable[[Setting], Result]
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Their seconds over ours: above 1, ours is the faster."""
+    """Their seconds divided by ours: above 1, ours is faster."""
 
     name: str
-    goal: float | None  # None: a price to be known, not a goal
+    goal: float | None  # None: the cost is only measured
     ours: Version
     theirs: Version
-    quick: bool = False  # part of the quick mode too
-    threads: int | None = None  # of the training; None: it is not about training
+    quick: bool = False  # also part of the quick mode
+    threads: int | None = None  # of the training; None: nothing is trained
     trainings: int = 1  # in one measurement
     needs: str = ""  # a module beyond the project's own dependencies
 
@@ -138,7 +138,7 @@ COMPARISONS = [
         theirs=lambda _: python("-c", "pass"),
         quick=True,
     ),
-    # Reading before starting: what is started stays in the store.
+    # Reading comes before starting runs, because started runs stay in the store.
     Comparison(
         name="workbench runs --limit 100 in a store of 10,000 runs, against 100 runs",
         goal=1 / 1.3,
@@ -181,7 +181,7 @@ COMPARISONS = [
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryCase:
-    """The most memory that a process may ever hold, files that it has mapped and imports included."""
+    """The largest amount of memory that a process may hold, including its imports and the files that it has mapped."""
 
     name: str
     limit_gb: float  # of 10^9 bytes
@@ -217,7 +217,7 @@ MEMORY_CASES = [
 
 @dataclass(frozen=True, kw_only=True)
 class GpuCase:
-    """Textbook PyTorch against ImageClassifier in a plain Trainer, on one GPU, in one precision."""
+    """Textbook PyTorch compared with ImageClassifier in a plain Trainer, on one GPU, in one precision."""
 
     batch_size: int
     precision: str  # as Lightning names it: 32-true, or bf16-mixed (autocast)

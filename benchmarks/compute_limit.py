@@ -1,4 +1,4 @@
-"""How near training comes to what the machine can multiply: operations counted, over its measured matrix rate."""
+"""How close training comes to the machine's limit: counted operations over the measured rate of matrix products."""
 
 import time
 
@@ -8,12 +8,12 @@ import torch
 _CONV = 2 * 26 * 26 * 32 * 9
 _HIDDEN = 2 * 5408 * 128
 _OUTPUT = 2 * 128 * 10
-# Forward, the gradient of the weights, and the gradient of each layer's input but the image's.
+# Forward pass, gradients of the weights, and gradients of each layer's input except the image.
 OPERATIONS_PER_IMAGE = 2 * (_CONV + _HIDDEN + _OUTPUT) + _HIDDEN + _OUTPUT
 
 
 def matrix_rate(threads: int, size: int = 1024, repeats: int = 20) -> float:
-    """Float32 operations a second of a large matrix product: the best of several."""
+    """Float32 operations per second of a large matrix product: the best of several tries."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:

@@ -1,4 +1,4 @@
-"""The images that all versions train on: `data.npz`, uint8 images (N, 28, 28) and labels by split."""
+"""The images that all versions train on: `data.npz` with uint8 images (N, 28, 28) and labels of each split."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ FILE = "data.npz"
 
 
 def write(folder: Path, images: int) -> None:
-    """Fashion-MNIST in the recipe's own splits: the first `images` of train, and the same share of val and test."""
+    """Writes Fashion-MNIST in the recipe's splits: the first `images` of train, and the same share of val and test."""
     from experiments import load_config
     from lightning_modules import ImageDataModule
 
@@ -29,7 +29,7 @@ def write(folder: Path, images: int) -> None:
 
 
 def standardized(folder: Path) -> dict[str, tuple[Any, Any]]:
-    """The splits as float images (N, 28, 28, 1) and labels: StandardScaler fitted on train, as the textbook does."""
+    """The splits as float images (N, 28, 28, 1) and labels: StandardScaler fitted on train, as in textbooks."""
     arrays = np.load(folder / FILE)
     scaler = StandardScaler().fit(arrays["x_train"].reshape(len(arrays["x_train"]), -1))
     splits = {}
@@ -42,7 +42,7 @@ def standardized(folder: Path) -> dict[str, tuple[Any, Any]]:
 
 def tensors(folder: Path) -> dict[str, tuple["Tensor", "Tensor"]]:
     """The same as tensors, channels first: (N, 1, 28, 28)."""
-    import torch  # the Keras version has no use for it
+    import torch  # the Keras version does not need it
 
     return {
         name: (torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(), torch.from_numpy(labels))

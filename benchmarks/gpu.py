@@ -1,6 +1,6 @@
-"""Training on a GPU: ImageClassifier in a plain Trainer against the textbook loop, each batch size and precision.
+"""Training on a GPU: ImageClassifier in a plain Trainer, compared with the textbook loop.
 
-For bare GPU machines: needs what `lightning_modules` needs, and nothing of experiments, MLflow or Optuna.
+For GPU machines with few packages: needs what `lightning_modules` needs; works without experiments, MLflow and Optuna.
 """
 
 import gc
@@ -28,7 +28,7 @@ from lightning_modules.datasets.base import LabelledImages
 
 
 def measure(device: str, images: int, epochs: int, pairs: int, only: str = "") -> Iterator[dict[str, Any]]:
-    """A row for each case whose name holds `only`. One process runs both sides, since nothing is left between them."""
+    """A row for each case whose name contains `only`. One process runs both sides: neither leaves anything behind."""
     dataset, source = _dataset(images)
     for case in GPU_CASES:
         if only not in case.name:
@@ -58,8 +58,8 @@ def _theirs(case: GpuCase, splits: dict[str, tuple[Tensor, Tensor]], device: str
 
 
 def _timed(train: Callable[[], float], device: str) -> Result:
-    """From normalized data to the accuracy on test. It is a number, so the GPU is done once it is there."""
-    gc.collect()  # what the training before has left on the GPU
+    """Times from normalized data to the accuracy on test. That is a number on the host, so the GPU has finished."""
+    gc.collect()  # what the previous training has left on the GPU
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
     start = time.perf_counter()
@@ -75,9 +75,9 @@ def _data(case: GpuCase, dataset: ImageDataset) -> ImageDataModule:
 
 
 def _dataset(images: int) -> tuple[ImageDataset, str]:
-    """Fashion-MNIST where WORKBENCH_DATA has it, else random images of its shape; and which of the two.
+    """Fashion-MNIST if WORKBENCH_DATA has it, else random images of its shape; and which of the two it is.
 
-    So many that `images` train once a tenth validates, and a sixth as many test.
+    After a tenth is set aside for validation, `images` are left for training. The test set is a sixth as large.
     """
     count, test_count = round(images / 0.9), round(images / 0.9 / 6)
     folder = os.environ.get("WORKBENCH_DATA")
@@ -96,7 +96,7 @@ def _dataset(images: int) -> tuple[ImageDataset, str]:
 
 
 def _tensors(data: ImageDataModule) -> dict[str, tuple[Tensor, Tensor]]:
-    """The same splits as the textbook has them, on the host: normalized float images (N, 1, 28, 28) and labels."""
+    """The same splits for the textbook version, on the host: normalized float images (N, 1, 28, 28) and labels."""
     return {
         name: (
             data.normalization(torch.from_numpy(subset.images[subset.indices]).permute(0, 3, 1, 2)).contiguous(),

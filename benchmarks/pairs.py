@@ -1,4 +1,4 @@
-"""Two measurements taken in turn, A B A B, and what their times say of each other."""
+"""Measures two versions in turn and compares their times."""
 
 import statistics
 from collections.abc import Callable
@@ -10,10 +10,10 @@ Measure = Callable[[], Result]  # runs one version once
 
 
 def measure_pairs(ours: Measure, theirs: Measure, pairs: int) -> dict[str, Any]:
-    """`ratio`: the median over the pairs of their seconds over ours; `spread`: the middle half of the pairs.
+    """`ratio`: their seconds divided by ours, the median over the pairs; `spread`: the middle half of the pairs.
 
-    `seconds` (medians), `fastest` and `peak_mb` (the largest) are of ours and of theirs. A pair before the first is not
-    counted: it makes the stores and brings the files into memory.
+    `seconds` (medians), `fastest` and `peak_mb` (the largest) are pairs: ours, theirs. One more pair runs first and is
+    not counted: it makes the stores and brings the files into memory.
     """
     results = interleave(ours, theirs, pairs + 1)[1:]
     ratios = [b["seconds"] / a["seconds"] for a, b in results]
@@ -29,7 +29,7 @@ def measure_pairs(ours: Measure, theirs: Measure, pairs: int) -> dict[str, Any]:
 
 
 def interleave(ours: Measure, theirs: Measure, pairs: int) -> list[tuple[Result, Result]]:
-    """Runs the two in turn; who goes first alternates from pair to pair, so that a drift favours neither."""
+    """Runs the two in turn. The first one alternates from pair to pair, so that a drift favours neither."""
     results = []
     for pair in range(pairs):
         if pair % 2 == 0:

@@ -1,4 +1,4 @@
-"""ImageClassifier and ImageDataModule in a plain Trainer. Needs torch, Lightning, NumPy and scikit-learn alone."""
+"""ImageClassifier and ImageDataModule in a plain Trainer. Needs only torch, Lightning, NumPy and scikit-learn."""
 
 import pytorch_lightning as pl
 
@@ -13,7 +13,7 @@ def fit_and_test(
     accelerator: str = "cpu",
     precision: str = "32-true",
 ) -> float:
-    """Trains, validating after each epoch, in a Trainer that logs and keeps nothing; the accuracy on test."""
+    """Trains in a Trainer that logs and keeps nothing, validates after each epoch, and returns the accuracy on test."""
     trainer = pl.Trainer(
         max_epochs=epochs,
         accelerator=accelerator,

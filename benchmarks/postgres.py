@@ -1,4 +1,4 @@
-"""A PostgreSQL server of one's own, from Debian's package; tests use it, too."""
+"""A private PostgreSQL server, from Debian's package. Tests use it too."""
 
 import getpass
 import secrets
@@ -13,17 +13,17 @@ def is_installed() -> bool:
 
 
 class Postgres:
-    """On a free port, with one user and her password. `settings` are PostgreSQL's own, such as fsync=off.
+    """A server on a free port, with one user and a password. `settings` are PostgreSQL's own, such as fsync=off.
 
-    It listens on loopback, or on `address`, for the hosts of `network`.
-    `folder` must be open to the user `postgres` where this process is root's, whom PostgreSQL refuses to serve.
+    It listens on loopback, or on `address`, for the hosts of `network`. PostgreSQL refuses to run as root: if this
+    process runs as root, the user `postgres` runs the server, and must be able to read and write `folder`.
     """
 
     def __init__(self, folder: Path, *settings: str, address: str = "127.0.0.1", network: str = "127.0.0.1/32") -> None:
         self._programs = next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)), Path("/usr/bin"))
         self._data, self._log, self._settings = folder / "data", folder / "log", settings
         self._address = address
-        self.password = secrets.token_urlsafe(16)  # made here: the patch that runs record may hold this file
+        self.password = secrets.token_urlsafe(16)  # made here, because a recorded patch may contain this file
         with socket.socket() as probe:
             probe.bind((address, 0))
             self.port = probe.getsockname()[1]
@@ -46,7 +46,7 @@ class Postgres:
         return f"postgresql://researcher:{self.password}@{self._address}:{self.port}/{name}"
 
     def create(self, name: str) -> str:
-        """Makes a database; its URL."""
+        """Makes a database and returns its URL."""
         import psycopg
 
         with psycopg.connect(self.url, autocommit=True) as connection:
@@ -64,7 +64,7 @@ class Postgres:
         self._run("pg_ctl", "start", "-w", "-D", self._data, "-l", self._log, "-o", options)
 
     def stop(self) -> None:
-        """At once, as a crash would: it recovers when it is started again."""
+        """Stops at once, as in a crash; the next start recovers."""
         self._run("pg_ctl", "stop", "-m", "immediate", "-D", self._data)
 
     def _run(self, program: str, *words: str | Path) -> None:

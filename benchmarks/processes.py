@@ -1,4 +1,4 @@
-"""One measurement in a process of its own: a version of the job (benchmarks/child.py), or any Python command."""
+"""One measurement in its own process: a version of the job (benchmarks/child.py), or any Python command."""
 
 import json
 import subprocess
@@ -7,11 +7,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-Result = dict[str, Any]  # of one measurement: `seconds`, and where they are known `answer` and `peak_mb`
+Result = dict[str, Any]  # of one measurement: `seconds`, and `answer` and `peak_mb` if they are known
 
 
 def child(version: str, *, folder: Path, epochs: int = 1, threads: int = 1, seed: int = 0) -> Result:
-    """Runs one version; its imports are not in the seconds. `folder` holds the data, and what the version leaves."""
+    """Runs one version; imports are not timed. `folder` contains the data, and what the version leaves."""
     options = {"folder": folder, "epochs": epochs, "threads": threads, "seed": seed}
     words = [str(word) for name, value in options.items() for word in (f"--{name}", value)]
     command = [sys.executable, "-m", "benchmarks.child", version, *words]
@@ -23,7 +23,7 @@ def child(version: str, *, folder: Path, epochs: int = 1, threads: int = 1, seed
 
 
 def python(*words: str) -> Result:
-    """How long Python takes for these words, from the process's start to its end."""
+    """The time that Python takes for this command line, from the start of the process to its end."""
     start = time.perf_counter()
     subprocess.run([sys.executable, *words], capture_output=True, check=True)
     return {"seconds": time.perf_counter() - start}

@@ -1,4 +1,4 @@
-"""What was measured: results.json, row by row with all that a row was measured with, and results.md, its tables."""
+"""The measurements: results.json has each row with the machine that measured it; results.md shows them as tables."""
 
 import itertools
 import json
@@ -14,9 +14,26 @@ from benchmarks.comparisons import COMPARISONS, GPU_CASES, MEMORY_CASES
 Row = dict[str, Any]
 NOT_MEASURED = "not measured"
 
+_INTRODUCTION = """\
+# How fast
+
+`make bench` compares the workbench with textbook versions of the same job, at a small size. `make bench ARGS=--full`
+runs every comparison at the seed's settings: all of Fashion-MNIST, ten epochs. `ARGS=--accuracy`, `ARGS=--gpu` and
+`ARGS=--storage` fill the sections with these names. `--images` and `--epochs` set other sizes.
+
+Unless the row says otherwise, our side is a whole tracked run: validation after every epoch, test, all artifacts.
+The first column names the other side; the textbook versions are in this folder. A ratio is their seconds divided by
+ours, so above 1 the workbench is faster. The two sides run in turn, each in a process of its own. The ratio is the
+median over the pairs, and half of the pairs are within the middle half. Imports are not timed, except for `--help`.
+The compute limit is the measured speed of large matrix products on the machine."""
+
+_ON_A_GPU = """\
+ImageClassifier and ImageDataModule in a plain Trainer, compared with the plain PyTorch loop. Both use the named
+precision and run in turn in one process, after one training each that is not counted."""
+
 
 def keep(folder: Path, section: str, row: Row) -> None:
-    """Writes a row of a section in place of the earlier one of its name; all others stay."""
+    """Writes a row of a section. It replaces the earlier row with the same name; all others stay."""
     path = folder / "results.json"
     results: dict[str, list[Row]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     by_name = {earlier["name"]: earlier for earlier in results.get(section, [])}
@@ -27,7 +44,7 @@ def keep(folder: Path, section: str, row: Row) -> None:
 
 
 def machine() -> Row:
-    """What a measurement depends on and a row does not say."""
+    """The machine and the releases that a measurement depends on."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     releases = {"torch": version("torch"), "pytorch-lightning": version("pytorch-lightning")}
     return {"cpu": _cpu_model(), "cores": cores} | releases
@@ -41,7 +58,7 @@ def _cpu_model() -> str:
 
 
 def line(row: Row) -> str:
-    """A row of `comparisons`, `memory` or `gpu` in one line."""
+    """A row of `comparisons`, `memory` or `gpu` as one line of text."""
     if "peak_gb" in row:
         return f"{row['name']}: {row['peak_gb']:.2f} GB at most, goal {_limit(row)}"
     low, high = row["spread"]
@@ -50,23 +67,21 @@ def line(row: Row) -> str:
 
 
 def tables(results: dict[str, list[Row]]) -> str:
-    """The Markdown: every comparison that there is, in its order, measured or not."""
+    """The Markdown page: all comparisons, in order, measured or not."""
     machines: list[Row] = []
     for row in itertools.chain(*results.values()):
         if row["machine"] not in machines:
             machines.append(row["machine"])
     parts = [
-        "Ratios are their seconds over ours, medians of pairs of processes run in turn. Imports are left out, but for "
-        "`--help`.",
+        _INTRODUCTION,
         _comparisons(results.get("comparisons", []), machines),
         "## Memory",
-        "The most that the process ever held, its imports and the files that it had mapped included.",
+        "The largest amount of memory that the process held, including its imports and the files that it had mapped.",
         _memory(results.get("memory", []), machines),
         "## Accuracy on test",
         *_accuracy(results.get("accuracy", []), machines),
         "## On a GPU",
-        "ImageClassifier and ImageDataModule in a plain Trainer against the plain PyTorch loop, both in the precision "
-        "named, in turn in one process, after one training each that is not counted.",
+        _ON_A_GPU,
         _gpu(results.get("gpu", []), machines),
         "## PostgreSQL as a sweep's storage",
         *_storage(results.get("storage", []), machines),
@@ -138,7 +153,7 @@ def _accuracy(rows: Sequence[Row], machines: list[Row]) -> list[str]:
         verdict = "the same with every seed: too few seeds to tell"
     else:
         low, high = row["difference"]["ci95"]
-        apart = "holds 0: not to be told apart" if low <= 0 <= high else "does not hold 0: they differ"
+        apart = "includes 0: they cannot be distinguished" if low <= 0 <= high else "does not include 0: they differ"
         verdict = f"95 % interval {low:+.4f} to {high:+.4f}, which {apart}"
     return [
         _table(("version", "mean", "standard deviation", "seed by seed"), lines),
@@ -158,10 +173,13 @@ def _storage(rows: Sequence[Row], machines: list[Row]) -> list[str]:
         for trials, told in sizes.items()
     ]
     return [
-        "Trials that train nothing; the server and all workers on one machine "
-        f"({_number(row, machines)}), each rate over {row['seconds']:.0f} s.",
+        f"Trials that train nothing. The server and all workers share machine {_number(row, machines)}; each rate was "
+        f"measured over {row['seconds']:.0f} s.",
         _table(("workers", "trials a minute"), rates),
-        _table(("sampler", "trials in the study", "ms to take the next one", "ms to take a process's first"), asking),
+        _table(
+            ("sampler", "trials in the study", "ms to take the next one", "ms to take the first one of a process"),
+            asking,
+        ),
     ]
 
 

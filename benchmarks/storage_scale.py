@@ -1,4 +1,4 @@
-"""What one PostgreSQL carries as a sweep's storage: trials that train nothing, by many workers and after very many."""
+"""What one PostgreSQL server can carry as a sweep's storage: many workers, many trials, and no training."""
 
 import multiprocessing
 import statistics
@@ -19,15 +19,15 @@ from sweeps.study.stage import settle
 
 WORKERS = (1, 2, 4, 8, 16)
 TRIALS = (1_000, 10_000, 100_000)  # in one study
-_DRAWN = 100  # trials that a sampler drew; the others of a large study are their copies
-_ASKED = 20  # trials of which the median is told
+_DRAWN = 100  # trials that a sampler draws; the others of a large study are copies of them
+_ASKED = 20  # trials whose median time is reported
 
 
 def measure(workers: Sequence[int] = WORKERS, trials: Sequence[int] = TRIALS, seconds: float = 20) -> dict[str, Any]:
-    """Trials a minute by so many worker processes, and milliseconds to take the next trial of a study of so many.
+    """Trials per minute for each number of workers; milliseconds to take the next trial for each number of trials.
 
-    Server and workers share this machine. A trial is what sweeps.study and sweeps.stage do of one: the slot taken under
-    the sweep's lock, parameters drawn at random, three values reported, the end told.
+    Server and workers share this machine. A trial does what sweeps.study does in a real one: it takes a slot under the
+    sweep's lock, draws parameters at random, reports three values, and settles the trial.
     """
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as scratch:
         server = Postgres(Path(folder))
@@ -43,7 +43,7 @@ def measure(workers: Sequence[int] = WORKERS, trials: Sequence[int] = TRIALS, se
 
 
 def _rate(url: str, scratch: str, workers: int, seconds: float) -> float:
-    """Trials a minute, of all workers together."""
+    """Trials per minute, of all workers together."""
     processes = multiprocessing.get_context("spawn")
     start, counted = processes.Barrier(workers), processes.Queue()
     arguments = (url, scratch, start, seconds, counted)
@@ -60,7 +60,7 @@ def _rate(url: str, scratch: str, workers: int, seconds: float) -> float:
 
 def _worker(url: str, scratch: str, start: Any, seconds: float, counted: Any) -> None:
     search = _open(url, scratch, "random")
-    _trial(search)  # what a process does once
+    _trial(search)  # the first trial of a process takes longer
     start.wait()
     end, done = time.monotonic() + seconds, 0
     while time.monotonic() < end:
@@ -70,7 +70,7 @@ def _worker(url: str, scratch: str, start: Any, seconds: float, counted: Any) ->
 
 
 def _asking(url: str, scratch: str, sampler: str, trials: int) -> dict[str, float]:
-    """`first`: milliseconds of a process's first trial, for which it reads all; `next`: of one later, the median."""
+    """Milliseconds to take a trial: `first` of a process, which reads all trials; `next`, the median of later ones."""
     search = _open(url, scratch, sampler)
     for _ in range(_DRAWN):
         _trial(search)
@@ -88,7 +88,7 @@ def _open(url: str, scratch: str, sampler: str) -> Search:
 
 
 def _trial(search: Search) -> float:
-    """One trial; the seconds that it took to get it."""
+    """Runs one trial, and returns the seconds that it took to get it."""
     start = time.perf_counter()
     claim = search.claim()
     taken = time.perf_counter() - start
@@ -100,7 +100,7 @@ def _trial(search: Search) -> float:
 
 
 def _multiply(url: str, trials: int) -> None:
-    """Fills the study's database up to so many trials with copies of those that are there, each with its own slot."""
+    """Fills the study with copies of its trials until it has `trials` of them; each copy has a slot of its own."""
     columns = {
         "trial_params": "param_name, param_value, distribution_json",
         "trial_values": "objective, value, value_type",
@@ -114,7 +114,7 @@ def _multiply(url: str, trials: int) -> None:
             "SELECT n, t.study_id, t.state, t.datetime_start, t.datetime_complete "
             f"FROM generate_series({_DRAWN}, {trials - 1}) n JOIN trials t ON t.number = mod(n, {_DRAWN}) ORDER BY n"
         )
-        connection.exec_driver_sql("ANALYZE")  # or the server may take hours over the joins
+        connection.exec_driver_sql("ANALYZE")  # without it the joins may take hours
         for table, names in columns.items():
             connection.exec_driver_sql(
                 f"INSERT INTO {table} (trial_id, {names}) SELECT new.trial_id, {names} FROM trials new "

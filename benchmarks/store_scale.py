@@ -1,4 +1,4 @@
-"""What a store of very many runs costs those that use it: starting a run, listing, comparing."""
+"""How long a store with very many runs takes to start a run, to list runs, and to compare them."""
 
 import shutil
 import sys
@@ -18,11 +18,14 @@ METRICS = ("train/loss", "train/accuracy", "val/loss", "val/accuracy", "test/los
 
 
 def store_of(runs: int, scratch: Path) -> Path:
-    """A store of so many ended runs, `run 0` and on, each as wide as a run on digits; made at the first call."""
+    """A store with `runs` ended runs, named `run 0`, `run 1` and so on; each has the params of a run on digits.
+
+    The first call makes it.
+    """
     folder = scratch / f"store of {runs} runs"
     if folder.exists():
         return folder
-    from mlflow.entities import Metric, Param  # after `experiments`, which sets how MLflow logs
+    from mlflow.entities import Metric, Param  # after `experiments`, which configures MLflow
 
     store = Store.open(folder)
     experiment = store.experiment_id("digits")
@@ -39,7 +42,7 @@ def store_of(runs: int, scratch: Path) -> Path:
 
 
 def sweep_of(trials: int, scratch: Path) -> Path:
-    """A store with a sweep of so many trials on digits, all of them copies of one but for the learning rate."""
+    """A store with a sweep of `trials` trials on digits: copies of one trial with other learning rates."""
     folder = scratch / f"sweep of {trials} trials"
     if folder.exists():
         return folder
@@ -61,7 +64,7 @@ def sweep_of(trials: int, scratch: Path) -> Path:
 
 
 def compare_sweep(folder: Path) -> int:
-    """What `workbench compare --sweep digits` reads."""
+    """Reads what `workbench compare --sweep digits` reads."""
     store = Store.open(folder)
     return len(compare(store, newest_runs(store, sweep="digits"))["runs"])
 
@@ -79,12 +82,12 @@ def fashion_mnist(folder: Path) -> float:
 
 
 def list_runs(folder: Path) -> int:
-    """What `workbench runs --limit 100` reads."""
+    """Reads what `workbench runs --limit 100` reads."""
     return len(newest_runs(Store.open(folder), limit=100))
 
 
 def compare_runs(folder: Path) -> int:
-    """What `workbench compare` reads for 50 runs, each given by its name."""
+    """Reads what `workbench compare` reads for 50 runs, each given by its name."""
     store = Store.open(folder)
     runs = [run for number in range(50) for run in resolve(store, f"run {number}")]
     return len(compare(store, runs)["runs"])

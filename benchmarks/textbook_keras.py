@@ -1,10 +1,13 @@
-"""The seed's own Keras code."""
+"""The seed's Keras code."""
 
 from typing import Any
 
 
 def train(splits: dict[str, tuple[Any, Any]], epochs: int) -> float:
-    """Trains for `epochs`, validating after each; the accuracy on test. Splits: float images (N, 28, 28, 1), labels."""
+    """Trains, validates after each epoch, and returns the accuracy on test.
+
+    Splits: float images (N, 28, 28, 1), labels.
+    """
     from tensorflow import keras
 
     model = keras.Sequential(

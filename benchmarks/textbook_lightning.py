@@ -1,4 +1,4 @@
-"""Lightning with MLFlowLogger, self.log, ModelCheckpoint and DataLoader, as their documentation shows them."""
+"""Lightning with MLFlowLogger, self.log, ModelCheckpoint and DataLoader, as in their documentation."""
 
 from pathlib import Path
 
@@ -46,7 +46,7 @@ class LitClassifier(pl.LightningModule):
 def fit(
     splits: dict[str, tuple[Tensor, Tensor]], epochs: int, folder: Path, learning_rate: float = 1e-3
 ) -> tuple[pl.Trainer, LitClassifier]:
-    """Trains for `epochs`, validating after each, with its runs in `folder`."""
+    """Trains, validates after each epoch, and keeps its runs in `folder`."""
     logger = MLFlowLogger(
         experiment_name="textbook",
         tracking_uri=f"sqlite:///{folder / 'mlflow.db'}",
@@ -60,7 +60,7 @@ def fit(
 
 
 def train(splits: dict[str, tuple[Tensor, Tensor]], epochs: int, folder: Path, learning_rate: float = 1e-3) -> float:
-    """The same, then the accuracy on test. Splits: float images (N, 1, 28, 28), labels."""
+    """The same, then returns the accuracy on test. Splits: float images (N, 1, 28, 28), labels."""
     trainer, model = fit(splits, epochs, folder, learning_rate)
     return float(trainer.test(model, loader(splits["test"]))[0]["test_acc"])
 

@@ -1,6 +1,6 @@
 """Optuna's study.optimize over the textbook Lightning version, one trial after another.
 
-A grid of learning rates, each scored on val; the best is trained once more and tested.
+Each learning rate of a grid is scored on val. The best one is trained once more and tested.
 """
 
 from pathlib import Path
@@ -10,11 +10,11 @@ from torch import Tensor
 
 from benchmarks import textbook_lightning
 
-LEARNING_RATES = [1e-3 * 1.3**power for power in range(-4, 4)]  # all of them train
+LEARNING_RATES = [1e-3 * 1.3**power for power in range(-4, 4)]  # training works with all of them
 
 
 def search(splits: dict[str, tuple[Tensor, Tensor]], epochs: int, folder: Path) -> float:
-    """The accuracy on test with the learning rate that was best on val. Its study and runs are in `folder`."""
+    """Returns the accuracy on test with the learning rate that was best on val; study and runs are in `folder`."""
 
     def objective(trial: optuna.Trial) -> float:
         learning_rate = trial.suggest_float("learning_rate", 1e-4, 1e-1, log=True)

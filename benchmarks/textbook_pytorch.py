@@ -1,4 +1,4 @@
-"""The plain PyTorch training loop, as the tutorials write it; nothing is tracked."""
+"""The plain PyTorch training loop, as in the tutorials; nothing is tracked."""
 
 import torch
 import torch.nn.functional as F
@@ -26,7 +26,10 @@ def train(
     device: str = "cpu",
     bf16: bool = False,
 ) -> float:
-    """Trains for `epochs`, validating after each; the accuracy on test. Splits: float images (N, 1, 28, 28), labels."""
+    """Trains, validates after each epoch, and returns the accuracy on test.
+
+    Splits: float images (N, 1, 28, 28), labels.
+    """
     loaders = {
         name: DataLoader(TensorDataset(images, labels), batch_size=batch_size, shuffle=name == "train")
         for name, (images, labels) in splits.items()

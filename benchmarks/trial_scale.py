@@ -1,4 +1,4 @@
-"""What a trial costs in tracking and storage alone, after few trials and after very many: trials that train nothing."""
+"""The time that tracking and storage take per trial, after few trials and after very many. Nothing is trained."""
 
 import shutil
 import sys
@@ -16,7 +16,7 @@ from sweeps.study.stage import best_trials, counted, settle
 
 
 def store_after(trials: int, scratch: Path) -> Path:
-    """A store with a sweep of so many trials; made at the first call."""
+    """A store with a sweep of `trials` trials. The first call makes it."""
     folder = scratch / f"store of {trials} trials"
     if not folder.exists():
         _run(_open(folder), trials)
@@ -24,11 +24,11 @@ def store_after(trials: int, scratch: Path) -> Path:
 
 
 def ten_trials(folder: Path) -> Callable[[], float]:
-    """Ten trials more, in a copy of the store; how many there are then."""
+    """Runs ten more trials in a copy of the store, and returns how many there are then."""
     copy = Path(tempfile.mkdtemp(dir=folder.parent)) / "store"
     shutil.copytree(folder, copy)
     search = _open(copy)
-    _run(search, 1)  # what a process does once
+    _run(search, 1)  # the first trial of a process takes longer
 
     def run() -> float:
         _run(search, 10)
@@ -43,7 +43,7 @@ def _open(folder: Path) -> Search:
 
 
 def _run(search: Search, trials: int) -> None:
-    """All that sweeps.run and its worker do round a trial, but for the training."""
+    """Everything that sweeps.run and its worker do around a trial, without the training."""
     progress = SweepProgress(search.sweep)
     for number in range(trials):
         if number and number % 200 == 0:

@@ -1,7 +1,7 @@
-"""The workbench's sweep over given learning rates, nothing pruned: against the textbook, and with more workers.
+"""The workbench's sweep over given learning rates, without pruning.
 
-Against benchmarks/textbook_optuna.py both sides train every learning rate for all epochs, score it on val, train the
-best once more (here: one finalist, one seed) and test that one, so both do nine trainings.
+Compared with benchmarks/textbook_optuna.py: both sides train every learning rate for all epochs, score it on val, train
+the best once more (here: one finalist, one seed) and test that one. So both do nine trainings.
 """
 
 import multiprocessing
@@ -19,7 +19,7 @@ from sweeps.strategy.start import StartConfig
 
 
 def import_for_workers() -> None:
-    """Returns once the server that workers are forked from has imported everything."""
+    """Returns when the server that workers are forked from has imported everything."""
     local.warm_up()
     first = multiprocessing.get_context("forkserver").Process(target=os.getpid)
     first.start()
@@ -27,7 +27,7 @@ def import_for_workers() -> None:
 
 
 def sweep(config: ExperimentConfig, folder: Path) -> float:
-    """A whole sweep over the textbook's learning rates with two workers; the champion's accuracy on test."""
+    """A whole sweep over the textbook's learning rates with two workers; returns the champion's accuracy on test."""
     return _sweep(config, folder, finalists=1, workers=2)
 
 

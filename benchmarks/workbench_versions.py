@@ -1,4 +1,4 @@
-"""The workbench on the same job: a whole tracked run, the same without tracking, and the bare loop over its step."""
+"""The workbench on the same job: a whole tracked run, the same without tracking, and a bare loop over its step."""
 
 from pathlib import Path
 
@@ -18,12 +18,12 @@ def log_many_metrics(epoch: Epoch) -> None:
 
 
 def tracked(config: ExperimentConfig, folder: Path) -> float:
-    """One whole tracked run, as `workbench train` makes it."""
+    """One whole tracked run, as in `workbench train`."""
     return runner.run(config, store=Store.open(folder)).metrics["test/accuracy"]
 
 
 def tracked_many_metrics(config: ExperimentConfig, folder: Path) -> float:
-    """The same with 1,000 more metrics an epoch."""
+    """The same with 1,000 more metrics per epoch."""
     return runner.run(config, store=Store.open(folder), observers=[log_many_metrics]).metrics["test/accuracy"]
 
 
@@ -33,7 +33,7 @@ def tracked_exact(config: ExperimentConfig, folder: Path) -> float:
 
 
 def tracked_augmented(config: ExperimentConfig, folder: Path) -> float:
-    """The same with every augmentation there is."""
+    """The same with all augmentations."""
     every = {"shift": 2, "horizontal_flip": True, "rotation": 10.0, "erasing": 0.5, "noise": 10.0}
     return tracked(config.with_overrides({f"data.augmentation.{name}": value for name, value in every.items()}), folder)
 
@@ -45,7 +45,7 @@ def untracked(config: ExperimentConfig, _: Path) -> float:
 
 
 def bare_loop(config: ExperimentConfig, _: Path) -> float:
-    """The same network, batches and optimizer in a loop by hand."""
+    """The same network, batches and optimizer in a hand-written loop."""
     data, classifier = _build(config)
     network, optimizer = classifier.network, config.optimizer.build(classifier.network)
     train, val = data.train_dataloader(), data.val_dataloader()
