@@ -1,11 +1,12 @@
 """Networks, one a file. A network is an `nn.Module` built from `(image_shape, num_classes, **network_args)`.
 
-It maps float images (N, C, H, W) to logits (N, K). To add one: write its file here and import it below; or keep it
-anywhere importable and name it in the config by its dotted path (`my_package.my_file.MyNetwork`).
+It maps float images (N, C, H, W) to logits (N, K). To add one, write its file here; or keep it anywhere importable and
+name it in the config by its dotted path (`my_package.my_file.MyNetwork`).
 """
 
 import importlib
 import inspect
+import pkgutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,9 +24,9 @@ def find_network(name: str) -> type[nn.Module]:
     """The class that a name listed here, or a dotted path, stands for. The working directory is importable."""
     module_name, _, class_name = name.rpartition(".")
     if not module_name:
-        found = globals().get(name)
-        built_in = [key for key, value in globals().items() if inspect.isclass(value) and issubclass(value, nn.Module)]
-        if name not in built_in:
+        built_in = _built_in()
+        found = built_in.get(name)
+        if found is None:
             remedy = f"{choose_from(name, built_in)}, or give a dotted path such as my_file.MyNetwork"
             raise InputError("model.network", name, "no such network", remedy)
     elif module_name.partition(".")[0] in sys.stdlib_module_names:
@@ -43,6 +44,17 @@ def find_network(name: str) -> type[nn.Module]:
     if not (inspect.isclass(found) and issubclass(found, nn.Module)):
         raise InputError("model.network", name, "is not a torch.nn.Module class", "name the class itself")
     return found
+
+
+def _built_in() -> dict[str, type[nn.Module]]:
+    """The networks of this folder by their names: every public class that one of its files defines."""
+    modules = [importlib.import_module(f"{__name__}.{info.name}") for info in pkgutil.iter_modules(__path__)]
+    own = [value for module in modules for value in vars(module).values() if _is_network(value, module.__name__)]
+    return {network.__name__: network for network in own if not network.__name__.startswith("_")}
+
+
+def _is_network(value: object, module: str) -> bool:
+    return inspect.isclass(value) and issubclass(value, nn.Module) and value.__module__ == module
 
 
 def check_network(name: str, args: Mapping[str, Any]) -> None:

@@ -24,9 +24,9 @@ from experiments.results import plots
 from experiments.runner import read_test
 from experiments.training.trace import as_scores, tensors_sha256
 from lightning_modules import ImageClassifier, ImageDataModule
+from lightning_modules.metrics import METRICS
 
-EVALUATED = ("loss", "accuracy", "macro_f1", "top3_accuracy", "calibration_error")
-EPOCH_METRICS = ("train/loss", "train/accuracy", *(f"val/{name}" for name in EVALUATED))
+EPOCH_METRICS = ("train/loss", "train/accuracy", *(f"val/{name}" for name in METRICS))
 STEPS_AN_EPOCH = 41  # 1,797 digits; 360 test, 144 val, 1,293 train, in batches of 32
 
 
@@ -100,7 +100,7 @@ def test_an_epoch_has_one_point_at_its_optimizer_step(client: MlflowClient, firs
     assert [step for step, _ in history(client, first_run, name)] == [STEPS_AN_EPOCH * epoch for epoch in (1, 2, 3)]
 
 
-@pytest.mark.parametrize("name", [*(f"test/{name}" for name in EVALUATED), "value"])
+@pytest.mark.parametrize("name", [*(f"test/{name}" for name in METRICS), "value"])
 def test_test_metrics_and_value_are_logged_once_at_the_last_step(
     client: MlflowClient, first_run: Run, name: str
 ) -> None:
@@ -139,8 +139,7 @@ def digits_module() -> ImageDataModule:
 
 def test_the_description_holds_the_scores_and_what_differs_from_the_defaults(first_run: Run) -> None:
     first, _, *table = first_run.data.tags["mlflow.note.content"].splitlines()
-    shown = ("accuracy", "macro_f1", "top3_accuracy", "calibration_error", "loss")
-    names = [f"{split}/{name}" for split in ("val", "test") for name in shown]
+    names = [f"{split}/{name}" for split in ("val", "test") for name in METRICS]
     assert first == ", ".join(f"**{name} {first_run.data.metrics[name]:.4f}**" for name in names)
     rows = {
         "| experiment | digits |",

@@ -27,6 +27,7 @@ from lightning_modules import (
 )
 from lightning_modules.classifier import Batch
 from lightning_modules.datasets import ImageDataset, LabelledImages
+from lightning_modules.metrics import METRICS
 
 MakeTrainer = Callable[..., Trainer]
 
@@ -110,7 +111,9 @@ def test_evaluation_weighs_a_short_last_batch_by_its_images(split: str, make_tra
     trainer = make_trainer()
     evaluate = {"val": trainer.validate, "test": trainer.test}[split]
     (metrics,) = evaluate(ImageClassifier(identity()), BATCHES, verbose=False)
-    assert metrics == {f"{split}/{name}": value for name, value in (EPOCH | OF_ALL_ANSWERS).items()}
+    expected = {f"{split}/{name}": value for name, value in (EPOCH | OF_ALL_ANSWERS).items()}
+    assert {name: metrics[name] for name in expected} == expected
+    assert metrics.keys() == {f"{split}/{name}" for name in METRICS}
 
 
 def test_scores_of_many_batches_are_means_over_all_their_images(make_trainer: MakeTrainer) -> None:

@@ -30,6 +30,7 @@ from experiments.tracking.lifecycle import create_run
 from experiments.tracking.runs import resolve
 from experiments.training.trace import Difference
 from lightning_modules import InputError
+from lightning_modules.metrics import METRICS
 from sweeps import load_sweep
 from sweeps import run as run_sweep
 
@@ -291,9 +292,8 @@ def test_a_run_is_bitwise_the_same_in_a_new_process(results: Results, name: str)
 
 def test_test_is_read_again_where_it_was_read(results: Results) -> None:
     names = {name: {line["name"] for line in results[name].result().metrics} for name in ("one_cycle", "pruned")}
-    evaluated = {"loss", "accuracy", "macro_f1", "top3_accuracy", "calibration_error"}
-    assert names["pruned"] == {"train/loss", "train/accuracy"} | {f"val/{name}" for name in evaluated}
-    assert names["one_cycle"] == names["pruned"] | {f"test/{name}" for name in evaluated}
+    assert names["pruned"] == {"train/loss", "train/accuracy"} | {f"val/{name}" for name in METRICS}
+    assert names["one_cycle"] == names["pruned"] | {f"test/{name}" for name in METRICS}
 
 
 @pytest.mark.parametrize(
