@@ -2,14 +2,16 @@
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
+from pydantic import Field
 
 from experiments.recipe import build, find_recipe, read_recipe, with_overrides
 from lightning_modules import DataConfig, InputError, ModelConfig, OptimizerConfig
+from lightning_modules.config import Count, Seed, section
 from lightning_modules.errors import check_choice
 from lightning_modules.metrics import monitors
 
@@ -21,47 +23,37 @@ MatmulPrecision = Literal["highest", "high", "medium"]
 Compile = Literal["none", "default", "cuda_graphs"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@section("trainer")
 class TrainerConfig:
     """How long, with which weights at the end, and on what."""
 
-    max_epochs: int = 10
+    max_epochs: Count = 10
     weights: Weights = "last"  # which epoch's weights give the value, test metrics and logged model
     monitor: str = "val/accuracy"  # the run's value, and what `best` means: a metric on val, in its own direction
     accelerator: Accelerator = "auto"
-    threads: int | None = None  # CPU threads; null: all cores for one run, one for a sweep's trial
+    # CPU threads; null: all cores for one run, one for a sweep's trial
+    threads: Annotated[int, Field(ge=1, examples=[1])] | None = None
     precision: Precision = "32-true"  # 32-true, 64-true, or autocast: bf16-mixed, 16-mixed
     matmul_precision: MatmulPrecision = "highest"  # of float32 products: high allows TF32, medium bfloat16
     exact: bool = False  # the same numbers for every number of threads, on one CPU model; slower (README, How fast)
     compile: Compile = "none"  # torch.compile of the network; cuda_graphs: each step's kernels launched as one graph
 
     def __post_init__(self) -> None:
-        check_choice("trainer.weights", self.weights, Weights)
         check_choice("trainer.monitor", self.monitor, monitors())
-        check_choice("trainer.accelerator", self.accelerator, Accelerator)
-        check_choice("trainer.precision", self.precision, Precision)
-        check_choice("trainer.matmul_precision", self.matmul_precision, MatmulPrecision)
-        check_choice("trainer.compile", self.compile, Compile)
-        if self.max_epochs < 1:
-            raise InputError("trainer.max_epochs", self.max_epochs, "must be 1 or more", "try 10")
-        if self.threads is not None and self.threads < 1:
-            raise InputError("trainer.threads", self.threads, "must be 1 or more, or null", "try 1")
 
 
-@dataclass(frozen=True, kw_only=True)
+@section()
 class ExperimentConfig:
     """Everything that decides one run. `data`, `model` and `optimizer` are declared beside their code."""
 
     experiment: str = "workbench"  # the MLflow experiment that the run belongs to
-    seed: int = 0  # initial weights, batch order, augmentation, dropout
+    seed: Seed = 0  # initial weights, batch order, augmentation, dropout
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
 
     def __post_init__(self) -> None:
-        if not 0 <= self.seed < 2**32:
-            raise InputError("seed", self.seed, "must be 0 or more and below 2^32", "try 0")
         if not self.experiment.strip():
             raise InputError("experiment", self.experiment, "must not be empty", "name the MLflow experiment")
         if self.model.class_weights == self.data.sampling == "balanced":

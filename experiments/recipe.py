@@ -3,12 +3,10 @@
 import dataclasses
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
 import yaml
-from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from lightning_modules.errors import InputError, choose_from
 
@@ -87,46 +85,26 @@ def with_overrides(tree: Mapping[str, Any], overrides: Mapping[str, Any]) -> Tre
 
 
 def build(cls: type[Config], tree: Mapping[str, Any]) -> Config:
-    """An instance of the dataclass `cls`, every field typed and checked; InputError names the first that is wrong."""
-    return _build(cls, tree, "", cls)
+    """An instance of the dataclass `cls`, which checks its fields; InputError names the first that is wrong."""
+    return cls(**_with_sections(cls, tree, "", cls))
 
 
-def _build(cls: type[Config], tree: Mapping[str, Any], prefix: str, root: type[Any]) -> Config:
-    hints, values = get_type_hints(cls), {}
+def _with_sections(cls: type[Any], tree: Mapping[str, Any], prefix: str, root: type[Any]) -> Tree:
+    """The fields of `cls` as `tree` has them, its sections made."""
+    types, values = {field.name: field.type for field in dataclasses.fields(cls)}, {}
     for name, value in tree.items():
         path = f"{prefix}{name}"
-        if name not in hints:
+        if name not in types:
             known = (path for path, _ in field_paths(root))
             raise InputError(path, value, "no such field", choose_from(path, known))
-        hint: Any = hints[name]
-        is_section = dataclasses.is_dataclass(hint)
-        if is_section and not isinstance(value, dict):
-            below = f"{path}.{dataclasses.fields(hint)[0].name}"
-            raise InputError(path, value, "holds fields of its own", f"set those, for example {below}")
-        values[name] = _build(hint, value, f"{path}.", root) if is_section else _check(path, hint, value)
-    for field in dataclasses.fields(cls):  # type: ignore[arg-type]  # typeshed names no type of all dataclasses
-        if field.default is field.default_factory is dataclasses.MISSING and field.name not in values:
-            raise InputError(f"{prefix}{field.name}", None, "is missing", f"give {_describe(hints[field.name])}")
-    return cls(**values)
-
-
-def _check(path: str, hint: Any, value: Any) -> Any:
-    """The value, a whole number where the field takes any as a float; InputError where it has another type."""
-    try:
-        return _adapter(hint).validate_python(value)
-    except ValidationError as error:
-        choices = [choice for choice in get_args(hint) if isinstance(choice, str)]
-        if value is None:
-            remedy = f"give {_describe(hint)}, or leave the field out"
-            raise InputError(path, None, "takes no null", remedy) from error
-        if choices:
-            raise InputError(path, value, "no such choice", choose_from(value, choices)) from error
-        raise InputError(path, value, "has the wrong type or is no choice", f"give {_describe(hint)}") from error
-
-
-@cache
-def _adapter(hint: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(hint, config=ConfigDict(strict=True))
+        section = types[name]
+        if isinstance(section, type) and dataclasses.is_dataclass(section):
+            if not isinstance(value, dict):
+                below = f"{path}.{dataclasses.fields(section)[0].name}"
+                raise InputError(path, value, "holds fields of its own", f"set those, for example {below}")
+            value = section(**_with_sections(section, value, f"{path}.", root))
+        values[name] = value
+    return values
 
 
 def field_paths(cls: type[Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -138,18 +116,3 @@ def field_paths(cls: type[Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
         if dataclasses.is_dataclass(hint):
             assert isinstance(hint, type)
             yield from field_paths(hint, f"{prefix}{field.name}.")
-
-
-def _describe(hint: Any) -> str:
-    """A type as a user would say it: `an integer`, `one of sgd, adam`."""
-    words = {int: "an integer", float: "a number", str: "text", bool: "true or false", type(None): "null"}
-    if hint in words:
-        return words[hint]
-    if getattr(hint, "__args__", None):
-        if all(isinstance(choice, str) for choice in hint.__args__):
-            return "one of " + ", ".join(hint.__args__)
-        if getattr(hint, "__origin__", None) is list:
-            return f"a list, each of it {_describe(hint.__args__[0])}"
-        if dict not in (hint, getattr(hint, "__origin__", None)):
-            return " or ".join(_describe(part) for part in hint.__args__)
-    return "a mapping"

@@ -1,4 +1,4 @@
-"""The science: networks, optimizers, data. Knows torch, Lightning and scikit-learn; nothing of MLflow or Optuna.
+"""The science: networks, optimizers, data. Knows torch, Lightning, scikit-learn and pydantic; not MLflow or Optuna.
 
 The public names stand in `__init__.pyi`; each is imported only once it is used.
 """

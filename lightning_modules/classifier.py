@@ -1,6 +1,6 @@
 """The LightningModule: the network, its loss, and the training, validation, test and predict steps."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor, nn
 
+from lightning_modules.config import section
 from lightning_modules.epoch_scores import EpochScores
 from lightning_modules.errors import check_choice
 from lightning_modules.networks import build_network, check_network
@@ -22,7 +23,7 @@ Loss = Literal["cross_entropy", "mse"]
 ClassWeights = Literal["none", "balanced"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@section("model")
 class ModelConfig:
     """Which network, and the loss it is trained with."""
 
@@ -32,8 +33,6 @@ class ModelConfig:
     class_weights: ClassWeights = "none"  # in training; balanced: an image of a class half as frequent counts twice
 
     def __post_init__(self) -> None:
-        check_choice("model.loss", self.loss, Loss)
-        check_choice("model.class_weights", self.class_weights, ClassWeights)
         check_network(self.network, self.network_args)
 
     def build(self, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:

@@ -1,16 +1,18 @@
 """The LightningDataModule: source → split → clean → fit normalization; then each batch: gather, augment, normalize."""
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pytorch_lightning as pl
 import torch
 from numpy import unique
+from pydantic import Field
 
+from lightning_modules.config import Count, Fraction, Seed, section
 from lightning_modules.datasets import ImageDataset, SourceOptions, all_sources, find_source
-from lightning_modules.errors import InputError, check_choice
+from lightning_modules.errors import InputError
 from lightning_modules.images.on_disk import ImagesOnDisk
 from lightning_modules.pipeline.augmentation import AugmentationConfig
 from lightning_modules.pipeline.batches import Batches
@@ -25,7 +27,7 @@ from lightning_modules.pipeline.splits import Subset, make_splits
 _EVALUATION_BATCH = {"cpu": 128, "cuda": 4096}
 
 
-@dataclass(frozen=True, kw_only=True)
+@section("data")
 class DataConfig:
     """Which images, how they are split, and what happens to them on the way to the network."""
 
@@ -35,15 +37,16 @@ class DataConfig:
     labels_path: str | None = None  # source arrays: the .npy of labels that goes with a .npy of images
     image_size: int | list[int] | None = None  # image_folder: side, or [height, width]; null: all have one size
     channels: Literal[1, 3] | None = None  # image_folder: 1 gray, 3 RGB; null: 3
-    in_memory_mb: int | None = None  # source arrays: a larger .npy stays on disk, shuffled in blocks; null: 256
-    batch_size: int | Literal["full"] = 32  # images a step; full: the whole train split, gradient descent
-    val_fraction: float = 0.1  # of the training images, where the source has no val split of its own
-    test_fraction: float = 0.2  # of all images, where the source has no test split of its own
+    # source arrays: a larger .npy stays on disk, shuffled in blocks; null: 256
+    in_memory_mb: Annotated[int, Field(ge=0, examples=[256])] | None = None
+    batch_size: Count | Literal["full"] = 32  # images a step; full: the whole train split, gradient descent
+    val_fraction: Fraction = 0.1  # of the training images, where the source has no val split of its own
+    test_fraction: Fraction = 0.2  # of all images, where the source has no test split of its own
     groups: str | None = None  # .npy, or .npz with `groups`: one value a training image; equal ones are never parted
     group_pattern: str | None = None  # image_folder: regular expression; files whose first group is equal stay together
-    folds: int | None = None  # val is one of so many parts in place of val_fraction
+    folds: Annotated[int, Field(ge=2, examples=[5])] | None = None  # val is one of so many parts: no val_fraction
     fold: int | None = None  # which one, counted from 0
-    split_seed: int = 0  # who validates; apart from `seed`, so that all trials of a sweep score on the same images
+    split_seed: Seed = 0  # who validates; apart from `seed`, so that all trials of a sweep score on the same images
     cleaning: CleaningConfig = field(default_factory=CleaningConfig)
     normalization: NormalizationKind = "per_pixel"  # fitted on train alone
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
@@ -62,18 +65,6 @@ class DataConfig:
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, str(Path(value).expanduser().resolve()))
-        check_choice("data.normalization", self.normalization, NormalizationKind)
-        check_choice("data.sampling", self.sampling, Sampling)
-        if self.in_memory_mb is not None and self.in_memory_mb < 0:
-            raise InputError("data.in_memory_mb", self.in_memory_mb, "must be 0 MB or more", "try 256")
-        if self.batch_size != "full" and not (isinstance(self.batch_size, int) and self.batch_size >= 1):
-            raise InputError("data.batch_size", self.batch_size, "must be 1 or more, or full", "try 32")
-        for name in ("val_fraction", "test_fraction"):
-            value = getattr(self, name)
-            if not 0 < value < 1:
-                raise InputError(f"data.{name}", value, "must be above 0 and below 1", "try 0.1")
-        if not 0 <= self.split_seed < 2**32:
-            raise InputError("data.split_seed", self.split_seed, "must be 0 or more and below 2^32", "try 0")
         self._check_groups_and_folds()
 
     def _check_groups_and_folds(self) -> None:
@@ -86,8 +77,6 @@ class DataConfig:
             raise InputError(
                 "data.group_pattern", self.group_pattern, message, "try '([^/]+)_[0-9]+' or the like"
             ) from error
-        if self.folds is not None and self.folds < 2:
-            raise InputError("data.folds", self.folds, "must be 2 or more", "try 5")
         if (self.fold is None) != (self.folds is None):
             missing = "fold" if self.fold is None else "folds"
             raise InputError(f"data.{missing}", None, "data.fold and data.folds go together", "give both, or none")

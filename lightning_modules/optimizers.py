@@ -1,15 +1,17 @@
 """Optimizer and schedule settings, and how they become torch objects."""
 
 import math
-from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from dataclasses import field
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import Field, NonNegativeFloat, PositiveFloat
 from torch.nn import Module
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from lightning_modules.errors import InputError, check_choice
+from lightning_modules.config import Decay, Share, check_settings, section
+from lightning_modules.errors import InputError
 
 OptimizerKind = Literal["sgd", "adam", "adamw", "rmsprop"]
 ScheduleKind = Literal["constant", "cosine", "one_cycle", "step"]
@@ -23,7 +25,7 @@ SETTINGS: dict[str, set[str]] = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
+@section("optimizer.schedule")
 class ScheduleConfig:
     """How the learning rate moves over a run, step by step, as a share of `optimizer.lr`.
 
@@ -34,22 +36,10 @@ class ScheduleConfig:
     """
 
     kind: ScheduleKind = "constant"
-    warmup_fraction: float | None = None  # share of all steps, 0 up to but without 1; null: 0, one_cycle 0.3
-    step_fraction: float = 1 / 3  # kind step: share of all steps between two drops
-    gamma: float = 0.1  # kind step: factor of each drop
-
-    def __post_init__(self) -> None:
-        check_choice("optimizer.schedule.kind", self.kind, ScheduleKind)
-        if self.warmup_fraction is not None and not 0 <= self.warmup_fraction < 1:
-            raise InputError(
-                "optimizer.schedule.warmup_fraction", self.warmup_fraction, "must be 0 or more and below 1", "try 0.1"
-            )
-        if not 0 < self.step_fraction <= 1:
-            raise InputError(
-                "optimizer.schedule.step_fraction", self.step_fraction, "must be above 0 and at most 1", "try 0.33"
-            )
-        if not 0 < self.gamma <= 1:
-            raise InputError("optimizer.schedule.gamma", self.gamma, "must be above 0 and at most 1", "try 0.1")
+    # share of all steps; null: 0, one_cycle 0.3
+    warmup_fraction: Annotated[float, Field(ge=0, lt=1, examples=[0.1])] | None = None
+    step_fraction: Share = 1 / 3  # kind step: share of all steps between two drops
+    gamma: Share = 0.1  # kind step: factor of each drop
 
     def factor(self, step: int, total_steps: int) -> float:
         """The share of the peak learning rate that step `step` (counted from 0) of `total_steps` trains with."""
@@ -73,48 +63,31 @@ def _cosine(start: float, end: float, share: float) -> float:
     return end + (start - end) * (1 + math.cos(math.pi * min(share, 1.0))) / 2
 
 
-@dataclass(frozen=True, kw_only=True)
+@section("optimizer")
 class OptimizerConfig:
     """An optimizer of torch.optim. A setting left null has torch's default; one of another kind is refused."""
 
     kind: OptimizerKind = "adam"
-    lr: float = 0.001  # the peak learning rate
-    weight_decay: float = 0.0  # L2 penalty; decoupled for adamw
-    momentum: float | None = None  # sgd, rmsprop
+    lr: PositiveFloat = 0.001  # the peak learning rate
+    weight_decay: NonNegativeFloat = 0.0  # L2 penalty; decoupled for adamw
+    momentum: Decay | None = None  # sgd, rmsprop
     nesterov: bool | None = None  # sgd, with momentum
-    beta1: float | None = None  # adam, adamw: decay of the mean gradient
-    beta2: float | None = None  # adam, adamw: decay of the mean squared gradient
-    alpha: float | None = None  # rmsprop: decay of the mean squared gradient
-    eps: float | None = None  # adam, adamw, rmsprop
+    beta1: Decay | None = None  # adam, adamw: decay of the mean gradient
+    beta2: Decay | None = None  # adam, adamw: decay of the mean squared gradient
+    alpha: Decay | None = None  # rmsprop: decay of the mean squared gradient
+    eps: Annotated[float, Field(gt=0, examples=[1e-8])] | None = None  # adam, adamw, rmsprop
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
 
     def __post_init__(self) -> None:
-        check_choice("optimizer.kind", self.kind, OptimizerKind)
-        if not (self.lr > 0 and math.isfinite(self.lr)):
-            raise InputError("optimizer.lr", self.lr, "a learning rate must be above 0", "try 0.001")
-        if not (self.weight_decay >= 0 and math.isfinite(self.weight_decay)):
-            raise InputError("optimizer.weight_decay", self.weight_decay, "must be 0 or more", "try 0.0")
-        for name, value in self._given().items():
-            if name not in SETTINGS[self.kind]:
-                takes = ", ".join(sorted(kind for kind, settings in SETTINGS.items() if name in settings))
-                remedy = f"leave it out, or choose optimizer.kind from {takes}"
-                raise InputError(f"optimizer.{name}", value, f"is no setting of {self.kind}", remedy)
-            if name == "eps" and not value > 0:
-                raise InputError("optimizer.eps", value, "must be above 0", "try 1.0e-8")
-            if name not in {"eps", "nesterov"} and not 0 <= value < 1:
-                raise InputError(f"optimizer.{name}", value, "must be 0 or more and below 1", "try 0.9")
+        check_settings("optimizer", self, SETTINGS)
         if self.nesterov and not self.momentum:
             remedy = "set optimizer.momentum, for example 0.9"
             raise InputError("optimizer.nesterov", True, "needs momentum above 0", remedy)
 
-    def _given(self) -> dict[str, Any]:
-        optional = {name for settings in SETTINGS.values() for name in settings}
-        pairs = ((f.name, getattr(self, f.name)) for f in fields(self) if f.name in optional)
-        return {name: value for name, value in pairs if value is not None}
-
     def build(self, network: Module) -> Optimizer:
         """The torch optimizer over all of `network`'s parameters."""
-        settings: dict[str, Any] = {"lr": self.lr, "weight_decay": self.weight_decay} | self._given()
+        given = {name: value for name in SETTINGS[self.kind] if (value := getattr(self, name)) is not None}
+        settings: dict[str, Any] = {"lr": self.lr, "weight_decay": self.weight_decay} | given
         if self.kind in {"adam", "adamw"}:
             settings["betas"] = (settings.pop("beta1", 0.9), settings.pop("beta2", 0.999))
         match self.kind:  # fused: one pass over all parameters a step; RMSprop has none

@@ -6,10 +6,13 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import NonNegativeInt, PositiveFloat
+
 from experiments.config import ExperimentConfig, flatten, load_config
 from experiments.process.redaction import without_credentials
 from experiments.recipe import build, field_paths, find_recipe, read_recipe, with_overrides
 from lightning_modules import InputError
+from lightning_modules.config import Count, Probability, section
 from lightning_modules.errors import check_choice, choose_from
 from lightning_modules.metrics import monitors, sign_of
 from sweeps.strategy.budget import BudgetConfig
@@ -22,7 +25,7 @@ from sweeps.strategy.start import StartConfig
 RECIPES = Path(__file__).parent / "recipes"
 
 
-@dataclass(frozen=True, kw_only=True)
+@section("objective")
 class ObjectiveConfig:
     """What a trial is scored by: a metric on the validation split, under the weights that `trainer.weights` keeps."""
 
@@ -36,7 +39,7 @@ class ObjectiveConfig:
             raise InputError("objective.direction", self.direction, f"does not fit {self.metric}", f"write {right}")
 
 
-@dataclass(frozen=True, kw_only=True)
+@section("finalists")
 class FinalistsConfig:
     """The `top` configurations run again, each over `seeds` fresh seeds; the best mean is the champion.
 
@@ -44,17 +47,12 @@ class FinalistsConfig:
     champion: the search was not worth it.
     """
 
-    top: int = 1
-    seeds: int = 1
+    top: Count = 1
+    seeds: Count = 1
     baseline: bool = False
 
-    def __post_init__(self) -> None:
-        for name in ("top", "seeds"):
-            if getattr(self, name) < 1:
-                raise InputError(f"finalists.{name}", getattr(self, name), "must be 1 or more", "try 1")
 
-
-@dataclass(frozen=True, kw_only=True)
+@section("resources")
 class ResourcesConfig:
     """What one trial asks a cluster for, in fractions too: with 0.5 GPUs two trials share one.
 
@@ -62,17 +60,11 @@ class ResourcesConfig:
     `trainer.threads` threads whatever it asks for.
     """
 
-    cpus: float = 1.0
-    gpus: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not 0 < self.cpus < float("inf"):
-            raise InputError("resources.cpus", self.cpus, "must be above 0", "try 1")
-        if not 0 <= self.gpus <= 1:
-            raise InputError("resources.gpus", self.gpus, "must be from 0 to 1", "try 1, or 0.5 to share a GPU")
+    cpus: PositiveFloat = 1.0
+    gpus: Probability = 0.0
 
 
-@dataclass(frozen=True, kw_only=True)
+@section()
 class SweepConfig:
     """A sweep recipe: the experiment recipe it varies, how, and how long."""
 
@@ -88,11 +80,7 @@ class SweepConfig:
     finalists: FinalistsConfig = field(default_factory=FinalistsConfig)
     resources: ResourcesConfig = field(default_factory=ResourcesConfig)
     storage: str | None = None  # postgresql://…, for workers on several machines; null: optuna.db in the store
-    retries: int = 2  # how often a trial whose process died is tried again before its slot gets a new one
-
-    def __post_init__(self) -> None:
-        if self.retries < 0:
-            raise InputError("retries", self.retries, "must be 0 or more", "try 2")
+    retries: NonNegativeInt = 2  # how often a trial whose process died is tried again before its slot gets a new one
 
 
 @dataclass(frozen=True, kw_only=True)

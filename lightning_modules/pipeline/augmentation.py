@@ -1,14 +1,13 @@
 """Per-sample random augmentation on whole batches, for train alone."""
 
-import math
-from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Generator, Tensor
 
-from lightning_modules.errors import InputError, check_choice
+from lightning_modules.config import Probability, section
 
 # Shapes: N images, H x W pixels, C channels.
 Padding = Literal["black", "mirror"]
@@ -20,7 +19,7 @@ _FAR = 2**20  # the row or column of what is black: beyond any image, however it
 _LEAST_ERASED, _MOST_ERASED, _MOST_ELONGATED = 0.02, 0.33, 3.3
 
 
-@dataclass(frozen=True, kw_only=True)
+@section("data.augmentation")
 class AugmentationConfig:
     """What may happen to a training image each time it is shown; each image draws for itself.
 
@@ -28,24 +27,15 @@ class AugmentationConfig:
     apply to it; and in this order: rotated about the centre, shifted, mirrored, erased, noise over all of it.
     """
 
-    shift: int = 0  # moved by up to this many pixels each way, both axes: a random crop of the padded image
+    # moved by up to this many pixels each way, both axes: a random crop of the padded image
+    shift: Annotated[int, Field(ge=0, examples=[2])] = 0
     horizontal_flip: bool = False  # mirrored with probability one half
-    rotation: float = 0.0  # degrees: turned by up to this many either way, bilinear between pixels
+    # degrees: turned by up to this many either way, bilinear between pixels
+    rotation: Annotated[float, Field(ge=0, le=180, examples=[10])] = 0.0
     padding: Padding = "black"  # what a shift or rotation brings into view: raw 0, or the image mirrored at its border
-    erasing: float = 0.0  # probability that a rectangle becomes raw 0
-    noise: float = 0.0  # standard deviation of Gaussian noise, in raw units: of the 255 of 8-bit images; not clipped
-
-    def __post_init__(self) -> None:
-        path = "data.augmentation"
-        if self.shift < 0:
-            raise InputError(f"{path}.shift", self.shift, "must be 0 or more pixels", "try 2")
-        if not 0 <= self.rotation <= 180:
-            raise InputError(f"{path}.rotation", self.rotation, "must be 0 to 180 degrees", "try 10")
-        check_choice(f"{path}.padding", self.padding, Padding)
-        if not 0 <= self.erasing <= 1:
-            raise InputError(f"{path}.erasing", self.erasing, "must be a probability, 0 to 1", "try 0.5")
-        if not 0 <= self.noise < math.inf:
-            raise InputError(f"{path}.noise", self.noise, "must be 0 or more, in units of raw pixel values", "try 10")
+    erasing: Probability = 0.0  # probability that a rectangle becomes raw 0
+    # standard deviation of Gaussian noise, in raw units: of the 255 of 8-bit images; not clipped
+    noise: Annotated[float, Field(ge=0, examples=[10])] = 0.0
 
     def __bool__(self) -> bool:
         """Whether anything happens at all."""

@@ -9,8 +9,9 @@ from typing import Any, Literal, get_args, get_type_hints
 import numpy as np
 from numpy.typing import NDArray
 
+from lightning_modules.config import section
 from lightning_modules.datasets import ImageDataset, LabelledImages
-from lightning_modules.errors import InputError, check_choice
+from lightning_modules.errors import InputError
 from lightning_modules.pipeline.splits import Subset
 
 Policy = Literal["report", "drop", "fail"]
@@ -23,7 +24,7 @@ _MOST_PROTECTED = ("test", "val", "train")  # a copy is dropped from the last of
 _IN_ONE_LINE = 5  # examples that an error names
 
 
-@dataclass(frozen=True, kw_only=True)
+@section("data.cleaning")
 class CleaningConfig:
     """What to do about each fault: tell of it; leave the images out of their split and tell of it; or stop.
 
@@ -41,10 +42,6 @@ class CleaningConfig:
     label_gaps: ReportOrFail = "report"  # whole numbers missing between the least and the greatest label
     value_range: ReportOrFail = "report"  # floats scaled already, bytes that end early, splits of other ranges
     value_type: ReportOrFail = "report"  # whole numbers kept as floats, splits of other types
-
-    def __post_init__(self) -> None:
-        for name, hint in get_type_hints(CleaningConfig).items():
-            check_choice(f"data.cleaning.{name}", getattr(self, name), hint)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,32 +3,27 @@
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Annotated
 
 from optuna.trial import FrozenTrial, TrialState
+from pydantic import Field
 
-from lightning_modules import InputError
+from lightning_modules.config import section
+
+Trials = Annotated[int, Field(ge=1, examples=[20])]
 
 
-@dataclass(frozen=True, kw_only=True)
+@section("budget")
 class BudgetConfig:
     """How long a sweep searches, over all its starts: until the first of the given limits is reached.
 
     A trial counts that completed, was pruned, or failed by its own doing. One that runs is never cut short.
     """
 
-    trials: int | None = None  # trials that count; 20 where no limit is given
-    hours: float | None = None  # wall-clock time during which at least one trial ran
-    no_improvement: int | None = None  # so many trials that count, one after another, none better than all before
-
-    def __post_init__(self) -> None:
-        for name in ("trials", "no_improvement"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"budget.{name}", value, "must be 1 or more", "try 20")
-        if self.hours is not None and not 0 < self.hours < math.inf:
-            raise InputError("budget.hours", self.hours, "must be above 0", "try 1.5")
+    trials: Trials | None = None  # trials that count; 20 where no limit is given
+    hours: Annotated[float, Field(gt=0, examples=[1.5])] | None = None  # of the clock, while at least one trial ran
+    no_improvement: Trials | None = None  # so many trials that count, one after another, none better than all before
 
     @property
     def target(self) -> int | None:

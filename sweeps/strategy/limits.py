@@ -1,33 +1,28 @@
 """Limits on what a trial may need; one that needs more ends as pruned, and the sampler is told by how much."""
 
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import pytorch_lightning as pl
 import torch
 from optuna.trial import Trial
+from pydantic import PositiveFloat, PositiveInt
 
-from lightning_modules import InputError
+from lightning_modules.config import section
 from sweeps.errors import LimitBroken
 
 
-@dataclass(frozen=True, kw_only=True)
+@section("constraints")
 class ConstraintsConfig:
     """What a trial may need at most; null sets no limit. One beyond a limit counts, but is never best or a finalist.
 
     TPE learns from every breach; the Gaussian process from how near to a limit complete trials came.
     """
 
-    parameters: int | None = None  # of the network; one with more is not trained
-    seconds: float | None = None  # of training with its validation; read after every epoch
-    memory_mb: float | None = None  # peak while training, in MiB: the process's, data included, or the GPU's
-
-    def __post_init__(self) -> None:
-        for name, limit in vars(self).items():
-            if limit is not None and not limit > 0:
-                raise InputError(f"constraints.{name}", limit, "must be above 0", "leave it out to set no limit")
+    parameters: PositiveInt | None = None  # of the network; one with more is not trained
+    seconds: PositiveFloat | None = None  # of training with its validation; read after every epoch
+    memory_mb: PositiveFloat | None = None  # peak while training, in MiB: the process's, data included, or the GPU's
 
 
 class Limits(pl.Callback):

@@ -1,8 +1,7 @@
 """Who stops a trial early: Optuna's pruners, their steps counted in epochs."""
 
 import warnings
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import (
@@ -14,10 +13,11 @@ from optuna.pruners import (
     PercentilePruner,
     SuccessiveHalvingPruner,
 )
+from pydantic import Field, NonNegativeFloat, NonNegativeInt
 
 from lightning_modules import InputError
-from lightning_modules.errors import check_choice
-from sweeps.strategy.settings import check_settings, settings_of
+from lightning_modules.config import Count, check_settings, section
+from sweeps.strategy.settings import settings_of
 
 Kind = Literal["median", "percentile", "successive_halving", "hyperband", "patience", "none"]
 
@@ -29,18 +29,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "patience": {"patience": 3, "min_delta": 0.0},
     "none": {},
 }
-_LEAST = {
-    "startup_trials": 0,
-    "warmup_epochs": 0,
-    "percentile": 0,
-    "min_epochs": 1,
-    "reduction_factor": 2,
-    "patience": 0,
-    "min_delta": 0,
-}
 
 
-@dataclass(frozen=True, kw_only=True)
+@section("pruner")
 class PrunerConfig:
     """Who stops a trial early. A setting left null has its kind's default; one of another kind is refused.
 
@@ -52,20 +43,17 @@ class PrunerConfig:
     """
 
     kind: Kind = "median"
-    startup_trials: int | None = None  # median, percentile (5): complete trials before the first may be pruned
-    warmup_epochs: int | None = None  # median, percentile (1): epochs that every trial may run
-    percentile: float | None = None  # percentile (25): up to 100
-    min_epochs: int | None = None  # successive_halving, hyperband (1)
-    reduction_factor: int | None = None  # successive_halving (4), hyperband (3)
-    patience: int | None = None  # patience (3): epochs
-    min_delta: float | None = None  # patience (0): in units of the objective
+    startup_trials: NonNegativeInt | None = None  # median, percentile (5): complete trials before the first is pruned
+    warmup_epochs: NonNegativeInt | None = None  # median, percentile (1): epochs that every trial may run
+    percentile: Annotated[float, Field(ge=0, le=100, examples=[25])] | None = None  # percentile (25)
+    min_epochs: Count | None = None  # successive_halving, hyperband (1)
+    reduction_factor: Annotated[int, Field(ge=2)] | None = None  # successive_halving (4), hyperband (3)
+    patience: NonNegativeInt | None = None  # patience (3): epochs
+    min_delta: NonNegativeFloat | None = None  # patience (0): in units of the objective
 
     def __post_init__(self) -> None:
-        check_choice("pruner.kind", self.kind, Kind)
         if self.kind != "none":  # it switches a recipe's pruner off, whatever that has been set to
-            check_settings("pruner", self, SETTINGS, _LEAST)
-        if self.percentile is not None and not self.percentile <= 100:
-            raise InputError("pruner.percentile", self.percentile, "must be 100 or less", "try 25")
+            check_settings("pruner", self, SETTINGS)
 
 
 def check_pruner(config: PrunerConfig, max_epochs: int) -> None:

@@ -9,15 +9,15 @@ remembers which of them it took, and the next trial takes the first that is left
 import itertools
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, RandomSampler, TPESampler
+from pydantic import Field, NonNegativeInt
 from scipy.stats import qmc
 
 from lightning_modules import InputError
-from lightning_modules.errors import check_choice
-from sweeps.strategy.settings import check_settings, settings_of
+from lightning_modules.config import Count, check_settings, section
+from sweeps.strategy.settings import settings_of
 from sweeps.strategy.space import Point, SearchSpace
 
 Kind = Literal["tpe", "gp", "cmaes", "random", "grid", "quasi_random"]
@@ -30,10 +30,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "grid": {},
     "quasi_random": {},
 }
-_LEAST = {"startup_trials": 0, "candidates": 1, "population": 4}
 
 
-@dataclass(frozen=True, kw_only=True)
+@section("sampler")
 class SamplerConfig:
     """Who proposes the next point. A setting left null has its kind's default; one of another kind is refused.
 
@@ -43,13 +42,13 @@ class SamplerConfig:
     """
 
     kind: Kind = "tpe"
-    startup_trials: int | None = None  # tpe, gp (10), cmaes (1): trials drawn at random before the model is asked
-    candidates: int | None = None  # tpe (24): points that compete for each draw
-    population: int | None = None  # cmaes (4 + 3 ln d for d parameters): complete trials of one generation
+    startup_trials: NonNegativeInt | None = None  # tpe, gp (10), cmaes (1): trials drawn at random first
+    candidates: Count | None = None  # tpe (24): points that compete for each draw
+    # cmaes (4 + 3 ln d for d parameters): complete trials of one generation
+    population: Annotated[int, Field(ge=4)] | None = None
 
     def __post_init__(self) -> None:
-        check_choice("sampler.kind", self.kind, Kind)
-        check_settings("sampler", self, SETTINGS, _LEAST)
+        check_settings("sampler", self, SETTINGS)
 
 
 def check_sampler(kind: Kind, space: SearchSpace, trials: int | None) -> None:

@@ -1,7 +1,7 @@
 """Warm start: points that a sweep tries first, given by hand or taken from an earlier sweep."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import optuna
@@ -9,11 +9,12 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
 from lightning_modules import InputError
+from lightning_modules.config import Count, section
 from lightning_modules.errors import choose_from
 from sweeps.strategy.space import Point, SearchSpace
 
 
-@dataclass(frozen=True, kw_only=True)
+@section("start")
 class StartConfig:
     """What the first slots try: the given points, then the best of an earlier sweep. What a point leaves out is drawn.
 
@@ -22,15 +23,11 @@ class StartConfig:
 
     points: list[dict[str, Any]] = field(default_factory=list)  # each: dotted fields of the space with their values
     sweep: str | None = None  # the name of an earlier sweep in the same store
-    top: int = 3  # how many of its trials: the best that lie within this space, on the fields that both search
+    top: Count = 3  # how many of its trials: the best that lie within this space, on the fields that both search
 
     @property
     def is_given(self) -> bool:
         return bool(self.points) or self.sweep is not None
-
-    def __post_init__(self) -> None:
-        if self.top < 1:
-            raise InputError("start.top", self.top, "must be 1 or more", "try 3")
 
 
 def earlier_study(name: str, storage: BaseStorage) -> optuna.Study:

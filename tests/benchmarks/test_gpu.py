@@ -8,7 +8,7 @@ BARE = """
 import runpy, sys
 from importlib.machinery import BuiltinImporter, FrozenImporter, PathFinder
 
-MISSING = {"experiments", "sweeps", "mlflow", "optuna", "pydantic", "pooch", "pandas"}
+MISSING = {"experiments", "sweeps", "mlflow", "optuna", "pooch", "pandas"}
 
 class Finder(PathFinder):
     @classmethod

@@ -1,0 +1,115 @@
+"""How a section of the configuration is declared: a frozen dataclass whose fields carry their bounds.
+
+@section("optimizer.schedule")
+class ScheduleConfig:
+    gamma: Share = 0.1
+
+pydantic checks types and bounds of every new instance, made from a recipe or in Python. It converts nothing, except
+that a float field takes a whole number. `__post_init__` checks combinations of fields. All errors are InputErrors.
+"""
+
+import dataclasses
+from collections.abc import Callable, Collection, Mapping
+from functools import wraps
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, dataclass_transform, get_args, get_origin, get_type_hints
+
+from pydantic import ConfigDict, Field, ValidationError
+from pydantic.dataclasses import dataclass
+
+from lightning_modules.errors import InputError, choose_from
+
+# The error for a value out of bounds suggests the example, or else the field's default.
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Probability = Annotated[float, Field(ge=0, le=1, examples=[0.5])]
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Share = Annotated[float, Field(gt=0, le=1)]
+Decay = Annotated[float, Field(ge=0, lt=1, examples=[0.9])]
+
+Config = TypeVar("Config")
+_STRICT = ConfigDict(strict=True, allow_inf_nan=False, extra="forbid")
+_BOUNDS = {"ge": "{:,} or more", "gt": "above {:,}", "le": "at most {:,}", "lt": "below {:,}"}
+_WORDS = {int: "an integer", float: "a number", str: "text", bool: "true or false", dict: "a mapping", NoneType: "null"}
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(dataclasses.field,))
+def section(path: str = "") -> Callable[[type[Config]], type[Config]]:
+    """Declares a class as the section at a dotted path of the configuration, or, without a path, as the whole of it."""
+
+    def declare(cls: type[Config]) -> type[Config]:
+        declared: Any = dataclass(cls, frozen=True, kw_only=True, config=_STRICT)
+        check = declared.__init__
+
+        @wraps(check)
+        def __init__(self: Config, **given: Any) -> None:
+            try:
+                check(self, **given)
+                return
+            except ValidationError as error:
+                refused = _in_one_line(cls, path and f"{path}.", given, error)
+            raise refused  # here, so that a traceback shows this error alone
+
+        declared.__init__ = __init__
+        return cls
+
+    return declare
+
+
+def _in_one_line(cls: type[Any], prefix: str, given: Mapping[str, Any], error: ValidationError) -> Exception:
+    """The first of pydantic's findings as an InputError; what `__post_init__` raised, as it is."""
+    found = error.errors()[0]
+    if isinstance(raised := found.get("ctx", {}).get("error"), Exception):
+        return raised
+    name, hints = str(found["loc"][0]), get_type_hints(cls, include_extras=True)
+    field, value = prefix + name, given.get(name)
+    if name not in hints:
+        return InputError(field, value, "no such field", choose_from(field, (prefix + known for known in hints)))
+    hint, takes = hints[name], describe(get_type_hints(cls)[name])
+    if name not in given:
+        return InputError(field, None, "is missing", f"give {takes}")
+    if value is None:
+        return InputError(field, None, "takes no null", f"give {takes}, or leave the field out")
+    match found["type"]:
+        case "literal_error":
+            literals = [part for part in _parts(hint) if get_origin(part) is Literal]
+            choices = (str(choice) for literal in literals for choice in get_args(literal))
+            return InputError(field, value, "no such choice", choose_from(value, choices))
+        case "greater_than" | "greater_than_equal" | "less_than" | "less_than_equal":
+            message = f"must be {describe(hint)}"
+        case "finite_number":
+            message = "must be finite"
+        case _:
+            return InputError(field, value, "has the wrong type", f"give {takes}")
+    noted = [note for part in _parts(hint) for note in getattr(part, "__metadata__", ())]
+    examples = [example for note in noted for example in getattr(note, "examples", None) or ()]
+    example = examples[0] if examples else getattr(cls, name, None)  # the class has the field's default
+    return InputError(field, value, message, "leave it out" if example is None else f"try {example:g}")
+
+
+def describe(hint: Any) -> str:
+    """What a field takes, as a user would say it: `an integer`, `one of sgd, adam`, `1 or more, or null`."""
+    if len(parts := _parts(hint)) > 1:
+        return ", or ".join(map(describe, parts))
+    if metadata := getattr(hint, "__metadata__", ()):
+        bounds = [bound for note in metadata for bound in getattr(note, "metadata", [note])]
+        pairs = ((words, getattr(bound, kind, None)) for bound in bounds for kind, words in _BOUNDS.items())
+        return " and ".join(words.format(limit) for words, limit in pairs if limit is not None)
+    kind, args = get_origin(hint) or hint, get_args(hint)
+    if kind is Literal:
+        return ("one of " if len(args) > 1 else "") + ", ".join(map(str, args))
+    return f"a list, each of it {describe(args[0])}" if kind is list else _WORDS.get(kind, kind.__name__)
+
+
+def _parts(hint: Any) -> tuple[Any, ...]:
+    """The types of a union; of any other type, itself."""
+    return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+
+
+def check_settings(path: str, config: Any, settings: Mapping[str, Collection[str]]) -> None:
+    """Raises InputError for a setting that the config's kind does not take; `settings` has those of every kind."""
+    for name in sorted(set().union(*settings.values()) - set(settings[config.kind])):
+        if (value := getattr(config, name)) is not None:
+            takers = ", ".join(sorted(kind for kind, names in settings.items() if name in names))
+            remedy = f"set it to null, or choose {path}.kind from {takers}"
+            raise InputError(f"{path}.{name}", value, f"is no setting of {config.kind}", remedy)
