@@ -19,7 +19,7 @@ from lightning_modules import InputError
 from lightning_modules.config import Count, check_settings, section
 from sweeps.strategy.settings import settings_of
 
-Kind = Literal["median", "percentile", "successive_halving", "hyperband", "patience", "none"]
+PrunerKind = Literal["median", "percentile", "successive_halving", "hyperband", "patience", "none"]
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "median": {"startup_trials": 5, "warmup_epochs": 1},
@@ -42,7 +42,7 @@ class PrunerConfig:
     `patience`: a trial ends once its last `patience` + 1 epochs are all worse than an earlier one by over `min_delta`.
     """
 
-    kind: Kind = "median"
+    kind: PrunerKind = "median"
     startup_trials: NonNegativeInt | None = None  # median, percentile (5): complete trials before the first is pruned
     warmup_epochs: NonNegativeInt | None = None  # median, percentile (1): epochs that every trial may run
     percentile: Annotated[float, Field(ge=0, le=100, examples=[25])] | None = None  # percentile (25)

@@ -20,7 +20,7 @@ from lightning_modules.config import Count, check_settings, section
 from sweeps.strategy.settings import settings_of
 from sweeps.strategy.space import Point, SearchSpace
 
-Kind = Literal["tpe", "gp", "cmaes", "random", "grid", "quasi_random"]
+SamplerKind = Literal["tpe", "gp", "cmaes", "random", "grid", "quasi_random"]
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "tpe": {"startup_trials": 10, "candidates": 24},
@@ -41,7 +41,7 @@ class SamplerConfig:
     from the seed. `quasi_random`: a scrambled Sobol sequence, which leaves smaller gaps than `random`.
     """
 
-    kind: Kind = "tpe"
+    kind: SamplerKind = "tpe"
     startup_trials: NonNegativeInt | None = None  # tpe, gp (10), cmaes (1): trials drawn at random first
     candidates: Count | None = None  # tpe (24): points that compete for each draw
     # cmaes (4 + 3 ln d for d parameters): complete trials of one generation
@@ -51,7 +51,7 @@ class SamplerConfig:
         check_settings("sampler", self, SETTINGS)
 
 
-def check_sampler(kind: Kind, space: SearchSpace, trials: int | None) -> None:
+def check_sampler(kind: SamplerKind, space: SearchSpace, trials: int | None) -> None:
     """Raises InputError where the sampler cannot work on the space, or a grid has fewer points than `trials`."""
     searched = {parameter.path for parameter in space.parameters}
     for parameter in space.parameters:
@@ -91,7 +91,7 @@ def make_sampler(config: SamplerConfig, seed: int) -> BaseSampler:
 
 
 def next_listed(
-    kind: Kind, space: SearchSpace, seed: int, start: Sequence[Point], taken: set[str]
+    kind: SamplerKind, space: SearchSpace, seed: int, start: Sequence[Point], taken: set[str]
 ) -> tuple[str, Point] | None:
     """The first listed point that is not `taken`, and the name that it is taken by; None: none is left.
 
