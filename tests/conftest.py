@@ -1,13 +1,15 @@
 """What tests share: the command line as a process, and two runs on digits that many tests only read."""
 
 import os
+import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.request import urlopen
@@ -17,6 +19,7 @@ import pytest
 
 from experiments import Store, load_config, run
 from experiments.process.setup import prepare_process
+from experiments.tracking import store as store_module
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -48,9 +51,38 @@ def _start(*args: str | Path, **options: object) -> "subprocess.Popen[str]":
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)  # type: ignore[call-overload]
 
 
+def _copy_database(args: Sequence[str | Path]) -> None:
+    """Into the store that a command is about to make."""
+    if "--store" in args:
+        Store.open(args[args.index("--store") + 1]).ensure_database()
+
+
 def _finish(process: "subprocess.Popen[str]") -> "subprocess.CompletedProcess[str]":
     stdout, stderr = process.communicate()
     return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def make_database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Path], None]]:
+    """A new store gets a copy of one fresh MLflow database, as MLflow takes a second or more to make one.
+
+    Gives what makes a real one. The commands of `twins` and the processes of test_store.py make real ones, too.
+    """
+    template = tmp_path_factory.mktemp("template")
+    make = store_module._make_mlflow_database
+
+    def copy(folder: Path) -> None:
+        if not (template / "mlflow.db").exists():
+            make(template)
+        new = folder / "mlflow.db.new"
+        shutil.copyfile(template / "mlflow.db", new)
+        with closing(sqlite3.connect(new)) as connection, connection:
+            connection.execute("UPDATE experiments SET artifact_location = ?", (str(folder / "artifacts" / "0"),))
+        new.rename(folder / "mlflow.db")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store_module, "_make_mlflow_database", copy)
+        yield make
 
 
 @pytest.fixture
@@ -59,6 +91,7 @@ def start_workbench() -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
     started: list[subprocess.Popen[str]] = []
 
     def start(*args: str | Path) -> "subprocess.Popen[str]":
+        _copy_database(args)
         started.append(_start(*args))
         return started[-1]
 
@@ -74,7 +107,12 @@ def start_workbench() -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
 @pytest.fixture(scope="session")
 def workbench() -> Callable[..., "subprocess.CompletedProcess[str]"]:
     """Runs `python -m workbench ARGS…` to its end: returncode, stdout, stderr."""
-    return lambda *args: _finish(_start(*args))
+
+    def run_to_its_end(*args: str | Path) -> "subprocess.CompletedProcess[str]":
+        _copy_database(args)
+        return _finish(_start(*args))
+
+    return run_to_its_end
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import errno
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from mlflow import MlflowClient
 
 from experiments import Store
 from experiments.errors import StoreError
+from experiments.tracking import store
 from lightning_modules import InputError
 
 OPENER = """
@@ -61,7 +63,10 @@ def test_opening_again_changes_nothing(scratch_store: Store) -> None:
     assert (scratch_store.folder / "mlflow.db").read_bytes() == before
 
 
-def test_leftovers_of_a_start_that_was_killed_are_no_obstacle(tmp_path: Path) -> None:
+def test_leftovers_of_a_start_that_was_killed_are_no_obstacle(
+    tmp_path: Path, make_database: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "_make_mlflow_database", make_database)
     (tmp_path / "mlflow.db.new").write_bytes(b"half a database")
     (tmp_path / "mlflow.db.new-journal").write_bytes(b"its journal")
     assert Store.open(tmp_path).client.search_experiments()
