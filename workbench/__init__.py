@@ -1,7 +1,7 @@
-"""The command line: `main` finds the command and prints its errors; then one command a file.
+"""The command line: `main` finds the command and prints its errors; each command has its own file.
 
-May import every floor below, but only inside functions: `workbench --help` loads the standard library alone. To add a
-command, add a file: its name is the command's, and `_command.Command` lists what it defines.
+May import every floor below, but heavy modules only inside functions: `workbench --help` loads none of them. To add a
+command, add a file: it has the command's name, and `_command.Command` lists what it defines.
 """
 
 import atexit
@@ -24,8 +24,8 @@ __all__ = ["main"]
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command. Exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted."""
-    # By default Python looks for garbage among all imported objects while torch loads, and again at the exit: half the
-    # time of a short command.
+    # By default Python collects garbage among all imported objects while torch loads, and again at exit. That takes
+    # half the time of a short command.
     gc.set_threshold(100_000)
     atexit.register(gc.freeze)
     prepare_process()
@@ -33,27 +33,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     as_json = "--json" in words
     try:
         command, args = parse(words)
-        with redirect_stdout(sys.stderr):  # standard output is for the result alone, whatever a library prints
+        with redirect_stdout(sys.stderr):  # standard output is only for the result, even if a library prints
             document = command.run(args)
         if as_json:
             print(json.dumps(_finite(document), indent=2))
         else:
             command.show(document, args)
         return command.exit_code(document) if hasattr(command, "exit_code") else 0
-    except BrokenPipeError:  # the reader of our output, such as head, has enough
+    except BrokenPipeError:  # the reader of our output, such as head, has closed it
         sys.stderr.close()
         return 0
     except Exception as error:
         return _report(error, as_json)
     except SystemExit:
         raise
-    except BaseException:  # KeyboardInterrupt, or the Interrupted that it becomes while a run is open
+    except BaseException:  # KeyboardInterrupt, or Interrupted, which replaces it while a run is open
         LOG.error("interrupted")
         return 130
 
 
 def _report(error: Exception, as_json: bool) -> int:
-    """Prints an error that a user can do something about in one line, any other with its traceback."""
+    """Prints an error that a user can fix in one line, any other with its traceback. Returns the exit code."""
     known = error if isinstance(error, WorkbenchError) else WorkbenchError(f"{type(error).__name__}: {error}")
     if as_json:
         fields = {name: getattr(known, name) or None for name in ("field", "value", "message", "remedy")}
@@ -65,7 +65,7 @@ def _report(error: Exception, as_json: bool) -> int:
 
 
 def _finite(document: Any) -> Any:
-    """NaN and infinities, which JSON does not have, as null."""
+    """Replaces NaN and infinities, which JSON does not have, by null."""
     if isinstance(document, dict):
         return {name: _finite(value) for name, value in document.items()}
     if isinstance(document, list | tuple):

@@ -1,4 +1,4 @@
-"""What a command's file defines, and what several commands share: arguments, the store, tables."""
+"""The interface of a command's file, and what several commands share: arguments, the store, tables."""
 
 import argparse
 import sys
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
 
 Document = dict[str, Any]
 
-RUN_HELP = "a run id, the start of one, a run name, latest, SWEEP:champion, SWEEP:best or SWEEP:all"
+RUN_HELP = "a run id or its first characters, a run name, latest, SWEEP:champion, SWEEP:best or SWEEP:all"
 FIELDS_HELP = "Any field of the recipe can be set: --optimizer.lr 0.01 --data.batch_size 64 --trainer.max_epochs 2"
 
 
 class Command(Protocol):
-    """The names in a command's file.
+    """What a command's file defines.
 
-    It may also define `FIELDS`, a text on the `--FIELD.PATH VALUE` pairs that it takes (they arrive as `args.fields`),
-    and `exit_code(document)`, where that is not always 0.
+    It may also define `FIELDS`, a help text on the `--FIELD.PATH VALUE` pairs that the command accepts (as
+    `args.fields`), and `exit_code(document)`, if that is not always 0.
     """
 
     HELP: str
@@ -30,7 +30,7 @@ class Command(Protocol):
         """Declares the command's own arguments."""
 
     def run(self, args: argparse.Namespace) -> Document:
-        """Does the work; what it returns is the `--json` document."""
+        """Does the work, and returns the `--json` document."""
 
     def show(self, document: Document, args: argparse.Namespace) -> None:
         """Prints the document for people."""
@@ -46,7 +46,7 @@ class UsageError(WorkbenchError):
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse with errors of one line."""
+    """argparse with one-line errors."""
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(message)
@@ -57,14 +57,14 @@ def add_store(parser: argparse.ArgumentParser) -> None:
 
 
 def count(text: str) -> int:
-    """The type of an argument that is a whole number of 1 or more."""
+    """Parses an argument that is a whole number of 1 or more."""
     if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of 1 or more")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
     return int(text)
 
 
 def open_store(folder: str) -> "Store":
-    """The store, after everything that waited in its spool was delivered to the tracking server."""
+    """Returns the store, after everything in its spool was sent to the tracking server."""
     from experiments import Store
 
     store = Store.open(folder)
@@ -87,7 +87,7 @@ def table(*columns: str) -> "Table":
 def print_table(shown: "Table") -> None:
     from rich.console import Console
 
-    width = None if sys.stdout.isatty() else 400  # a file or a pipe has no edge to cut a table at
+    width = None if sys.stdout.isatty() else 400  # in a file or a pipe, no table is cut
     Console(markup=False, highlight=False, width=width).print(shown)  # a name like [/x] is a name, not markup
 
 

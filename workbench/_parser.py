@@ -1,4 +1,4 @@
-"""From the words of a command line to a command and its arguments."""
+"""Turns the words of a command line into a command and its arguments."""
 
 import argparse
 import pkgutil
@@ -9,7 +9,7 @@ from workbench._command import Command, Parser
 
 
 def parse(words: list[str]) -> tuple[Command, argparse.Namespace]:
-    """The command that the words name, and its arguments. Raises UsageError where they do not fit."""
+    """Returns the command that the words name, and its arguments. Raises UsageError if they are not valid."""
     commands: dict[str, Any] = {name: import_module(f"workbench.{name}") for name in _names()}
     parser = Parser(prog="workbench", description="Run sweeps, compare runs, reproduce experiments.")
     parsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
@@ -25,7 +25,7 @@ def parse(words: list[str]) -> tuple[Command, argparse.Namespace]:
 
 
 def _names() -> list[str]:
-    """Every command: a file of this package whose name has no underscore in front."""
+    """Returns the names of all commands: the files of this package without a leading underscore."""
     package = import_module("workbench")
     return sorted(module.name for module in pkgutil.iter_modules(package.__path__) if module.name[0] != "_")
 
@@ -33,12 +33,12 @@ def _names() -> list[str]:
 def _add(parsers: Any, name: str, command: Any) -> None:
     epilog = getattr(command, "FIELDS", "")
     parser = parsers.add_parser(name, help=command.HELP, description=command.HELP, epilog=epilog, allow_abbrev=False)
-    parser.add_argument("--json", action="store_true", help="print one JSON document, everything else on stderr")
+    parser.add_argument("--json", action="store_true", help="print one JSON document; everything else goes to stderr")
     command.add_arguments(parser)
 
 
 def _split_fields(words: list[str], command: argparse.ArgumentParser) -> tuple[list[str], list[str]]:
-    """The words that the command's parser knows, and the pairs --FIELD.PATH VALUE that it does not."""
+    """Splits the words into those that the command's parser knows, and the other pairs --FIELD.PATH VALUE."""
     options = command._option_string_actions
     known: list[str] = []
     fields: list[str] = []

@@ -1,4 +1,4 @@
-"""`workbench compare`: what differs between runs, and whether one is really better."""
+"""`workbench compare`: shows what differs between runs, and whether one is really better."""
 
 import argparse
 from typing import TYPE_CHECKING
@@ -18,20 +18,20 @@ from workbench._command import (
 if TYPE_CHECKING:
     from rich.table import Table
 
-HELP = "what differs between runs, and how their metrics differ"
-_SIDE_BY_SIDE = 4  # runs that have a column each; more are rows
-_MOST_ROWS, _MOST_COLUMNS = 20, 8  # of a table with a row a run: runs, params
+HELP = "show what differs between runs, and how their metrics differ"
+_MOST_COLUMNS = 4  # up to this many runs are columns; more are rows
+_MOST_ROWS, _MOST_PARAMS = 20, 8  # of a table with one row per run
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_store(parser)
     parser.add_argument("runs", nargs="*", metavar="RUN", help=RUN_HELP)
-    parser.add_argument("--sweep", metavar="NAME", help="all trials and finalists of this sweep")
-    text = "over seeds: runs that share this param's value are a group"
+    parser.add_argument("--sweep", metavar="NAME", help="compare all trials and finalists of this sweep")
+    text = "group runs by this param, and compare the groups over their seeds"
     parser.add_argument("--group-by", metavar="FIELD", help=text)
-    parser.add_argument("--all", action="store_true", help="also show what is equal")
+    parser.add_argument("--all", action="store_true", help="also show the fields that are equal")
     parser.add_argument("--html", metavar="FILE", help="write a self-contained page with pictures")
-    text = "keep page and pictures in MLflow, as a run of kind comparison"
+    text = "store page and pictures in MLflow, as a run of kind comparison"
     parser.add_argument("--log", action="store_true", help=text)
 
 
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> Document:
     unique = {run.run_id: run for run in [*found, *(run for word in args.runs for run in resolve(store, word))]}
     runs = list(unique.values())
     if len(runs) < 2:
-        raise UsageError(f"compare needs two runs or more, and these words name {len(runs)}")
+        raise UsageError(f"compare needs two runs or more, but the arguments name {len(runs)}")
     document = compare(store, runs, group_by=args.group_by, show_all=args.all)
     if args.html or args.log:
         from experiments.comparison.report import report
@@ -56,9 +56,9 @@ def run(args: argparse.Namespace) -> Document:
 def show(document: Document, args: argparse.Namespace) -> None:
     from experiments.comparison.text import GROUP_COLUMNS, group, verdicts
 
-    print_table(_side_by_side(document) if len(document["runs"]) <= _SIDE_BY_SIDE else _one_below_the_other(document))
+    print_table(_runs_as_columns(document) if len(document["runs"]) <= _MOST_COLUMNS else _runs_as_rows(document))
     if not document["differences"]:
-        print("nothing that is recorded differs")
+        print("nothing that was recorded differs")
     if document["groups"]:
         groups = table(*GROUP_COLUMNS)
         for found in document["groups"]:
@@ -72,8 +72,8 @@ def show(document: Document, args: argparse.Namespace) -> None:
     print_dashboard(document)
 
 
-def _side_by_side(document: Document) -> "Table":
-    """A few runs, a column each."""
+def _runs_as_columns(document: Document) -> "Table":
+    """Returns a table of a few runs, one column per run."""
     from experiments.comparison.text import cell, field, score
 
     ids = [run["run_id"] for run in document["runs"]]
@@ -86,12 +86,12 @@ def _side_by_side(document: Document) -> "Table":
     return columns
 
 
-def _one_below_the_other(document: Document) -> "Table":
-    """Many runs, a row each: the best ones, with the params that differ and their score."""
+def _runs_as_rows(document: Document) -> "Table":
+    """Returns a table of the best of many runs, one row per run: its score, and the params that differ."""
     from experiments.comparison.text import field, short_cell
 
     names = {run["run_id"]: run["name"] for run in document["runs"]}
-    shown = [row for row in document["differences"] if row["kind"] == "param"][:_MOST_COLUMNS]
+    shown = [row for row in document["differences"] if row["kind"] == "param"][:_MOST_PARAMS]
     rows = table("run", "name", document["metric"], *(row["field"] for row in shown))
     best = document["ranking"][:_MOST_ROWS]
     for place in best:
@@ -99,5 +99,5 @@ def _one_below_the_other(document: Document) -> "Table":
         rows.add_row(run_id[:8], names[run_id], number(place["score"]), *(short_cell(row, run_id) for row in shown))
     also = ", ".join(field(row) for row in document["differences"] if row not in shown)
     runs = f"{len(names) - len(best)} more runs are not shown" if len(names) > len(best) else ""
-    rows.caption = "; ".join(filter(None, [runs, also and f"also differs: {also}"])) or None
+    rows.caption = "; ".join(filter(None, [runs, also and f"other differences: {also}"])) or None
     return rows

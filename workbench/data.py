@@ -1,19 +1,19 @@
-"""`workbench data`: which data sets there are, and what is wrong with one."""
+"""`workbench data`: lists data sets, downloads one, or checks one for faults."""
 
 import argparse
 
 from workbench._command import Document, UsageError, add_store, print_table, table
 
-HELP = "data sets: list them, download one, or see what is wrong with one"
-FIELDS = "check takes fields of a recipe's data: --data.labels_path FILE --data.image_size 64 --data.channels 1"
+HELP = "list the data sets, download one, or check one for faults"
+FIELDS = "check accepts the data fields of a recipe: --data.labels_path FILE --data.image_size 64 --data.channels 1"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_store(parser)
     parser.add_argument("action", choices=["list", "fetch", "check"])
-    text = "which one; check: or your own file or folder"
+    text = "the data set's name; for check, also your own file or folder"
     parser.add_argument("source", nargs="?", metavar="NAME-OR-PATH", help=text)
-    text = "where downloads live (default: WORKBENCH_DATA, else a cache)"
+    text = "the folder of downloads (default: WORKBENCH_DATA, else a cache)"
     parser.add_argument("--root", metavar="DIR", help=text)
 
 
@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> Document:
         return check(args.source, root | parse_overrides(args.fields))
     fetch = find_source(args.source).fetch
     if fetch is None:
-        raise InputError("NAME", args.source, "is nothing to download", "see: workbench data list")
+        raise InputError("NAME", args.source, "has nothing to download", "see: workbench data list")
     return {"source": args.source, "folder": str(fetch(SourceOptions(root=args.root)))}
 
 

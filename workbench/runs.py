@@ -1,4 +1,4 @@
-"""`workbench runs`: what is in the store."""
+"""`workbench runs`: lists the runs in the store."""
 
 import argparse
 import sys
@@ -7,7 +7,7 @@ from lightning_modules.log import LOG
 from workbench._command import Document, add_store, count, number, open_store, print_table, table
 
 HELP = "list runs, newest first"
-_SHOWN = 100  # rows of a table, unless --limit says otherwise
+_SHOWN = 100  # rows of a table without --limit
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,12 +16,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     kinds = ["train", "sweep", "trial", "finalist", "reproduction", "comparison"]
     parser.add_argument("--kind", choices=kinds, help="only runs of this kind")
     outcomes = ["running", "finished", "pruned", "failed", "interrupted", "died"]
-    parser.add_argument("--status", choices=outcomes, help="only runs that ended so, or still run")
-    parser.add_argument("--since", metavar="TIME", help="only runs begun since: 2026-11-24, 12h, 7d")
+    parser.add_argument("--status", choices=outcomes, help="only runs with this status")
+    parser.add_argument("--since", metavar="TIME", help="only runs started since TIME: 2026-11-24, 12h, 7d")
     parser.add_argument("--filter", default="", metavar="EXPR", help="MLflow's filter: metrics.`val/accuracy` > 0.9")
-    parser.add_argument("--sort", metavar="METRIC", help="best first, such as val/accuracy (default: newest first)")
+    parser.add_argument("--sort", metavar="METRIC", help="sort by this metric, best first (default: newest first)")
     parser.add_argument("--columns", metavar="A,B", help="metrics and params to show (default: val and test accuracy)")
-    parser.add_argument("--limit", type=count, metavar="N", help=f"at most this many (default, in a table: {_SHOWN})")
+    parser.add_argument("--limit", type=count, metavar="N", help=f"at most N runs (default for a table: {_SHOWN})")
     parser.add_argument("--csv", action="store_true", help="print every param and metric as CSV")
 
 
@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> Document:
     options = {"sweep": args.sweep, "kind": args.kind, "status": args.status, "since": since, "sort": args.sort}
     found = list_runs(open_store(args.store), filter_string=args.filter, limit=limit, **options)
     if not args.limit and len(found) == shown_at_once:
-        LOG.info(f"the first {shown_at_once} runs; --limit N shows more, --filter others")
+        LOG.info(f"showing the first {shown_at_once} runs; --limit N shows more, --filter selects others")
     return {"runs": [run.as_dict() for run in found], "columns": args.columns and args.columns.split(",")}
 
 

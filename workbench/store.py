@@ -1,23 +1,23 @@
-"""`workbench store`: a whole store moved elsewhere."""
+"""`workbench store`: copies a whole store to another place."""
 
 import argparse
 
 from workbench._command import Document, print_table, table
 
-HELP = "copy a whole store: to another folder, to PostgreSQL, and back"
+HELP = "copy a whole store to another folder, to PostgreSQL, or back"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.epilog = "URL: postgresql://USER@HOST/DATABASE; a password is best kept in PGPASSWORD or ~/.pgpass."
+    parser.epilog = "URL: postgresql://USER@HOST/DATABASE; keep a password in PGPASSWORD or ~/.pgpass."
     parser.add_argument("action", choices=["copy"])
     parser.add_argument("source", metavar="FROM", help="the store's folder: artifacts/, mlflow.db, optuna.db")
-    parser.add_argument("target", metavar="TO", help="the folder of the new store, which holds no runs yet")
+    parser.add_argument("target", metavar="TO", help="the folder of the new store, which must hold no runs yet")
     for side in ("from", "to"):
         word = side.upper()
         for option, what, file in (("tracking", "runs", "mlflow.db"), ("storage", "studies", "optuna.db")):
             text = f"the PostgreSQL database of {word}'s {what} (default: {file} in {word})"
             parser.add_argument(f"--{side}-{option}", metavar="URL", help=text)
-    text = "TO/artifacts is for an MLflow server (--artifacts-destination): runs name their files as it does"
+    text = "an MLflow server will serve TO/artifacts (--artifacts-destination): runs refer to their files through it"
     parser.add_argument("--served", action="store_true", help=text)
 
 
@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> Document:
     source = StorePlace(Path(args.source).expanduser().absolute(), args.from_tracking, args.from_storage)
     target = StorePlace(Path(args.target).expanduser().absolute(), args.to_tracking, args.to_storage)
     copied = copy_store(source, target, served=args.served)
-    tell_waiting(Store(source.folder, ""))  # in its spool, which stays there
+    tell_waiting(Store(source.folder, ""))  # the spool is not copied
     return copied.as_dict()
 
 
@@ -45,6 +45,6 @@ def show(document: Document, args: argparse.Namespace) -> None:
     artifacts = document["artifacts"]
     copied.add_row("", "artifacts", f"{artifacts['files']:,} files", artifacts["sha256"][:12])
     print_table(copied)
-    print(f"copied, read again and found equal: every row, and {artifacts['bytes'] / 1e6:,.1f} MB of artifacts")
+    print(f"copied and verified: every row, and {artifacts['bytes'] / 1e6:,.1f} MB of artifacts")
     if elsewhere := document["elsewhere"]:
         print(f"note: {elsewhere} runs keep their artifacts outside FROM; these were not copied")

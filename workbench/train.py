@@ -1,4 +1,4 @@
-"""`workbench train`: one recipe as a tracked run."""
+"""`workbench train`: runs one recipe as a tracked run."""
 
 import argparse
 
@@ -13,7 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_store(parser)
     parser.add_argument("recipe", metavar="RECIPE", help="the name of a recipe, or the path of a YAML file")
     parser.add_argument("--name", metavar="TEXT", help="the run's name (default: the recipe's)")
-    parser.add_argument("--resume", metavar="RUN", help="continue this run, which was interrupted, failed or died")
+    parser.add_argument("--resume", metavar="RUN", help="resume this run, which was interrupted, failed or died")
 
 
 def run(args: argparse.Namespace) -> Document:

@@ -1,16 +1,16 @@
-"""`workbench ui`: MLflow's dashboard on the store."""
+"""`workbench ui`: serves MLflow's dashboard of the store."""
 
 import argparse
 import sys
 
 from workbench._command import Document, add_store, open_store
 
-HELP = "open MLflow's dashboard on this store, for this machine alone"
+HELP = "open MLflow's dashboard of this store, reachable from this machine only"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_store(parser)
-    parser.add_argument("--port", type=int, default=5000, metavar="N", help="default: 5000")
+    parser.add_argument("--port", type=int, default=5000, metavar="N", help="the server's port (default: 5000)")
     parser.add_argument("--no-browser", action="store_true", help="do not open the browser")
 
 
@@ -22,4 +22,4 @@ def run(args: argparse.Namespace) -> Document:
 
 
 def show(document: Document, args: argparse.Namespace) -> None:
-    """Nothing is left to say once the server has ended."""
+    """Prints nothing: the server has ended."""

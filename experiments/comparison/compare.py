@@ -1,4 +1,4 @@
-"""From many runs to one answer: what differs between them, how their scores differ, and whether that is real."""
+"""Compares runs: what differs between them, how their scores differ, and whether that difference is real."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,19 +20,19 @@ Document = dict[str, Any]
 def compare(
     store: Store, runs: Sequence[RunSummary], *, group_by: str | None = None, show_all: bool = False
 ) -> Document:
-    """The command line's JSON document: `runs`, and
+    """Returns the command line's JSON document. It holds `runs`, and:
 
-    - `differences`: rows {field, kind, values{run_id: value}}, those on which all agree only with `show_all`;
+    - `differences`: rows {field, kind, values{run_id: value}}; with `show_all` also of the fields that are equal;
     - `metrics`: rows {name, values{run_id: value}, best: [run_id]};
-    - `metric`: the one that runs are ranked and tested by; `ranking`: [{run_id, score}], best first;
-    - `groups`, where runs are grouped by a param, or some differ in nothing but the seed: {name, run_ids, metric,
-      values, mean, sd, ci95};
+    - `metric`: the metric that runs are ranked and tested by; `ranking`: [{run_id, score}], best first;
+    - `groups`, if runs are grouped by a param, or some differ only in the seed: {name, run_ids, metric, values, mean,
+      sd, ci95};
     - `tests`: {name, metric, between, difference, ci95, p_value, uncorrected_p_value, distinguishable}: between groups
-      over their seeds where two of them have several, else between runs on the images that they labelled;
-    - `notes`: what could not be compared, and why, one sentence each;
+      over their seeds if at least two have several runs, else between runs on the images that they labelled;
+    - `notes`: one sentence for each thing that could not be compared, with the reason;
     - `dashboard_url`: MLflow's own comparison of these runs.
 
-    InputError where no run has the param `group_by`.
+    Raises InputError if no run has the param `group_by`.
     """
     objective, doubts = objective_of(runs)
     with scratch_folder(store.folder / "scratch") as scratch:
@@ -61,7 +61,7 @@ def compare(
 
 
 def _metrics(runs: Sequence[RunSummary]) -> list[dict[str, Any]]:
-    """Every metric that any run has; the best of it where it is known which way is better, and where they differ."""
+    """Returns every metric that any run has, with the best runs if its direction is known and its values differ."""
     rows = []
     for name in sorted({name for run in runs for name in run.metrics}):
         values = {run.run_id: run.metrics.get(name) for run in runs}
@@ -74,7 +74,7 @@ def _metrics(runs: Sequence[RunSummary]) -> list[dict[str, Any]]:
 
 
 def _sign(name: str, runs: Sequence[RunSummary]) -> int:
-    """1 where more is better, -1 where less is, 0 where that is not known; `value` is what the runs monitor."""
+    """Returns 1 if higher is better, -1 if lower is better, 0 if unknown; `value` is the monitored metric."""
     if name == "value":
         monitored = {run.params.get("trainer.monitor", "") for run in runs}
         name = monitored.pop() if len(monitored) == 1 else ""

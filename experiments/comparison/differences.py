@@ -1,4 +1,4 @@
-"""What differs between runs: params, code, data, packages, hardware and environment, one row a field."""
+"""Finds what differs between runs: params, code, data, packages, hardware and environment, one row per field."""
 
 import hashlib
 import json
@@ -11,7 +11,7 @@ from typing import Any
 from experiments.artifact_names import PATCH, PROVENANCE, SOURCES
 from experiments.errors import CannotRun
 from experiments.provenance.code_differences import CodeDifference, code_differences
-from experiments.provenance.origins import LOCATIONS, Field, origins, unkept
+from experiments.provenance.origins import LOCATIONS, Field, origins, unrecorded_files
 from experiments.provenance.record import read_provenance
 from experiments.provenance.source import PROJECT
 from experiments.provenance.worktree import recorded_code
@@ -21,12 +21,12 @@ from experiments.tracking.runs import RunSummary
 Row = dict[str, Any]  # field, kind, values: {run_id: value}
 
 _ORDER = ("param", "code", "data", "package", "hardware", "threads", "environment")
-_READERS = 8  # provenance.json at a time
+_READERS = 8  # how many provenance.json are read at once
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """A run with its provenance.json; None where it left none that can be read."""
+    """A run with its provenance.json; None if the run has none that can be read."""
 
     run: RunSummary
     provenance: Mapping[str, Any] | None
@@ -41,7 +41,7 @@ class Recorded:
 
 
 def read_provenances(artifacts: Artifacts, runs: Sequence[RunSummary]) -> list[Recorded]:
-    """The runs, in their order, each with its provenance."""
+    """Returns the runs in the same order, each with its provenance."""
     with ThreadPoolExecutor(_READERS) as pool:
         return list(pool.map(lambda run: Recorded(run, _provenance(artifacts, run)), runs))
 
@@ -59,24 +59,20 @@ def does_differ(row: Row) -> bool:
 
 
 def differences(artifacts: Artifacts, runs: Sequence[Recorded]) -> tuple[list[Row], list[str]]:
-    """A row for every field of any run, equal ones too, of code those places that differ; and what cannot be told.
+    """Returns rows, and notes on what is unknown. Every field of any run has a row; of code only what differs.
 
-    Where data lie is no difference: their digest, the row `data`, tells whether they are the same.
+    The location of data does not count: the row `data`, their digest, shows whether the data are the same.
     """
     known = [each for each in runs if each.provenance is not None]
     code, notes = _code(artifacts, known)
-    notes += [
-        f"{each.run.name} ({each.run_id[:8]}): {name} was changed or new and not kept" for each, name in _unkept(known)
-    ]
+    for each in known:
+        for name in unrecorded_files(each.provenance or {}):
+            notes.append(f"{each.run.name} ({each.run_id[:8]}): {name} was changed or new and not recorded")
     if unknown := len(runs) - len(known):
-        of_what = "their code, data, packages and hardware are not known"
-        notes.append(f"{unknown} of {len(runs)} runs left no provenance.json: {of_what}")
+        unknowns = "their code, data, packages and hardware are unknown"
+        notes.append(f"{unknown} of {len(runs)} runs have no provenance.json: {unknowns}")
     rows = [*_params(runs), *code, *_environments(known)]
     return sorted(rows, key=lambda row: _ORDER.index(row["kind"])), notes
-
-
-def _unkept(runs: Sequence[Recorded]) -> Iterator[tuple[Recorded, str]]:
-    return ((each, name) for each in runs for name in unkept(each.provenance or {}))
 
 
 def _params(runs: Sequence[Recorded]) -> Iterator[Row]:
@@ -85,7 +81,7 @@ def _params(runs: Sequence[Recorded]) -> Iterator[Row]:
 
 
 def _environments(runs: Sequence[Recorded]) -> Iterator[Row]:
-    """All but code and config, of runs that have a provenance."""
+    """Yields the rows on everything but params and code, for runs that have a provenance."""
     found = {each.run_id: origins(each.provenance or {}) for each in runs}
     for field in sorted({field for fields in found.values() for field in fields}):
         values = {run_id: fields.get(field) for run_id, fields in found.items()}
@@ -93,7 +89,7 @@ def _environments(runs: Sequence[Recorded]) -> Iterator[Row]:
 
 
 def _as_shown(field: Field, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Of packages the version, and of those of one version what tells their files apart; of flags those not common."""
+    """Shortens a package to its version (and a digest if only files differ), CPU flags to those that some runs lack."""
     kind, name = field
     if kind == "package":
         same = len({package and package[0] for package in values.values()}) == 1
@@ -110,7 +106,7 @@ def _as_shown(field: Field, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _code(artifacts: Artifacts, runs: Sequence[Recorded]) -> tuple[list[Row], list[str]]:
-    """Places where the runs' code differs. Each version of it is unpacked once, however many runs share it."""
+    """Returns rows for the places where the runs' code differs, and notes. Each version of it is unpacked once."""
     versions: dict[str, list[Recorded]] = {}
     for each in runs:
         versions.setdefault(_version(artifacts, each), []).append(each)
@@ -122,11 +118,12 @@ def _code(artifacts: Artifacts, runs: Sequence[Recorded]) -> tuple[list[Row], li
             return [_row(difference, list(versions.values())) for difference in code_differences(folders)], []
     except (CannotRun, OSError) as error:
         values = {each.run_id: version for version, found in versions.items() for each in found}
-        return [{"field": "commit", "kind": "code", "values": values}], [f"code is not compared line by line: {error}"]
+        note = f"code could not be compared line by line: {error}"
+        return [{"field": "commit", "kind": "code", "values": values}], [note]
 
 
 def _version(artifacts: Artifacts, recorded: Recorded) -> str:
-    """The commit, and digests of what comes on top of it."""
+    """Returns the commit, and digests of the patch and the sources on top of it."""
     assert recorded.provenance is not None
     git, sources = recorded.provenance["git"], recorded.provenance["sources"]
     words = [git["commit"]] if git else []
@@ -140,18 +137,18 @@ def _version(artifacts: Artifacts, recorded: Recorded) -> str:
 def _unpacked(artifacts: Artifacts, recorded: Recorded) -> Any:
     assert recorded.provenance is not None
     git = recorded.provenance["git"]
-    left = [artifacts.find(recorded.run, name) for name in (PATCH, SOURCES)]
-    folder = next((path.parent for path in left if path), artifacts.scratch)
+    paths = [artifacts.find(recorded.run, name) for name in (PATCH, SOURCES)]
+    folder = next((path.parent for path in paths if path), artifacts.scratch)
     return recorded_code(artifacts.scratch, PROJECT, git and git["commit"], folder)
 
 
 def _row(difference: CodeDifference, versions: Sequence[Sequence[Recorded]]) -> Row:
-    """The lines of each run; of a file that others do not have whether it is there."""
+    """Returns a row with each run's lines, or, for a file that some runs lack, which runs have it."""
     is_whole_file = None in difference.copies
     first = difference.copies[0]
     field = difference.file if is_whole_file or first is None else f"{difference.file}:{first.first}"
     values: dict[str, str | None] = {}
     for lines, runs in zip(difference.copies, versions, strict=True):
-        text = None if lines is None else "there" if is_whole_file else "\n".join(lines.text)
+        text = None if lines is None else "exists" if is_whole_file else "\n".join(lines.text)
         values |= {each.run_id: text for each in runs}
     return {"field": field, "kind": "code", "values": values}

@@ -1,4 +1,4 @@
-"""Groups of runs, such as one configuration over several seeds: their mean score and its interval."""
+"""Groups of runs, such as one configuration over several seeds: their mean score with its confidence interval."""
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from experiments.provenance.origins import LOCATIONS
 from experiments.tracking.runs import RunSummary
 from lightning_modules.errors import InputError, choose_from
 
-_MAX_VALUE = 40  # characters of a value in a group's name
+_MAX_VALUE = 40  # how many characters of a value a group's name shows
 
 
 @dataclass(frozen=True)
 class Group:
-    """Runs that have a score, in the order of their seeds. A run that was made again counts once: the newest."""
+    """Runs that have a score, ordered by seed. If a run was repeated, only the newest counts."""
 
     name: str
     runs: Sequence[RunSummary]
@@ -48,17 +48,17 @@ class Group:
 
 
 def group_by_param(runs: Sequence[RunSummary], param: str, objective: Objective) -> list[Group]:
-    """A group for each value of `param`, the best mean first. InputError where no run has that param."""
+    """Returns a group for each value of `param`, best mean first. Raises InputError if no run has that param."""
     if not any(param in run.params for run in runs):
         choices = choose_from(param, {name for run in runs for name in run.params})
-        raise InputError("--group-by", param, "is no param of these runs", choices)
+        raise InputError("--group-by", param, "is not a param of these runs", choices)
     return _groups(runs, lambda run: run.params.get(param), lambda run: f"{param}={run.params.get(param)}", objective)
 
 
 def group_by_seed(runs: Sequence[RunSummary], rows: Sequence[Row], objective: Objective) -> list[Group]:
-    """Groups of runs that differ in nothing but the seed, the best mean first. `rows`: all their differences.
+    """Returns groups of runs that differ only in the seed, best mean first. `rows`: all their differences.
 
-    Trials and finalists stay apart: a trial's score is part of why its configuration became a finalist.
+    Trials and finalists form separate groups: a trial's score helped to make its configuration a finalist.
     """
     differing = [row for row in rows if row["field"] != "seed" and does_differ(row)]
     has_kinds = len({run.kind for run in runs}) > 1

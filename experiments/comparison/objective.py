@@ -1,4 +1,4 @@
-"""The metric that runs are ranked and tested by: the one that they monitor, on val, or on test if all have read it."""
+"""The metric that runs are ranked and tested by: the monitored metric, on val, or on test if all runs have read it."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -21,11 +21,11 @@ class Objective:
 
     @property
     def logged(self) -> str:
-        """`test/accuracy`"""
+        """The name in MLflow, such as `test/accuracy`."""
         return f"{self.split}/{self.metric.name}"
 
     def score(self, run: RunSummary) -> float | None:
-        """The value under the weights that the run kept; None for a run that was pruned or failed."""
+        """Returns the value for the weights that the run kept; None for a run that was pruned or failed."""
         if self.split == "test":
             return run.metrics.get(self.logged)
         if "value" not in run.metrics:
@@ -33,16 +33,16 @@ class Objective:
         return run.metrics["value"] if _monitored(run) == self.logged else run.metrics.get(self.logged)
 
     def ranked(self, runs: Iterable[RunSummary]) -> list[RunSummary]:
-        """The runs that have a score, best first; of equal ones in the order given."""
+        """Returns the runs that have a score, best first; equal runs keep their order."""
         scores = [(run, self.score(run)) for run in runs]
         found = [(run, value) for run, value in scores if value is not None]
         return [run for run, _ in sorted(found, key=lambda pair: -self.metric.sign * pair[1])]
 
 
 def objective_of(runs: Sequence[RunSummary]) -> tuple[Objective, list[str]]:
-    """The objective that the runs share, else accuracy; and a note in that case.
+    """Returns the objective that the runs share; if they share none, accuracy and a note.
 
-    The split is `test` if all runs that have ended well have read it: trials never do.
+    The split is `test` if all runs that ended well have read it; trials never read it.
     """
     done = [run for run in runs if "value" in run.metrics]
     monitored = {_monitored(run) for run in done}

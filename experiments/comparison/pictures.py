@@ -1,4 +1,4 @@
-"""Which pictures a comparison has, and what they show: read from what its runs left."""
+"""Chooses the pictures of a comparison, and reads what they show from the artifacts of its runs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,12 +18,12 @@ from experiments.training.trace import as_scores, read_trace
 from lightning_modules import DataConfig, ImageDataModule, InputError
 from lightning_modules.pipeline.splits import Subset
 
-_MOST_PARAMS = 10  # of parallel coordinates
+_MOST_PARAMS = 10  # in the plot of parallel coordinates
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """Draws into `folder`; `drawn` has each picture's file by its title, `notes` what is left out, and why."""
+    """Draws into `folder`. `drawn` maps each title to its file; `notes` says which pictures are missing, and why."""
 
     artifacts: Artifacts
     runs: Mapping[str, RunSummary]  # by their ids
@@ -43,7 +43,7 @@ class Pictures:
         return self.drawn[title]
 
     def _curves(self) -> None:
-        """Of the best few runs."""
+        """Draws the learning curves of the best few runs."""
         best = [place["run_id"] for place in self.document["ranking"]] or list(self.runs)
         histories = {}
         for run_id in best[: 1 + NEXT]:
@@ -65,7 +65,7 @@ class Pictures:
             comparison_plots.plot_parallel_coordinates(shown, scores, self.document["metric"], path)
 
     def _pair(self) -> None:
-        """The two runs of the first test; of two groups each one's first seed."""
+        """Draws the two runs of the first test; if it compares groups, the first seed of each."""
         if not self.document["tests"]:
             return
         members = {group["name"]: group["run_ids"] for group in self.document["groups"]}
@@ -85,18 +85,19 @@ class Pictures:
             comparison_plots.plot_disagreements(subset, pair, names, classes, self._path("Disagreements"))
 
     def _images(self, recorded: Recorded, split: Split) -> tuple[Subset | None, Sequence[str]]:
-        """The split's images and the names of their classes, where the data are still what they were."""
-        path, told = self.artifacts.find(recorded.run, CONFIG), recorded.provenance
-        if path is None or told is None:
-            return self._without_images("the run left no config.yaml")
+        """Returns the split's images, if the data have not changed since the run, and the names of the classes."""
+        path, provenance = self.artifacts.find(recorded.run, CONFIG), recorded.provenance
+        if path is None or provenance is None:
+            return self._without_images("the run has no config.yaml or provenance.json")
         try:
             data = ImageDataModule(build(DataConfig, read_recipe(path)["data"]))
             data.setup()
         except (InputError, KeyError) as error:
             return self._without_images(str(error))
         subset = data.splits[split]
-        if (data.dataset.sha256, subset.order_sha256) != (told["data_sha256"], told["split_sha256"][split]):
-            return self._without_images("the data are no longer those that the run read")
+        recorded_hashes = (provenance["data_sha256"], provenance["split_sha256"][split])
+        if (data.dataset.sha256, subset.order_sha256) != recorded_hashes:
+            return self._without_images("the data have changed since the run")
         return subset, data.class_names
 
     def _without_images(self, reason: str) -> tuple[None, Sequence[str]]:

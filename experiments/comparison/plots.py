@@ -1,4 +1,4 @@
-"""Every picture of a comparison, as PNG."""
+"""Draws the plots of a comparison as PNG files."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,14 +15,14 @@ from experiments.comparison.significance import Predictions
 from experiments.results.plots import MOST_IMAGES, plot_images
 from lightning_modules.pipeline.splits import Subset
 
-_DPI, _MAX_TICK = 100, 24  # characters, and ticks of one axis
+_DPI, _MAX_TICK = 100, 24  # _MAX_TICK: characters of a tick, and ticks of an axis
 
-Pair = tuple[Predictions, Predictions]  # of the same images
-Names = tuple[str, str]  # of the two
+Pair = tuple[Predictions, Predictions]  # for the same images
+Names = tuple[str, str]  # of the two runs
 
 
 def plot_curves(histories: Mapping[str, Sequence[Mapping[str, float]]], path: Path) -> None:
-    """Loss and accuracy on val over the epochs, a line a run, and on train, dashed. `histories`: by the runs' names."""
+    """Plots loss and accuracy over the epochs, one colour per run: val solid, train dotted. `histories`: by name."""
     figure = Figure(figsize=(11, 4.2), layout="tight")
     for axes, score in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
         for number, (name, history) in enumerate(histories.items()):
@@ -39,8 +39,9 @@ def plot_curves(histories: Mapping[str, Sequence[Mapping[str, float]]], path: Pa
 
 
 def plot_confusion_difference(pair: Pair, names: Names, class_names: Sequence[str], path: Path) -> None:
-    """Counts of images by true class (rows) and predicted class (columns): the first's minus the second's."""
-    first, second = (confusion_matrix(said.target, said.label, labels=range(len(class_names))) for said in pair)
+    """Plots image counts by true class (rows) and predicted class (columns): the first run's minus the second's."""
+    ticks = range(len(class_names))
+    first, second = (confusion_matrix(answers.target, answers.label, labels=ticks) for answers in pair)
     more = first - second
     side = 3 + min(0.45 * len(class_names), 25)
     figure = Figure(figsize=(side, side), layout="tight")
@@ -50,7 +51,6 @@ def plot_confusion_difference(pair: Pair, names: Names, class_names: Sequence[st
     for row, column in np.argwhere(more != 0) if len(class_names) <= 30 else []:
         shade = "white" if abs(more[row, column]) > 0.6 * reach else "black"
         axes.text(column, row, f"{more[row, column]:+d}", ha="center", va="center", color=shade, fontsize=8)
-    ticks = range(len(class_names))
     axes.set_xticks(ticks, class_names, rotation=90)
     axes.set_yticks(ticks, class_names)
     axes.set(xlabel="predicted", ylabel="true", title=f"{names[0]}\nminus {names[1]}")
@@ -58,9 +58,9 @@ def plot_confusion_difference(pair: Pair, names: Names, class_names: Sequence[st
 
 
 def plot_class_change(pair: Pair, names: Names, class_names: Sequence[str], path: Path) -> None:
-    """The share of each class's images that is labelled rightly: the first's minus the second's, in percent points."""
+    """Plots the share of each class's images that is labelled correctly: the first run's minus the second's."""
     classes = range(len(class_names))
-    first, second = (_recall(said, len(class_names)) for said in pair)
+    first, second = (_recall(answers, len(class_names)) for answers in pair)
     figure = Figure(figsize=(9, 1.5 + min(0.3 * len(class_names), 40)), layout="tight")
     axes = figure.subplots()
     change = 100 * (first - second)
@@ -68,19 +68,20 @@ def plot_class_change(pair: Pair, names: Names, class_names: Sequence[str], path
     axes.axvline(0, color="black", linewidth=0.8)
     axes.set_yticks(classes, class_names)
     axes.invert_yaxis()
-    axes.set(xlabel=f"percent points: {names[0]} minus {names[1]}")
+    axes.set(xlabel=f"percentage points: {names[0]} minus {names[1]}")
     axes.grid(alpha=0.3, axis="x")
     figure.savefig(path, dpi=_DPI)
 
 
-def _recall(said: Predictions, classes: int) -> NDArray[np.float64]:
-    of_class = np.bincount(said.target, minlength=classes)
-    recall: NDArray[np.float64] = np.bincount(said.target[said.is_right], minlength=classes) / np.maximum(of_class, 1)
+def _recall(answers: Predictions, classes: int) -> NDArray[np.float64]:
+    of_class = np.bincount(answers.target, minlength=classes)
+    right = np.bincount(answers.target[answers.is_right], minlength=classes)
+    recall: NDArray[np.float64] = right / np.maximum(of_class, 1)
     return recall
 
 
 def plot_disagreements(subset: Subset, pair: Pair, names: Names, class_names: Sequence[str], path: Path) -> None:
-    """Images that only one of the two labels rightly, those first on which they are farthest apart."""
+    """Shows images that only one of the two runs labels correctly, those with the largest gap in probability first."""
     first, second = pair
     target, everyone = first.target, np.arange(len(first.target))
     gap = np.abs(first.probabilities[everyone, target] - second.probabilities[everyone, target])
@@ -90,7 +91,7 @@ def plot_disagreements(subset: Subset, pair: Pair, names: Names, class_names: Se
         f"A {class_names[first.label[i]]}, B {class_names[second.label[i]]}\n(is {class_names[target[i]]})"
         for i in shown
     ]
-    alone = [np.count_nonzero(said.is_right[apart]) for said in pair]
+    alone = [np.count_nonzero(answers.is_right[apart]) for answers in pair]
     title = f"A: {names[0]}, right alone on {alone[0]};   B: {names[1]}, right alone on {alone[1]} of {len(target)}"
     plot_images([subset.images[index] for index in subset.indices[shown]], texts, title, path)
 
@@ -98,17 +99,17 @@ def plot_disagreements(subset: Subset, pair: Pair, names: Names, class_names: Se
 def plot_parallel_coordinates(
     params: Mapping[str, Sequence[str | None]], scores: Sequence[float], metric: str, path: Path
 ) -> None:
-    """A line a run, coloured by its score, through its value of each param; `params` in the order of `scores`.
+    """Plots one line per run, coloured by its score, through its value of each param; `params` ordered as `scores`.
 
-    Numbers stand on an axis, a logarithmic one where they span more than a factor of 50; other values one above the
-    other; what a run has not, below all.
+    Numbers have a linear axis, or a logarithmic one if they span more than a factor of 50. Other values are evenly
+    spaced. If a run has no value, its line passes below all of them.
     """
     axes_of = {**{name: _axis(values) for name, values in params.items()}, metric: _axis(list(map(str, scores)))}
     figure = Figure(figsize=(2.5 + 1.8 * len(axes_of), 5), layout="tight")
     axes = figure.subplots()
     heights = np.array([heights for heights, _ in axes_of.values()])
     colours = colormaps["viridis"](Normalize()(scores))
-    for run in np.argsort(scores, kind="stable"):  # the best on top
+    for run in np.argsort(scores, kind="stable"):  # the best run is drawn last, on top
         axes.plot(heights[:, run], color=colours[run], alpha=0.7, linewidth=1)
     for place, (_, ticks) in enumerate(axes_of.values()):
         axes.axvline(place, color="gray", linewidth=0.8)
@@ -123,7 +124,7 @@ def plot_parallel_coordinates(
 
 
 def _axis(values: Sequence[str | None]) -> tuple[NDArray[np.float64], list[tuple[float, str]]]:
-    """The height of each value, 0 to 1 (-0.1 where there is none), and ticks (height, text)."""
+    """Returns the height of each value, 0 to 1 (-0.1 if it is missing), and the ticks (height, text)."""
     known = sorted({value for value in values if value is not None})
     try:
         heights, ticks = _scale({value: float(value) for value in known})

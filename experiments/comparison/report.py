@@ -1,4 +1,4 @@
-"""A comparison as one page with its pictures, in a file of the user's, and as a run in MLflow."""
+"""Writes a comparison as one page with pictures, to a file or to a run in MLflow."""
 
 import json
 import shutil
@@ -18,16 +18,16 @@ from experiments.tracking.runs import RunSummary
 from experiments.tracking.store import Store
 from lightning_modules import InputError
 
-_SIDE_BY_SIDE = 12  # runs that have a column each; more are rows
+_MOST_COLUMNS = 12  # up to this many runs are columns; more are rows
 
 
 def report(
     store: Store, runs: Sequence[RunSummary], document: Document, *, html: str | None, log: bool
 ) -> dict[str, Any]:
-    """Draws a comparison of `runs`, and writes its page to the file `html`, and with `log` to a run in the store.
+    """Draws a comparison of `runs`; writes its page to the file `html`, and with `log` to a new run in the store.
 
-    What to add to the document: `html`, `comparison_run_id`, `notes` with those on pictures that are left out.
-    InputError where the file cannot be written.
+    Returns what to add to the document: `html`, `comparison_run_id`, and `notes` extended by those on missing pictures.
+    Raises InputError if the file cannot be written.
     """
     with scratch_folder(store.folder / "scratch") as scratch:
         by_id = {run.run_id: run for run in runs}
@@ -52,7 +52,7 @@ def _written(path: Path, text: str) -> Path:
 
 
 def _logged(store: Store, document: Document, text: str, plots: Path) -> str:
-    """The id of the run, in the experiment of the first run compared."""
+    """Creates the run, in the experiment of the first run compared, and returns its id."""
     first = document["runs"][0]
     experiment = store.client.get_experiment(first["experiment_id"]).name
     ids = [run["run_id"] for run in document["runs"]]
@@ -82,13 +82,13 @@ def _page(document: Document, pictures: dict[str, Path]) -> str:
         *(paragraph(sentence) for sentence in [*verdicts(document), *document["notes"]]),
         link("MLflow's own comparison of these runs (start it with: workbench ui)", document["dashboard_url"]),
         *([heading("Groups"), table(GROUP_COLUMNS, groups)] if groups else []),
-        *(_side_by_side(document) if len(document["runs"]) <= _SIDE_BY_SIDE else _one_below_the_other(document)),
+        *(_runs_as_columns(document) if len(document["runs"]) <= _MOST_COLUMNS else _runs_as_rows(document)),
         *(picture(title, path) for title, path in pictures.items()),
     ]
     return webpage(_title(document), parts)
 
 
-def _side_by_side(document: Document) -> list[str]:
+def _runs_as_columns(document: Document) -> list[str]:
     named = labels(document)
     differences = [(field(row), *(cell(row, run_id) for run_id in named)) for row in document["differences"]]
     metrics = [(row["name"], *(score(row, run_id) for run_id in named)) for row in document["metrics"]]
@@ -96,7 +96,7 @@ def _side_by_side(document: Document) -> list[str]:
     return [heading("What differs"), table(columns, differences), heading("Metrics"), table(columns, metrics)]
 
 
-def _one_below_the_other(document: Document) -> list[str]:
+def _runs_as_rows(document: Document) -> list[str]:
     named = labels(document)
     scores = {place["run_id"]: f"{place['score']:.4f}" for place in document["ranking"]}
     shown = [row for row in document["differences"] if row["kind"] == "param"]
@@ -104,4 +104,4 @@ def _one_below_the_other(document: Document) -> list[str]:
     ids = [*scores, *(run_id for run_id in named if run_id not in scores)]
     rows = [(named[run_id], scores.get(run_id, ""), *(short_cell(row, run_id) for row in shown)) for run_id in ids]
     columns = ("run", document["metric"], *(row["field"] for row in shown))
-    return [heading("Runs"), paragraph(f"Also differs: {also}.") if also else "", table(columns, rows)]
+    return [heading("Runs"), paragraph(f"Other differences: {also}.") if also else "", table(columns, rows)]

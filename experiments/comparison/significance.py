@@ -1,6 +1,6 @@
-"""Is one run, or one group of runs, really better than another: the tests of a comparison.
+"""Tests whether one run, or one group of runs, is really better than another.
 
-The best is tested against the next few, so that the work stays linear in the number of runs; p-values are Holm's.
+Only the best is tested, against the next few, which keeps the work linear; Holm's method corrects the p-values.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,13 +26,13 @@ from experiments.results.artifacts import Artifacts
 from experiments.tracking.runs import RunSummary
 from lightning_modules.metrics import Answers
 
-NEXT = 9  # how many the best one is tested against
-_NAMED = 5  # runs that a note names
+NEXT = 9  # how many runs or groups the best one is tested against
+_NAMED = 5  # how many runs a note names
 
 
 @dataclass(frozen=True)
 class Tested:
-    """One test, before it is corrected for others."""
+    """One test, before the correction for several tests."""
 
     name: str
     between: tuple[str, str]  # run ids, or names of groups; the difference is the first's minus the second's
@@ -42,7 +42,7 @@ class Tested:
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a run says of a split's N images: `label` and `target` (N,), `probabilities` (N, K)."""
+    """A run's answers on a split's N images: `label` and `target` (N,), `probabilities` (N, K)."""
 
     label: NDArray[np.int64]
     target: NDArray[np.int64]
@@ -55,7 +55,7 @@ class Predictions:
 
 
 def read_predictions(artifacts: Artifacts, run: RunSummary, split: Split) -> Predictions | None:
-    """The predictions that a run left for a split; None where it left none that can be read."""
+    """Returns a run's predictions on a split; None if it has none that can be read."""
     path = artifacts.find(run, PREDICTIONS)
     try:
         if path is not None:
@@ -67,7 +67,7 @@ def read_predictions(artifacts: Artifacts, run: RunSummary, split: Split) -> Pre
 
 
 def corrected(tests: Sequence[Tested]) -> list[dict[str, Any]]:
-    """The tests as rows of the document, with p-values that hold for all of them together."""
+    """Returns the tests as rows of the document, with p-values corrected for all of them together."""
     p_values = holm([test.found.p_value for test in tests])
     return [
         {
@@ -84,11 +84,11 @@ def corrected(tests: Sequence[Tested]) -> list[dict[str, Any]]:
     ]
 
 
-# Runs, on the images that they labelled.
+# Tests between runs, on the images that they labelled.
 
 
 def image_tests(artifacts: Artifacts, runs: Sequence[Recorded], objective: Objective) -> tuple[list[Tested], list[str]]:
-    """The best run against each of the next ones, among runs that labelled the same images; and notes."""
+    """Tests the best run against the next ones, among runs that labelled the same images; returns tests and notes."""
     recorded = {each.run_id: each for each in runs}
     scored = [recorded[run.run_id] for run in objective.ranked(each.run for each in runs)]
     split = objective.split
@@ -98,7 +98,7 @@ def image_tests(artifacts: Artifacts, runs: Sequence[Recorded], objective: Objec
     tests: list[Tested] = []
     notes: list[str] = []
     if unknown := [each.run for each in scored if each.provenance is None]:
-        notes.append(f"not compared image by image, since the images are not known: {_names(unknown)}")
+        notes.append(f"not compared image by image, since the images are unknown: {_names(unknown)}")
     if len(parts) > 1:
         notes.append(f"not compared image by image, since their {_what_differs(parts, split)}")
     for part in parts:
@@ -111,7 +111,7 @@ def image_tests(artifacts: Artifacts, runs: Sequence[Recorded], objective: Objec
 
 
 def same_images(runs: Sequence[Recorded], split: Split) -> list[list[Recorded]]:
-    """The runs of which it is known what images they labelled, apart where these, or their order, differ."""
+    """Splits the runs whose images are known into those that labelled the same images in the same order."""
     parts: dict[tuple[str | None, str], list[Recorded]] = {}
     for each in runs:
         if each.provenance is not None:
@@ -131,8 +131,8 @@ def _names(runs: Sequence[RunSummary]) -> str:
 
 def _choice(best: str, tested: int, of: int) -> str:
     return (
-        f"tested: the best of {of}, {best}, against each of the next {tested}; it was picked by the same scores, "
-        "so part of its lead is luck, which fresh seeds tell"
+        f"tested: {best}, the best of {of}, against each of the next {tested}; it was chosen by the same scores, "
+        "so part of its lead is luck: fresh seeds show how much"
     )
 
 
@@ -144,7 +144,7 @@ def _against_best(
     few, split = runs[: 1 + NEXT], objective.split
     answers = {run.run_id: read_predictions(artifacts, run, split) for run in few}
     missing = [run for run in few if answers[run.run_id] is None]
-    notes = [f"no predictions of {split} images to compare: {_names(missing)}"] if missing else []
+    notes = [f"no predictions on {split} images to compare: {_names(missing)}"] if missing else []
     answered = [(run_id, predictions) for run_id, predictions in answers.items() if predictions is not None]
     test = _accuracy_test if objective.metric.name == "accuracy" else _resampling_test
     if not answered:
@@ -166,7 +166,7 @@ def _accuracy_test(between: tuple[str, str], first: Predictions, second: Predict
 
 
 def _resampling_test(between: tuple[str, str], first: Predictions, second: Predictions, objective: Objective) -> Tested:
-    import torch  # here, as most comparisons need none
+    import torch  # imported here, since most comparisons do not need it
 
     with np.errstate(divide="ignore"):
         both_2NK = np.log(np.stack([first.probabilities, second.probabilities]))
@@ -182,22 +182,22 @@ def _resampling_test(between: tuple[str, str], first: Predictions, second: Predi
     return Tested(f"randomization test of {objective.logged}", between, found, more)
 
 
-# Groups, over their seeds.
+# Tests between groups, over their seeds.
 
 
 def seed_tests(groups: Sequence[Group], runs: Sequence[Recorded]) -> tuple[list[Tested], list[str]]:
-    """Student's t-test, paired by seed, of the best group against the next ones; Welch's where seeds differ; and notes.
+    """Tests the best group against the next ones: Student's t-test paired by seed, or Welch's if the seeds differ.
 
-    `runs`: those of the groups, and others.
+    Returns tests and notes. `runs` holds the runs of the groups, and possibly others.
     """
     tested = [group for group in groups if len(group.runs) > 1]
     split = tested[0].objective.split
     grouped = {run.run_id for group in tested for run in group.runs}
     parts = same_images([each for each in runs if each.run_id in grouped], split)
-    notes = [f"scores of different images are compared, since their {_what_differs(parts, split)}"] if parts[1:] else []
+    notes = [f"scores on different images are compared, since their {_what_differs(parts, split)}"] if parts[1:] else []
     if alone := len(groups) - len(tested):
         notes.append(
-            f"{alone} of {len(groups)} groups have one run, which has no spread: they are in no test over seeds"
+            f"{alone} of {len(groups)} groups have only one run and so no spread: they are not tested over seeds"
         )
     tests = [_over_seeds(tested[0], other) for other in tested[1 : 1 + NEXT]]
     if len(tested) > 2:

@@ -1,6 +1,6 @@
-"""Is it real: means over seeds with their intervals, and tests of the difference between two runs or groups of runs.
+"""Statistics: means over seeds with confidence intervals, and tests of the difference between two runs or groups.
 
-A difference counts as distinguishable where its test says so at 5 % and its 95 % interval does not hold 0.
+A difference counts as distinguishable if its test is significant at 5 % and its 95 % interval excludes 0.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,32 +19,32 @@ _EXCHANGES = 999
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean with its 95 % confidence interval: None for one value alone, and for values that are all equal."""
+    """A mean with its 95 % confidence interval. A single value has none, nor have values that are all equal."""
 
     mean: float
     ci95: tuple[float, float] | None
 
     @property
     def is_clear_of_zero(self) -> bool:
-        """Whether there is an interval, and 0 is not in it."""
+        """Whether there is an interval and it excludes 0."""
         return self.ci95 is not None and not self.ci95[0] <= 0 <= self.ci95[1]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A difference, first - second, with its 95 % interval and the two-sided p-value of no difference."""
+    """A difference (first - second) with its 95 % interval and the two-sided p-value of no difference."""
 
     difference: float
     ci95: tuple[float, float]
     p_value: float
 
     def is_distinguishable(self, p_value: float) -> bool:
-        """Whether interval and p-value agree that it is not 0; `p_value`: this one's own, or corrected."""
+        """Returns whether interval and p-value agree that it is not 0. `p_value`: its own, or the corrected one."""
         return p_value < LEVEL and not self.ci95[0] <= 0 <= self.ci95[1]
 
 
 def estimate(values: Sequence[float]) -> Estimate:
-    """Student's t interval (Student 1908) of the mean of independent values, such as one score a seed.
+    """Returns Student's t interval (Student 1908) of the mean of independent values, such as one score per seed.
 
     Values that are all equal would have an interval of no width. That says only that they are too few, or too coarse,
     to show how much the next one may differ.
@@ -57,15 +57,15 @@ def estimate(values: Sequence[float]) -> Estimate:
 
 
 def paired_difference(first: Sequence[float], second: Sequence[float]) -> Estimate:
-    """Student's t interval of the mean difference of paired values, such as scores of the same seeds, first - second.
+    """Returns Student's t interval of the mean of first - second, for paired values such as scores of the same seeds.
 
-    The two are distinguishable where the interval does not hold 0.
+    The two are distinguishable if the interval excludes 0.
     """
     return estimate([one - other for one, other in zip(first, second, strict=True)])
 
 
 def paired_t_test(first: Sequence[float], second: Sequence[float]) -> Comparison:
-    """Student's paired t-test of two or more pairs of values, such as scores of the same seeds.
+    """Runs Student's paired t-test on two or more pairs of values, such as scores of the same seeds.
 
     Student (1908), The probable error of a mean, Biometrika 6(1).
     """
@@ -74,7 +74,7 @@ def paired_t_test(first: Sequence[float], second: Sequence[float]) -> Comparison
 
 
 def welch_t_test(first: Sequence[float], second: Sequence[float]) -> Comparison:
-    """Welch's t-test of the means of two independent samples of two values or more each, variances being their own.
+    """Runs Welch's t-test on two independent samples of two or more values each; their variances may differ.
 
     Welch (1947), The generalization of "Student's" problem when several different population variances are involved,
     Biometrika 34(1-2).
@@ -84,7 +84,7 @@ def welch_t_test(first: Sequence[float], second: Sequence[float]) -> Comparison:
 
 
 def _student(first: Sequence[float], second: Sequence[float], result: Any) -> Comparison:
-    """`result`: scipy's; None where nothing varies, so that any difference is certain."""
+    """Returns scipy's `result` as a Comparison. If it is None, no value varies, and any difference is certain."""
     difference = float(np.mean(first) - np.mean(second))
     if result is None:
         return Comparison(difference, (difference, difference), 0.0 if difference else 1.0)
@@ -93,9 +93,9 @@ def _student(first: Sequence[float], second: Sequence[float], result: Any) -> Co
 
 
 def compare_on_images(first_only: int, second_only: int, images: int) -> Comparison:
-    """The difference of two accuracies on the same images: McNemar's exact p-value, and a paired bootstrap interval.
+    """Compares two accuracies on the same images: McNemar's exact p-value, and a paired bootstrap interval.
 
-    `first_only`: how many of the `images` the first alone labels rightly; `second_only`: the second alone.
+    `first_only`: how many of the `images` only the first labels correctly; `second_only`: only the second.
     """
     return Comparison(
         (first_only - second_only) / images,
@@ -107,12 +107,12 @@ def compare_on_images(first_only: int, second_only: int, images: int) -> Compari
 def compare_by_resampling(
     difference: Callable[[NDArray[np.int64], NDArray[np.bool_]], float], images: int
 ) -> Comparison:
-    """The difference of any metric of two runs on the same images: a randomization test, and a bootstrap interval.
+    """Compares any metric of two runs on the same images: a randomization test, and a bootstrap interval.
 
-    `difference(chosen, is_swapped)` is first - second over the images `chosen`, where the two have exchanged their
-    answers to those that are swapped. If the two were alike, exchanging answers would change nothing: Noreen (1989),
+    `difference(chosen, is_swapped)` is first - second over the images `chosen`, after the two exchanged their answers
+    to the images that are swapped. If the two were alike, the exchange would change nothing: Noreen (1989),
     Computer-intensive methods for testing hypotheses; for F1 Yeh (2000), COLING. The interval is Efron's (1979)
-    percentile interval. Both draw 999 times with a fixed seed, so that no p-value is below 0.001.
+    percentile interval. Both draw 999 times with a fixed seed, so no p-value is below 0.001.
     """
     everyone, nobody = np.arange(images), np.zeros(images, bool)
     draw = np.random.default_rng(0)
@@ -125,26 +125,25 @@ def compare_by_resampling(
 
 
 def mcnemar_p_value(first_only: int, second_only: int) -> float:
-    """The exact McNemar test, two-sided: is either one as likely to be the one that is right, where only one is?
+    """Runs the exact two-sided McNemar test: if only one is right, are both equally likely to be the right one?
 
     McNemar (1947), Note on the sampling error of the difference between correlated proportions or percentages,
-    Psychometrika 12(2); as a comparison of classifiers Dietterich (1998), Neural Computation 10(7). A binomial test of
-    the discordant images, with probability 1/2; without any of them 1.
+    Psychometrika 12(2); as a comparison of classifiers Dietterich (1998), Neural Computation 10(7). It is a binomial
+    test of the discordant images with probability 1/2; if there are none, the p-value is 1.
     """
     discordant = first_only + second_only
     return float(stats.binomtest(first_only, discordant).pvalue) if discordant else 1.0
 
 
 def paired_bootstrap_interval(first_only: int, second_only: int, images: int) -> tuple[float, float]:
-    """A 95 % percentile interval of the difference of two accuracies, from images drawn anew with both their answers.
+    """Returns a 95 % percentile interval of the difference of two accuracies, by resampling images with both answers.
 
-    Efron (1979), Bootstrap methods: another look at the jackknife, Annals of Statistics 7(1). All that a resample of
-    the images tells is how many of them are the first's alone and the second's alone, so these counts are drawn, from a
-    multinomial distribution, with a fixed seed. One image more of either kind stands in for what a few discordant
-    images do not show, as Bonett and Price (2012), Adjusted Wald confidence interval for a difference of binomial
-    proportions based on paired data, Journal of Educational and Behavioral Statistics 37(4), do: without it, the
-    interval of few discordant images is too short (of two in 144 images it covers 76 %; with them, 99 %), and that of
-    none has no length.
+    Efron (1979), Bootstrap methods: another look at the jackknife, Annals of Statistics 7(1). Only two counts of
+    a resample matter: the images that only the first, and that only the second labels correctly. So these counts are
+    drawn, from a multinomial distribution with a fixed seed. One image is added to each count, as in Bonett and Price
+    (2012), Adjusted Wald confidence interval for a difference of binomial proportions based on paired data, Journal of
+    Educational and Behavioral Statistics 37(4). Without the two images, the interval is too short if few images are
+    discordant (with two in 144 it covers 76 %; with the added images, 99 %), and has no length if none is.
     """
     drawn = images + 2
     shares = np.array([first_only + 1, second_only + 1, images - first_only - second_only]) / drawn
@@ -154,7 +153,7 @@ def paired_bootstrap_interval(first_only: int, second_only: int, images: int) ->
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """The p-values of several tests, corrected so that the chance of any false alarm stays at the level of one test.
+    """Returns p-values corrected for several tests: the chance of any false alarm stays at the level of one test.
 
     Holm (1979), A simple sequentially rejective multiple test procedure, Scandinavian Journal of Statistics 6(2).
     """

@@ -1,4 +1,4 @@
-"""A comparison in words, for the terminal, the page and MLflow's description."""
+"""Puts a comparison into words, for the terminal, the page and MLflow's description."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,12 +11,12 @@ Document = Mapping[str, Any]
 
 
 def labels(document: Document) -> dict[str, str]:
-    """What each run is called: its name and the start of its id."""
+    """Returns the label of each run: its name and the start of its id."""
     return {run["run_id"]: f"{run['name']} ({run['run_id'][:8]})" for run in document["runs"]}
 
 
 def verdicts(document: Document) -> list[str]:
-    """What the tests say, one sentence each."""
+    """Returns one sentence on the result of each test."""
     named = labels(document)
     is_corrected = len(document["tests"]) > 1
     return [
@@ -26,35 +26,35 @@ def verdicts(document: Document) -> list[str]:
 
 def _verdict(test: Mapping[str, Any], between: list[str], is_corrected: bool) -> str:
     first, second = between
-    said = f"{first} and {second} are not distinguishable"
+    verdict = f"{first} and {second} are not distinguishable"
     if test["distinguishable"]:
         is_better = sign_of(test["metric"]) * test["difference"] > 0
-        said = f"{first} is {'better' if is_better else 'worse'} than {second}"
+        verdict = f"{first} is {'better' if is_better else 'worse'} than {second}"
     low, high = test["ci95"]
     how = f"{test['name']}, Holm's correction" if is_corrected else test["name"]
-    apart = f"{test['metric']} differs by {test['difference']:.4f} [{low:.4f}, {high:.4f}]"
-    return f"{said}: {apart}, p = {test['p_value']:.2g} ({how})"
+    difference = f"{test['metric']} differs by {test['difference']:.4f} [{low:.4f}, {high:.4f}]"
+    return f"{verdict}: {difference}, p = {test['p_value']:.2g} ({how})"
 
 
 def field(row: Mapping[str, Any]) -> str:
-    """The name of a row of differences; the kind before it, where the name alone does not tell."""
+    """Returns the name of a row of differences, with its kind in front if the name alone is not clear."""
     return str(row["field"]) if row["kind"] in {"param", row["field"]} else f"{row['kind']} {row['field']}"
 
 
 def cell(row: Mapping[str, Any], run_id: str) -> str:
-    """One run's value in a row of differences, shortened: lines of code to the first few, a digest to its start."""
+    """Returns a run's value in a row of differences, shortened: code to its first lines, a digest to its start."""
     value = row["values"].get(run_id)
     if row["kind"] == "code":
         lines = "no such file" if value is None else str(value)
         found = [line.strip() for line in lines.splitlines()]
         return "\n".join(found[:_SHOWN_LINES] + ["…"] * (len(found) > _SHOWN_LINES))
     if value is None:
-        return {"package": "not installed", "param": "", "data": "not known"}.get(row["kind"], "")
+        return {"package": "not installed", "param": "", "data": "unknown"}.get(row["kind"], "")
     return f"{value[:12]}…" if row["kind"] == "data" else str(value)
 
 
 def short_cell(row: Mapping[str, Any], run_id: str) -> str:
-    """The same for a table of many runs: long numbers to four digits."""
+    """Returns the cell for a table of many runs: long numbers are rounded to four digits."""
     text = cell(row, run_id)
     try:
         return f"{float(text):.4g}" if len(text) > _MAX_NUMBER else text
@@ -63,7 +63,7 @@ def short_cell(row: Mapping[str, Any], run_id: str) -> str:
 
 
 def score(metric: Mapping[str, Any], run_id: str) -> str:
-    """One run's value of a metric; a star where it is the best."""
+    """Returns a run's value of a metric, with a star if it is the best."""
     value = metric["values"][run_id]
     if value is None:
         return ""
@@ -71,7 +71,7 @@ def score(metric: Mapping[str, Any], run_id: str) -> str:
 
 
 def group(found: Mapping[str, Any]) -> tuple[str, str, str, str, str]:
-    """Name, number of runs, mean, standard deviation and 95 % interval of a group."""
+    """Returns a group's name, number of runs, mean, standard deviation and 95 % interval."""
     deviation = "" if found["sd"] is None else f"{found['sd']:.4f}"
     interval = "[{:.4f}, {:.4f}]".format(*found["ci95"]) if found["ci95"] else ""
     return found["name"], str(len(found["run_ids"])), f"{found['mean']:.4f}", deviation, interval

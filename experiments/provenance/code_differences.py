@@ -1,4 +1,4 @@
-"""Where copies of the project's code differ: places in files, with the lines that each copy has there."""
+"""Finds the places where copies of the project's code differ, with the lines that each copy has there."""
 
 import difflib
 from collections.abc import Iterator, Sequence
@@ -7,13 +7,13 @@ from itertools import pairwise
 from pathlib import Path
 
 _CODE = {".py", ".yaml", ".toml"}
-_NO_CODE = {".git", ".venv", "tests", "benchmarks", "docs"}
-_Block = tuple[int, int, int]  # lines that are equal: where they begin in the one file, in the other, and how many
+_SKIPPED = {".git", ".venv", "tests", "benchmarks", "docs"}
+_Block = tuple[int, int, int]  # equal lines: their start in the first file and in the other, and their number
 
 
 @dataclass(frozen=True)
 class Lines:
-    """What one copy has at a place. `first` counts from 1; where `text` is empty, the lines would begin there."""
+    """The lines of one copy at a place. `first` counts from 1; if `text` is empty, the lines would begin there."""
 
     first: int
     text: tuple[str, ...]
@@ -21,14 +21,14 @@ class Lines:
 
 @dataclass(frozen=True)
 class CodeDifference:
-    """One place in a file; or a whole file, where some copies have it and others do not."""
+    """A place in a file where copies differ, or a whole file that some copies lack."""
 
     file: str
-    copies: tuple[Lines | None, ...]  # one a folder, in their order; None where there is no such file
+    copies: tuple[Lines | None, ...]  # one per folder, in their order; None if the folder lacks the file
 
 
 def code_differences(folders: Sequence[Path]) -> Iterator[CodeDifference]:
-    """Every place where not all folders hold the same code, Python files first."""
+    """Yields every place where the folders do not all hold the same code, Python files first."""
     names = {name for folder in folders for name in _files(folder)}
     for name in sorted(names, key=lambda name: (not name.endswith(".py"), name)):
         paths = [folder / name for folder in folders]
@@ -40,7 +40,7 @@ def code_differences(folders: Sequence[Path]) -> Iterator[CodeDifference]:
 
 
 def _places(name: str, texts: Sequence[str]) -> Iterator[CodeDifference]:
-    """The places in a file that all have, as they lie in its first copy; those that overlap there are one."""
+    """Yields the places where the texts of a file differ; places that overlap in the first text are merged."""
     copies = [text.splitlines() for text in texts]
     blocks = [_equal_blocks(copies[0], copy) for copy in copies]
     for start, end in _merged(sorted(gap for each in blocks for gap in _gaps(each))):
@@ -57,9 +57,9 @@ def _equal_blocks(reference: list[str], other: list[str]) -> list[_Block]:
 
 
 def _gaps(blocks: Sequence[_Block]) -> Iterator[tuple[int, int]]:
-    """The ranges of lines of the first file between blocks that are equal in both."""
-    for (start, again, size), (next_start, next_again, _) in pairwise(blocks):
-        if (start + size, again + size) != (next_start, next_again):
+    """Yields the ranges of lines of the first file that lie between two equal blocks."""
+    for (start, other, size), (next_start, next_other, _) in pairwise(blocks):
+        if (start + size, other + size) != (next_start, next_other):
             yield start + size, next_start
 
 
@@ -74,13 +74,13 @@ def _merged(ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 def _positions(line: int, blocks: Sequence[_Block]) -> Iterator[int]:
-    """Where a line of the first file may stand in the other: twice, before and after what is new right there."""
-    return (again + line - start for start, again, size in blocks if start <= line <= start + size)
+    """Yields the positions of the first file's line in the other: two, if the other file adds lines right there."""
+    return (other + line - start for start, other, size in blocks if start <= line <= start + size)
 
 
 def _files(folder: Path) -> set[str]:
     return {
         str(path.relative_to(folder))
         for path in folder.rglob("*")
-        if path.suffix in _CODE and path.is_file() and not _NO_CODE & set(path.relative_to(folder).parts)
+        if path.suffix in _CODE and path.is_file() and not _SKIPPED & set(path.relative_to(folder).parts)
     }

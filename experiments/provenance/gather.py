@@ -1,4 +1,4 @@
-"""What a run needs to be run again, gathered before training begins."""
+"""Records what is needed to run a run again, before training begins."""
 
 import json
 import shlex
@@ -22,19 +22,19 @@ FORMAT = 2
 
 
 def record(run: TrackedRun, config: ExperimentConfig, data: ImageDataModule) -> None:
-    """Writes params, data inputs, tags, and the artifacts that describe the run's code, packages and machine.
+    """Writes the run's params, data inputs and tags, and the artifacts on its code, packages and machine.
 
-    `config.yaml` is the complete recipe, `uncommitted.patch` what leads from the commit to the code that runs,
-    `sources.zip` the code that git does not keep (written only where there is some), `requirements.txt` the packages
-    for pip. `provenance.json` holds, with no credentials in any of it:
+    `config.yaml` is the complete recipe. `uncommitted.patch` leads from the commit to the code that runs. `sources.zip`
+    holds the code that is in neither (it is written only if there is any). `requirements.txt` lists the packages for
+    pip. `provenance.json` contains no credentials; it holds:
 
     - `format`: FORMAT; a record without it has format 1.
     - `command`: the command line. `working_directory`, `project`: absolute folders.
-    - `network_folder`: where the user's own network was imported from; null for a built-in or installed one.
-    - `seed`, `split_seed`; `data_sha256`: the data as read; `split_sha256`: {split: its images in their order}.
-    - `git`: `Checkout.as_dict`; null outside of a checkout: then `sources.zip` holds the project.
-    - `sources`: {`files`: {name in sources.zip: SHA-256}, `left_out`: [name]}; null where there is no such archive.
-    - `packages`: {name: {`version`, `record_sha256`, `files_sha256`}}: see `Package`. The project is not among them.
+    - `network_folder`: the folder that holds the user's own network; null for a built-in or installed network.
+    - `seed`, `split_seed`; `data_sha256`: of the data as read; `split_sha256`: {split: of its images in their order}.
+    - `git`: `Checkout.as_dict`; null outside a checkout, where `sources.zip` holds the whole project.
+    - `sources`: {`files`: {name in sources.zip: SHA-256}, `left_out`: [name]}; null if commit and patch hold all code.
+    - `packages`: {name: {`version`, `record_sha256`, `files_sha256`}}: see `Package`. The project itself is left out.
     - `machine`, `torch`, `variables`: see machine.py.
     """
     checkout = first_checkout(PROJECT, run.store.folder)
@@ -70,7 +70,7 @@ def record(run: TrackedRun, config: ExperimentConfig, data: ImageDataModule) -> 
 
 
 def _input(split: str, data: ImageDataModule) -> DatasetInput:
-    """One split as an MLflow data input. The digest field holds 36 characters: the full one is in tag and profile."""
+    """Returns a split as an MLflow data input. Its digest is cut to 36 characters; tag and profile hold all of it."""
     subset = data.splits[split]
     digest = sha256(f"{data.dataset.sha256} {split}".encode())
     digest.update(subset.indices.tobytes())

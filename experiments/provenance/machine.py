@@ -1,4 +1,4 @@
-"""The machine, and the state of it and of torch on which exact numbers depend."""
+"""The machine, the environment variables and the state of torch that exact numbers depend on."""
 
 import os
 import platform
@@ -12,7 +12,7 @@ import torch
 
 from experiments.process.redaction import is_secret_variable, without_credentials
 
-# Environment variables that change thread counts or numbers.
+# Prefixes of environment variables that change thread counts or numbers.
 _VARIABLES = (
     "ATEN_",
     "BLIS_",
@@ -35,7 +35,7 @@ _VARIABLES = (
 
 @cache
 def machine() -> dict[str, Any]:
-    """Host, operating system, Python, CPU (with its flags, sorted, where Linux tells them) and memory."""
+    """Returns host, operating system, Python, CPU (with its sorted flags, if Linux reports them) and memory."""
     return {
         "host": platform.node(),
         "os": platform.platform(),
@@ -49,18 +49,18 @@ def machine() -> dict[str, Any]:
 
 
 def changes_numbers(variable: str) -> bool:
-    """Whether it is an environment variable that matters to exact numbers."""
+    """Returns whether an environment variable may change exact numbers; False for a secret."""
     return variable.startswith(_VARIABLES) and not is_secret_variable(variable)
 
 
 def variables() -> dict[str, str | None]:
-    """The environment variables that matter to exact numbers, as far as they are set; MKL_CBWR always."""
+    """Returns the environment variables that are set and may change exact numbers; MKL_CBWR always."""
     found = {name: without_credentials(value) for name, value in sorted(os.environ.items()) if changes_numbers(name)}
     return {"MKL_CBWR": None} | found
 
 
 def torch_state() -> dict[str, Any]:
-    """Versions, threads and switches of torch and the libraries that compute for it, as they are now."""
+    """Returns the current versions, thread counts and switches of torch and of its math libraries."""
     backends, gpus = torch.backends, range(torch.cuda.device_count())
     return {
         "version": torch.__version__,
@@ -85,7 +85,7 @@ def torch_state() -> dict[str, Any]:
 
 @cache
 def _cpuinfo(field: str) -> str:
-    """What Linux says of the first core; empty where it does not."""
+    """Returns a field of the first core in Linux's /proc/cpuinfo; empty if it is not there."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

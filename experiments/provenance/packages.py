@@ -1,4 +1,4 @@
-"""The installed packages: versions, and hashes that tell whether their files are the same."""
+"""The installed packages: their versions, and hashes that show whether their files are the same."""
 
 import json
 import re
@@ -11,20 +11,20 @@ from typing import Any
 
 from experiments.process.redaction import without_credentials
 
-_PROJECT = "lightning-workbench"  # its code is told by commit, patch or copy; its RECORD by where it is installed
+_PROJECT = "lightning-workbench"  # left out: its code is recorded on its own, its RECORD depends on its location
 
 
 @dataclass(frozen=True, kw_only=True)
 class Package:
-    """One installed distribution. The hashes are None where it has no RECORD, or one that only points elsewhere."""
+    """One installed distribution. The hashes are None for an editable install, and without a complete RECORD."""
 
     name: str
     version: str
-    record_sha256: str | None  # of the RECORD file as it is
-    # Of RECORD's lines on the package's own files, sorted: equal for the same files in any environment. The whole
-    # RECORD is not: it also lists scripts, which name the environment's path, byte code, and how pip was called.
+    record_sha256: str | None  # of the whole RECORD file
+    # Of RECORD's sorted lines on the package's own files: the same files have the same hash in every environment. The
+    # whole RECORD does not: it also lists byte code, scripts (they contain the environment's path) and pip's notes.
     files_sha256: str | None
-    origin: str | None  # the URL of a package that no index serves: an editable install, or a repository's commit
+    origin: str | None  # the URL, if the package came from no index: an editable install, or a commit
 
     def as_dict(self) -> dict[str, Any]:
         return {"version": self.version, "record_sha256": self.record_sha256, "files_sha256": self.files_sha256}
@@ -32,7 +32,7 @@ class Package:
 
 @cache
 def installed() -> tuple[Package, ...]:
-    """Every installed package but the project itself, sorted by name."""
+    """Returns every installed package except the project itself, sorted by name."""
     found: dict[str, Package] = {}
     for distribution in distributions():
         metadata = distribution.metadata
@@ -44,7 +44,7 @@ def installed() -> tuple[Package, ...]:
 
 
 def requirements() -> str:
-    """`name==version` lines for pip. Local versions (2.13.0+cpu) are cut, since an index need not have them."""
+    """Returns `name==version` lines for pip. Local versions (2.13.0+cpu) are cut, since an index may lack them."""
     lines = []
     for package in installed():
         pin = f"{package.name}=={package.version.partition('+')[0]}"
@@ -60,7 +60,7 @@ def _package(distribution: Distribution, name: str, version: str) -> Package:
     own_path = re.search(r"^[^,\n]+\.dist-info/RECORD(?=,)", record or "", re.MULTILINE)
     if record is None or own_path is None:
         return Package(name=name, version=version, record_sha256=None, files_sha256=None, origin=origin)
-    raw = Path(str(distribution.locate_file(own_path.group()))).read_bytes()  # read_text changes line ends
+    raw = Path(str(distribution.locate_file(own_path.group()))).read_bytes()  # read_text would change the line ends
     return Package(
         name=name,
         version=version,
@@ -71,7 +71,7 @@ def _package(distribution: Distribution, name: str, version: str) -> Package:
 
 
 def _own_files(record: str) -> list[str]:
-    """RECORD's lines without what installing adds: files outside of the packages' folder, byte code, pip's notes."""
+    """Returns RECORD's sorted lines, except files outside the packages' folder, byte code and pip's notes."""
     return sorted(
         line
         for line in record.splitlines()

@@ -1,4 +1,4 @@
-"""What a past run left of itself, read back from the store."""
+"""Reads the record of a past run from the store."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -24,13 +24,13 @@ _ARTIFACTS = _NEEDED | {SOURCES, TRACE}
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """One run's own account of itself."""
+    """What a run recorded about itself."""
 
     run: Run
-    folder: Path  # of its artifacts, as far as they are needed here
-    tree: Mapping[str, Any]  # the fields in its config.yaml
+    folder: Path  # with the artifacts that a reproduction needs
+    tree: Mapping[str, Any]  # the fields of its config.yaml
     provenance: Mapping[str, Any]
-    trace: Sequence[Line]  # with the scores on test as a last stage of their own, where it was read
+    trace: Sequence[Line]  # if the run read test, its test scores are the last stage
 
     @property
     def epochs(self) -> int:
@@ -41,12 +41,12 @@ class Record:
         return self.trace[-1:] != [] and self.trace[-1]["stage"] == "test"
 
     def until(self, epochs: int) -> list[Line]:
-        """The trace up to this epoch; `test` comes after the last."""
+        """Returns the trace up to this epoch; the stage `test` is included only with the last epoch."""
         until = [line for line in self.trace if line.get("epoch", 0) <= epochs]
         return until if epochs == self.epochs else [line for line in until if line["stage"] != "test"]
 
     def scores(self, epochs: int) -> dict[str, float]:
-        """Those of the last epoch of `until`, and of test."""
+        """Returns the scores of the last epoch of `until`, and those on test if it includes them."""
         latest: dict[str, str] = {}
         for line in self.until(epochs):
             latest |= line.get("metrics", {})
@@ -54,35 +54,35 @@ class Record:
 
     @property
     def edited(self) -> set[str]:
-        """The fields whose value in config.yaml is no longer the param that the run was made with."""
+        """The fields whose value in config.yaml differs from the param that the run was made with."""
         params = self.run.data.params
         now = {name: as_param(value) for name, value in flatten(self.tree).items()}
         return {name for name in params.keys() | now.keys() if params.get(name) != now.get(name)}
 
 
 def read_provenance(path: Path) -> dict[str, Any]:
-    """What a provenance.json holds. Raises CannotRun where its format is too old or too new; ValueError, OSError."""
+    """Reads a provenance.json. Raises CannotRun if its format is too old or new, ValueError or OSError if broken."""
     provenance: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     if "packages" not in provenance:
         raise CannotRun("it was recorded by an early version of the workbench", "start a new run")
     if provenance.get("format", 1) > FORMAT:
-        message = f"its {PROVENANCE} has format {provenance['format']}, and this version reads up to {FORMAT}"
+        message = f"its {PROVENANCE} has format {provenance['format']}, but this version reads only up to {FORMAT}"
         raise CannotRun(message, "use the version of the workbench that recorded it")
     return provenance
 
 
 def read_record(store: Store, run_id: str, folder: Path) -> Record:
-    """The record of a run that has ended; its artifacts go to `folder`, which is made. CannotRun if it is not whole."""
+    """Returns the record of an ended run, its artifacts in the new `folder`. Raises CannotRun if it is incomplete."""
     run = store.client.get_run(run_id)
     if run.info.status == "RUNNING":
-        raise CannotRun("it still runs", "wait until it has ended")
+        raise CannotRun("it is still running", "wait until it has ended")
     is_sweep = run.data.tags.get("workbench.kind") == "sweep"
-    remedy = f"name runs of it, such as {run.info.run_name}:champion" if is_sweep else "run it anew"
+    remedy = f"name runs of the sweep, such as {run.info.run_name}:champion" if is_sweep else "start a new run"
     folder.mkdir()
     try:
         held = {artifact.path for artifact in store.client.list_artifacts(run_id)}
         if missing := _NEEDED - held:
-            raise CannotRun(f"it holds no complete record of itself: without {', '.join(sorted(missing))}", remedy)
+            raise CannotRun(f"its record is incomplete, without {', '.join(sorted(missing))}", remedy)
         for name in held & _ARTIFACTS:
             store.client.download_artifacts(run_id, name, str(folder))
         tree = read_recipe(folder / CONFIG)

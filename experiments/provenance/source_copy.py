@@ -1,4 +1,4 @@
-"""`sources.zip`: the code that git does not keep, in a form that is the same for the same code."""
+"""`sources.zip`: the code that is in neither commit nor patch. The same code always gives the same archive."""
 
 import io
 import sys
@@ -21,20 +21,20 @@ _SUFFIXES = {".py", ".pyi", ".yaml", ".toml", ".txt"}
 
 @dataclass(frozen=True)
 class SourceCopy:
-    """Files by their name in the archive: relative to the project, or `user/…` for a network from elsewhere."""
+    """Files by their name in the archive: relative to the project, or `user/…` for a network outside the project."""
 
     files: Mapping[str, bytes]
-    left_out: tuple[str, ...]  # secrets, and what is too large to be code
+    left_out: tuple[str, ...]  # secrets, and files too large to be code
 
     def as_dict(self) -> dict[str, Any] | None:
-        """SHA-256 of each file; None where git keeps everything."""
+        """Returns the SHA-256 of each file, and the names left out; None if there are neither."""
         if not (self.files or self.left_out):
             return None
         files = {name: sha256(content).hexdigest() for name, content in self.files.items()}
         return {"files": files, "left_out": list(self.left_out)}
 
     def to_zip(self) -> bytes:
-        """The archive: sorted names, one fixed date."""
+        """Returns the archive; its names are sorted, and its files have one fixed date."""
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w") as archive:
             for name, content in self.files.items():
@@ -45,9 +45,9 @@ class SourceCopy:
 
 
 def copy_sources(project: Path, checkout: Checkout | None, network: str) -> SourceCopy:
-    """What `checkout` does not keep: all of the project where it is None, and the user's own modules.
+    """Copies the code that `checkout` does not hold: the user's own modules, and the whole project if it is None.
 
-    Those are the modules imported so far from the folder that holds `network` (a dotted path), helpers included.
+    The user's own modules are those imported so far from the folder of `network` (a dotted path), helpers included.
     """
     paths = _project_sources(project) if checkout is None else {}
     folder = network_folder(network)
@@ -63,12 +63,12 @@ def copy_sources(project: Path, checkout: Checkout | None, network: str) -> Sour
     files = {name: _first_read(path) for name, path in sorted(paths.items()) if name not in left_out}
     size = sum(map(len, files.values()))
     if size > MAX_TOTAL:
-        return SourceCopy({}, (*sorted(left_out), f"all of it: {size} bytes are more than {MAX_TOTAL}"))
+        return SourceCopy({}, (*sorted(left_out), f"everything ({size} bytes are more than {MAX_TOTAL})"))
     return SourceCopy(files, tuple(sorted(left_out)))
 
 
 def network_folder(network: str) -> Path | None:
-    """The folder that a network's dotted path begins in; None for a built-in or installed network."""
+    """Returns the folder that a network's dotted path starts from; None for a built-in or installed network."""
     module = sys.modules.get(network.rpartition(".")[0])
     file = getattr(module, "__file__", None)
     if module is None or file is None:
@@ -101,5 +101,5 @@ def _project_sources(project: Path) -> dict[str, Path]:
 
 @cache
 def _first_read(path: Path) -> bytes:
-    """The file as it was when first asked for: code edited later is not what this process runs."""
+    """Returns the file as it was at the first call: this process does not run code that is edited later."""
     return path.read_bytes()

@@ -1,7 +1,7 @@
-"""The scratch checkout that a reproduction runs in: a run's code as it was, far from the user's own working tree.
+"""The scratch checkout that a reproduction runs in: a run's recorded code, apart from the user's own working tree.
 
-A repository of its own that borrows the objects of the user's, instead of `git worktree`: the user's repository is only
-read, none of its hooks, filters and settings take part, and without a remote nothing can be fetched.
+It is a new repository that borrows the objects of the user's repository. Unlike a `git worktree`, it only reads from
+the user's repository, uses none of its hooks, filters and settings, and has no remote to fetch from.
 """
 
 import os
@@ -22,7 +22,7 @@ from experiments.process.owner import Owner
 
 _MAX_UNPACKED = 200_000_000  # bytes
 _LINK, _SUBMODULE = b"120000", b"160000"  # git's file modes
-# Neither the user's nor the machine's git settings and attributes: a checkout is the same for everybody.
+# Git ignores the settings and attributes of the user and the machine: a checkout is the same for everybody.
 _NO_SETTINGS = {
     "HOME": os.devnull,
     "XDG_CONFIG_HOME": os.devnull,
@@ -33,15 +33,15 @@ _NO_SETTINGS = {
 
 @contextmanager
 def recorded_code(scratch: Path, project: Path, commit: str | None, artifacts: Path) -> Iterator[Path]:
-    """The project's code as a run had it, in a folder of `scratch` that is removed at the end.
+    """Yields a folder in `scratch` with the project's code as a run had it; the folder is removed at the end.
 
-    That is `commit` with the `uncommitted.patch` in the folder `artifacts`, and what git did not keep, from the
-    `sources.zip` beside it; without a commit the archive is all. Raises CannotRun where it is not to be had.
+    The code is `commit` with the `uncommitted.patch` in the folder `artifacts`, and the files of the `sources.zip`
+    there. Without a commit, `sources.zip` holds all of it. Raises CannotRun if the code is not available.
     """
     sources = artifacts / SOURCES
     if commit is None:
         if not sources.exists():
-            raise CannotRun("neither a commit nor a copy of its code was recorded", "run it anew in a git checkout")
+            raise CannotRun("neither a commit nor a copy of its code was recorded", "start a new run in a git checkout")
         with unpack(scratch, sources) as code:
             yield code
         return
@@ -49,26 +49,26 @@ def recorded_code(scratch: Path, project: Path, commit: str | None, artifacts: P
         if sources.exists():
             with unpack(scratch, sources) as kept:
                 for path in filter(Path.is_file, kept.rglob("*")):
-                    place(code, str(path.relative_to(kept)), path.read_bytes())
+                    write_inside(code, str(path.relative_to(kept)), path.read_bytes())
         yield code
 
 
-def place(code: Path, name: str, content: bytes) -> None:
-    """Writes the file `name` below the folder `code`; CannotRun where it would lead out of it."""
+def write_inside(code: Path, name: str, content: bytes) -> None:
+    """Writes the file `name` below the folder `code`. Raises CannotRun if it would be outside that folder."""
     target = code / name
-    if not target.resolve().is_relative_to(code.resolve()):  # by a symbolic link of the commit
-        raise CannotRun(f"{name!r} of the run's sources leads out of its checkout", "look into its sources.zip")
+    if not target.resolve().is_relative_to(code.resolve()):  # through a symbolic link in the commit
+        raise CannotRun(f"{name!r} in the run's sources is outside its checkout", "inspect its sources.zip")
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_bytes(content)
 
 
 @contextmanager
 def checkout(scratch: Path, project: Path, commit: str, patch: bytes) -> Iterator[Path]:
-    """The folder `project` of a git checkout as it was at `commit` with `patch` applied: a copy in `scratch`.
+    """Yields the folder `project` in a copy of its git checkout in `scratch`, at `commit` with `patch` applied.
 
-    Removed at the end. Submodules are left out; files behind a git filter (git-lfs) are as the commit holds them.
-    Raises CannotRun where the commit is gone, or where the patch does not apply, leaves the checkout, or holds
-    symbolic links or submodules. Nothing of the patch is on disk before it is checked.
+    The copy is removed at the end. It has no submodules; files behind a git filter (git-lfs) are as the commit holds
+    them. Raises CannotRun if the commit is missing, or if the patch does not apply, writes outside the checkout, or
+    holds symbolic links or submodules. The patch is checked before any of it is written to disk.
     """
     object_format, subfolder, objects = _locate(project)
     with scratch_folder(scratch) as folder:
@@ -80,15 +80,15 @@ def checkout(scratch: Path, project: Path, commit: str, patch: bytes) -> Iterato
             _apply(folder, patch)
         _git_or_refuse(folder, "checkout-index", "--all")
         if not (folder / subfolder).is_dir():
-            raise CannotRun(f"commit {commit} has no folder {subfolder}", "has the project been moved since?")
+            raise CannotRun(f"commit {commit} has no folder {subfolder}", "check whether the project was moved since")
         yield folder / subfolder
 
 
 @contextmanager
 def unpack(scratch: Path, sources: Path) -> Iterator[Path]:
-    """The files of a run's `sources.zip` in a folder of `scratch` that is removed at the end.
+    """Yields a folder in `scratch` with the files of a run's `sources.zip`; the folder is removed at the end.
 
-    Raises CannotRun where the archive is damaged, too large, or would write anything but files in that folder.
+    Raises CannotRun if the archive is damaged, too large, or would write anything but files in that folder.
     """
     with scratch_folder(scratch) as folder:
         try:
@@ -96,12 +96,12 @@ def unpack(scratch: Path, sources: Path) -> Iterator[Path]:
                 _check_members(archive.infolist())
                 archive.extractall(folder)
         except (OSError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise CannotRun(f"{sources.name} cannot be unpacked: {error}", f"look into {sources}") from error
+            raise CannotRun(f"{sources.name} cannot be unpacked: {error}", f"inspect {sources}") from error
         yield folder
 
 
 def remove_leftovers(scratch: Path) -> None:
-    """Removes the folders of processes that were killed."""
+    """Removes the scratch folders of processes that were killed."""
     for folder in scratch.glob("*"):
         owner = Owner.parse(folder.name.rpartition("+")[0].replace("+", "/"))
         if owner is not None and owner.is_gone():
@@ -110,7 +110,7 @@ def remove_leftovers(scratch: Path) -> None:
 
 @contextmanager
 def scratch_folder(scratch: Path) -> Iterator[Path]:
-    """A new folder in `scratch` whose name tells which process it belongs to; removed at the end."""
+    """Yields a new folder in `scratch`, named after the process that owns it; the folder is removed at the end."""
     scratch.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f"{Owner.current()}+".replace("/", "+"), dir=scratch))
     try:
@@ -121,17 +121,17 @@ def scratch_folder(scratch: Path) -> Iterator[Path]:
 
 
 def _remove(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)  # what stays is tried again by the next process's remove_leftovers
+    shutil.rmtree(folder, ignore_errors=True)  # the next process's remove_leftovers tries again
 
 
 def _locate(project: Path) -> tuple[str, str, str]:
-    """A checkout's object format, the path of `project` below its top, and its folder of objects."""
+    """Returns a checkout's object format, the path of `project` below its root, and its folder of objects."""
     found = _git_or_refuse(
         project,
         *("rev-parse", "--path-format=absolute", "--show-object-format", "--show-prefix", "--git-path", "objects"),
-        failure=f"{project} is no git checkout",
+        failure=f"{project} is not a git checkout",
         remedy="reproduce in a clone of the run's repository",
-        settings={},  # the user's may hold safe.directory
+        settings={},  # the user's settings may hold safe.directory
     )
     object_format, subfolder, objects = os.fsdecode(found).splitlines()
     return object_format, subfolder, objects
@@ -142,18 +142,18 @@ def _find(folder: Path, commit: str) -> str:
         folder,
         *("rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}"),
         failure=f"commit {commit} is not in this repository",
-        remedy="git fetch the branch that it is on",
+        remedy="git fetch the branch that contains it",
     )
     return found.decode().strip()
 
 
 def _apply(folder: Path, patch: bytes) -> None:
-    """Applies the patch to the index alone. Git itself refuses paths that leave the checkout or enter a `.git`."""
-    failure, remedy = "the run's patch is refused", "look into its uncommitted.patch"
+    """Applies the patch to the index alone. Git itself refuses paths outside the checkout or inside a `.git`."""
+    failure, remedy = "the run's patch is refused", "inspect its uncommitted.patch"
     _git_or_refuse(folder, "apply", "--cached", "-", stdin=patch, failure=failure, remedy=remedy)
     changes = _git_or_refuse(folder, "diff-index", "--cached", "--raw", "-z", "HEAD").split(b"\0")
     for change, name in zip(changes[::2], changes[1::2], strict=False):
-        if {_LINK, _SUBMODULE} & set(change.lstrip(b":").split()[:2]):  # as it was, or as it would be
+        if {_LINK, _SUBMODULE} & set(change.lstrip(b":").split()[:2]):  # its mode before, and after
             what = f"{os.fsdecode(name)!r} is a symbolic link or a submodule"
             raise CannotRun(f"{failure}: {what}", remedy)
 
@@ -164,14 +164,14 @@ def _check_members(members: list[zipfile.ZipInfo]) -> None:
         path, kind = PurePosixPath(member.filename), stat.S_IFMT(member.external_attr >> 16)
         inside = not path.is_absolute() and not {"..", ".git"} & {part.lower() for part in path.parts}
         if not inside or kind not in (0, stat.S_IFREG, stat.S_IFDIR) or str(path) in seen:
-            raise _refused(f"{member.filename!r} leaves the folder, enters a .git, is no file, or comes twice")
+            raise _refused(f"{member.filename!r} is outside the folder, inside a .git, not a file, or listed twice")
         seen.add(str(path))
-    if sum(member.file_size for member in members) > _MAX_UNPACKED:  # no member gives more than it says
-        raise _refused(f"unpacked it has more than {_MAX_UNPACKED // 10**6} MB")
+    if sum(member.file_size for member in members) > _MAX_UNPACKED:  # no member unpacks to more than it declares
+        raise _refused(f"it unpacks to more than {_MAX_UNPACKED // 10**6} MB")
 
 
 def _refused(reason: str) -> CannotRun:
-    return CannotRun(f"the run's sources.zip is refused: {reason}", "look into it before you trust it")
+    return CannotRun(f"the run's sources.zip is refused: {reason}", "inspect it before you trust it")
 
 
 def _git_or_refuse(
@@ -180,10 +180,10 @@ def _git_or_refuse(
     stdin: bytes = b"",
     settings: Mapping[str, str] = _NO_SETTINGS,
     failure: str = "git cannot make the scratch checkout",
-    remedy: str = "is the repository complete (git fsck), and is the disk not full?",
+    remedy: str = "check that the repository is complete (git fsck) and the disk is not full",
 ) -> bytes:
-    """What git prints; where it fails, CannotRun with `failure`, git's first complaint, and `remedy`."""
-    # GIT_DIR and the like are set where the workbench is started by a git hook.
+    """Returns what git prints. If git fails, raises CannotRun with `failure`, git's first error, and `remedy`."""
+    # A git hook that starts the workbench has GIT_DIR and similar variables set.
     env = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     command = ["git", "-C", str(folder), *words]
     try:
@@ -192,6 +192,6 @@ def _git_or_refuse(
         raise CannotRun("git is not installed", "install git") from error
     if done.returncode != 0:
         lines = done.stderr.decode(errors="replace").splitlines()
-        complaints = [line.partition(": ")[2] for line in lines if line.startswith(("error: ", "fatal: "))]
-        raise CannotRun(": ".join([failure, *complaints[:1]]), remedy)
+        errors = [line.partition(": ")[2] for line in lines if line.startswith(("error: ", "fatal: "))]
+        raise CannotRun(": ".join([failure, *errors[:1]]), remedy)
     return done.stdout

@@ -1,4 +1,4 @@
-"""A past run again: its verdict, and the causes where it differs.
+"""Runs a past run again: the verdict, and the causes of a difference.
 
-May import every room but `experiments.comparison`. What starts in the scratch checkout is `experiments/rerun.py`.
+May import every room except `experiments.comparison`. In the scratch checkout, `experiments/rerun.py` runs.
 """

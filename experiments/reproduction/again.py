@@ -1,4 +1,4 @@
-"""A recorded run again: its code in a scratch folder, run in a process of its own with what it was run with."""
+"""Runs a recorded run again: its code in a scratch folder, in a new process with the recorded settings."""
 
 import contextlib
 import json
@@ -17,12 +17,12 @@ from experiments.provenance.machine import changes_numbers
 from experiments.provenance.record import Record, read_record
 from experiments.provenance.source import PROJECT, find_checkout
 from experiments.provenance.source_copy import copy_sources
-from experiments.provenance.worktree import checkout, place, recorded_code, unpack
+from experiments.provenance.worktree import checkout, recorded_code, unpack, write_inside
 from experiments.recipe import with_overrides
 from experiments.tracking.store import Store
 from lightning_modules import InputError
 
-# As in workbench.py: with no search for garbage while it imports, a re-run starts in half the time.
+# As in workbench/__init__.py: without garbage collection during its imports, a re-run starts in half the time.
 _START = (
     "import atexit, gc, sys; gc.set_threshold(100_000); atexit.register(gc.freeze); "
     "from experiments.rerun import main; sys.exit(main())"
@@ -34,36 +34,36 @@ class Code:
     """The project's code in a scratch folder."""
 
     folder: Path
-    imports: tuple[Path, ...]  # where modules are looked up, first to last
+    imports: tuple[Path, ...]  # the folders to import from, in this order
 
 
 @dataclass(frozen=True, kw_only=True)
-class Again:
-    """A record, to be run again as often as is needed."""
+class Rerunner:
+    """Runs a record again, as often as needed."""
 
     store: Store
     record: Record
-    epochs: int  # how far
-    python: str  # the interpreter, whose packages are used
-    scratch: Path  # for what is read back
+    epochs: int  # how many to run
+    python: str  # the interpreter, which also determines the packages
+    scratch: Path  # for the artifacts of re-runs
 
     @contextmanager
     def recorded_code(self) -> Iterator[Code]:
-        """The code as it was."""
+        """Yields the code as it was recorded."""
         git = self.record.provenance["git"]
         with recorded_code(self._scratch_home, PROJECT, git and git["commit"], self.record.folder) as code:
             yield self._importable(code)
 
     @contextmanager
     def todays_code(self) -> Iterator[Code]:
-        """A copy of the code as it is now, with today's version of what git did not keep of the recorded."""
+        """Yields a copy of today's code, with today's version of the files in the recorded `sources.zip`."""
         network = self.record.provenance["network_folder"]
         with self._todays_project() as code:
             for name in (self.record.provenance["sources"] or {"files": ()})["files"]:
                 own = name.startswith("user/")
                 path = Path(network or PROJECT) / name.removeprefix("user/") if own else PROJECT / name
                 if path.is_file():
-                    place(code, name, path.read_bytes())
+                    write_inside(code, name, path.read_bytes())
             yield self._importable(code, *([Path(network)] if network else []))
 
     def _todays_project(self) -> AbstractContextManager[Path]:
@@ -82,7 +82,7 @@ class Again:
         variables: Mapping[str, str] = {},
         deterministic: bool = False,
     ) -> Record:
-        """One re-run, as what it left of itself. InputError where an override is what is wrong; else CannotRun."""
+        """Returns the record of one re-run. Raises InputError for a wrong override, CannotRun for other failures."""
         record = self.record
         job = {
             "config": with_overrides(record.tree, overrides),
@@ -108,28 +108,26 @@ class Again:
         return self.store.folder / "scratch"
 
     def _importable(self, code: Path, *more: Path) -> Code:
-        """The project, and where its network's module stands: within the checkout, or in `user` if it came apart."""
-        told = self.record.provenance
-        network = Path(
-            os.path.normpath(code / os.path.relpath(told["network_folder"] or told["project"], told["project"]))
-        )
+        """Adds the folders to import from: project, `user`, the network's folder if the checkout has it, and `more`."""
+        project, folder = (self.record.provenance[name] for name in ("project", "network_folder"))
+        network = Path(os.path.normpath(code / os.path.relpath(folder or project, project)))
         inside = [network] if network.is_relative_to(self._scratch_home) else []
         return Code(code, (code, code / "user", *inside, *more))
 
     def _environment(self, code: Code) -> dict[str, str]:
-        """Today's variables, those that change numbers as they were recorded."""
+        """Returns today's environment variables, but those that change numbers as recorded."""
         kept = {k: v for k, v in os.environ.items() if not (changes_numbers(k) or k.startswith("GIT_"))}
         recorded = self.record.provenance["variables"].items()
         kept |= {name: value for name, value in recorded if value is not None and changes_numbers(name)}
         imports = list(map(str, code.imports))
-        if self.python == sys.executable:  # another has packages of its own
+        if self.python == sys.executable:  # another interpreter has its own packages
             imports += [str(Path(entry).absolute()) for entry in kept.get("PYTHONPATH", "").split(os.pathsep) if entry]
-        above = {"GIT_CEILING_DIRECTORIES": str(self.store.folder)}  # a copy of sources is no part of a repository
+        above = {"GIT_CEILING_DIRECTORIES": str(self.store.folder)}  # git finds no repository above sources
         return kept | above | {"PYTHONPATH": os.pathsep.join(imports), "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 def _call(python: str, folder: Path, environment: Mapping[str, str], job: Mapping[str, Any]) -> dict[str, Any]:
-    """Runs experiments/rerun.py of the code in `folder`; its answer. The child ends when this process does."""
+    """Runs experiments/rerun.py of the code in `folder`; returns its answer. The child ends when this process does."""
     command = [python, "-c", _START]
     with subprocess.Popen(
         command, cwd=folder, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -137,18 +135,18 @@ def _call(python: str, folder: Path, environment: Mapping[str, str], job: Mappin
         assert child.stdin is not None
         assert child.stdout is not None
         try:
-            with contextlib.suppress(BrokenPipeError):  # it ended at once: then it says nothing
+            with contextlib.suppress(BrokenPipeError):  # it ended at once, without an answer
                 child.stdin.write(json.dumps(job) + "\n")
                 child.stdin.flush()
-            said = child.stdout.read()
+            output = child.stdout.read()
             with contextlib.suppress(BrokenPipeError):
                 child.stdin.close()
         except BaseException:
             child.terminate()
             raise
-    lines = said.splitlines()
+    lines = output.splitlines()
     if not lines:
-        remedy = "see what it printed above; packages that it misses come with --env recorded"
+        remedy = "see what it printed above; if packages are missing, add --env recorded"
         raise CannotRun(f"its code cannot be run (exit code {child.returncode})", remedy)
     answer: dict[str, Any] = json.loads(lines[-1])
     return answer

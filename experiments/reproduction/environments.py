@@ -1,4 +1,4 @@
-"""The recorded environment: a virtual environment with the package versions that a run was made with."""
+"""The recorded environment: a virtual environment with the package versions of a past run."""
 
 import shutil
 import subprocess
@@ -13,9 +13,9 @@ from lightning_modules.log import LOG
 
 
 def recorded_python(folder: Path, python_version: str, requirements: str) -> Path:
-    """The Python of an environment in `folder` with just these requirements, installed by pip where it is missing.
+    """Returns the Python of an environment in `folder` with exactly these requirements; installs it if it is missing.
 
-    Kept, so that runs recorded with the same packages share it. Raises CannotRun, and leaves nothing behind.
+    It is kept, so runs with the same packages share it. Raises CannotRun if pip fails, and then leaves nothing behind.
     """
     minor = ".".join(python_version.split(".")[:2])
     home = folder / sha256(f"{minor}\n{requirements}".encode()).hexdigest()[:16]
@@ -23,7 +23,7 @@ def recorded_python(folder: Path, python_version: str, requirements: str) -> Pat
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / f".{home.name}.lock"):
         if not ready.exists():
-            shutil.rmtree(home, ignore_errors=True)  # what a killed process left of it
+            shutil.rmtree(home, ignore_errors=True)  # left by a killed process
             try:
                 _install(home, minor, requirements)
             except BaseException:
@@ -38,8 +38,8 @@ def _install(home: Path, minor: str, requirements: str) -> None:
     interpreter = sys.executable if minor == here else shutil.which(f"python{minor}")
     if interpreter is None:
         raise CannotRun(f"the run was made with Python {minor}, which is not installed", f"install python{minor}")
-    LOG.info(f"installing the recorded packages into {home} (some minutes, once)")
-    # Isolated: what PYTHONPATH holds would count as installed.
+    LOG.info(f"installing the recorded packages into {home} (takes some minutes, only once)")
+    # -I: otherwise the packages in PYTHONPATH would count as installed.
     _call(interpreter, "-I", "-m", "venv", str(home))
     (home / "requirements.txt").write_text(requirements, encoding="utf-8")
     _call(str(home / "bin" / "python"), "-I", "-m", "pip", "install", "--quiet", "-r", str(home / "requirements.txt"))
@@ -48,6 +48,6 @@ def _install(home: Path, minor: str, requirements: str) -> None:
 def _call(*command: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.splitlines()
-        message = f"the recorded packages cannot be installed: {' '.join(said[-1:])}"
+        errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.splitlines()
+        message = f"the recorded packages could not be installed: {' '.join(errors[-1:])}"
         raise CannotRun(message, "reproduce in today's environment, without --env recorded")

@@ -1,4 +1,4 @@
-"""Runs a past run again, as it was, and tells whether the result is the same; if not, where it parts and why."""
+"""Runs a past run again and reports whether the result is the same; if not, where it first differs, and why."""
 
 import json
 import sys
@@ -15,8 +15,8 @@ from experiments.errors import CannotRun
 from experiments.process.interrupts import interruptible
 from experiments.provenance.record import Record, read_record
 from experiments.provenance.worktree import remove_leftovers, scratch_folder
-from experiments.reproduction.again import Again, Code
-from experiments.reproduction.causes import IDLE_KINDS, Cause, Origins, causes
+from experiments.reproduction.again import Code, Rerunner
+from experiments.reproduction.causes import HARMLESS_KINDS, Cause, Origins, causes
 from experiments.reproduction.environments import recorded_python
 from experiments.tracking.lifecycle import close_dead_runs
 from experiments.tracking.store import Store
@@ -30,21 +30,21 @@ Metrics = Sequence[Mapping[str, Any]]  # name, recorded, reproduced
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How to run again: with the recorded code in today's environment, unless told otherwise.
+    """How to run again: by default with the recorded code in today's environment.
 
-    `rtol` is how far losses may be apart, relative; `atol` how far accuracies and macro-F1 may, absolute. Another order
-    of summation (1 and 2 threads) moved losses by up to 0.036 and accuracies by up to 0.005 (docs/reproduce.md); 0.01
-    is also more than one image of the smallest val split, 144 of digits.
+    `rtol` is the relative tolerance of losses, `atol` the absolute tolerance of all other metrics. Another order of
+    summation (1 and 2 threads) moved losses by up to 0.036 and accuracies by up to 0.005 (docs/reproduce.md); 0.01 is
+    also more than one image of the smallest val split, the 144 images of digits.
     """
 
     code: Literal["recorded", "today"] = "recorded"
     env: Literal["recorded", "today"] = "today"
-    overrides: Mapping[str, Any] = field(default_factory=dict)  # dotted config fields, to see what they change
-    epochs: int | None = None  # only the first so many
+    overrides: Mapping[str, Any] = field(default_factory=dict)  # {dotted config field: value}, to see its effect
+    epochs: int | None = None  # how many to run; None: all
     rtol: float = 0.05
     atol: float = 0.01
-    seeds: int = 0  # fresh seeds whose spread a difference is held against
-    explain: bool = False  # test suspects one at a time
+    seeds: int = 0  # how many fresh seeds give the spread that a difference is compared with
+    explain: bool = False  # whether to test suspects one at a time
 
     def __post_init__(self) -> None:
         if self.seeds == 1:
@@ -60,9 +60,9 @@ class Reproduction:
     verdict: Verdict
     first_difference: Difference | None = None
     causes: Sequence[Cause] = ()
-    metrics: Metrics = ()  # of the last epoch compared, and of test
-    explanations: Sequence[Mapping[str, Any]] = ()  # suspect, restores: whether it alone makes the result equal
-    reason: str = ""  # why it cannot run
+    metrics: Metrics = ()  # at the last epoch compared, and on test
+    explanations: Sequence[Mapping[str, Any]] = ()  # {suspect, restores: whether it alone makes the result equal}
+    reason: str = ""  # why it cannot be run again
     remedy: str = ""
 
     def as_dict(self) -> dict[str, Any]:
@@ -73,9 +73,9 @@ class Reproduction:
 
 
 def reproduce(store: Store, run_id: str, settings: Settings) -> Reproduction:
-    """Runs `run_id` again in a scratch checkout, as a run of kind `reproduction` that is linked with it both ways.
+    """Runs `run_id` again in a scratch checkout, as a run of kind `reproduction`; tags link the two both ways.
 
-    InputError where one of the overrides is wrong.
+    Raises InputError if an override is wrong.
     """
     close_dead_runs(store)
     remove_leftovers(store.folder / "scratch")
@@ -83,7 +83,7 @@ def reproduce(store: Store, run_id: str, settings: Settings) -> Reproduction:
         try:
             result = _reproduce(store, read_record(store, run_id, scratch / "recorded"), settings, scratch)
         except CannotRun as error:
-            close_dead_runs(store)  # a re-run that the system killed
+            close_dead_runs(store)  # closes a re-run that the system killed
             return Reproduction(
                 run_id=run_id,
                 reproduction_run_id=None,
@@ -97,14 +97,15 @@ def reproduce(store: Store, run_id: str, settings: Settings) -> Reproduction:
 
 def _reproduce(store: Store, record: Record, settings: Settings, scratch: Path) -> Reproduction:
     if record.epochs == 0:
-        raise CannotRun("it ended before its first epoch did", "run it anew")
+        raise CannotRun("it ended before its first epoch was complete", "start a new run")
     epochs = min(record.epochs, settings.epochs or record.epochs)
-    again = Again(store=store, record=record, epochs=epochs, python=_python(store, record, settings), scratch=scratch)
-    with again.recorded_code() as recorded:
+    python = _python(store, record, settings)
+    rerunner = Rerunner(store=store, record=record, epochs=epochs, python=python, scratch=scratch)
+    with rerunner.recorded_code() as recorded:
         if settings.code == "recorded":
-            return _Comparison(again, recorded, recorded, settings).result()
-        with again.todays_code() as today:
-            return _Comparison(again, recorded, today, settings).result()
+            return _Comparison(rerunner, recorded, recorded, settings).result()
+        with rerunner.todays_code() as today:
+            return _Comparison(rerunner, recorded, today, settings).result()
 
 
 def _python(store: Store, record: Record, settings: Settings) -> str:
@@ -125,16 +126,16 @@ def _link(store: Store, result: Reproduction) -> None:
 
 @dataclass(frozen=True)
 class _Comparison:
-    """A record, held against its re-runs."""
+    """Compares a record with its re-runs."""
 
-    again: Again
+    rerunner: Rerunner
     recorded_code: Code
-    code: Code  # the one to run
+    code: Code  # the code to run
     settings: Settings
 
     def result(self) -> Reproduction:
         settings = self.settings
-        now = self.again.run(self.code, settings.overrides)
+        now = self.rerunner.run(self.code, settings.overrides)
         difference = self._difference(now)
         metrics = self._metrics(now)
         verdict: Verdict = "bitwise"
@@ -142,7 +143,7 @@ class _Comparison:
             is_near = _is_near(metrics, rtol=settings.rtol, atol=settings.atol) or self._is_in_spread(metrics)
             verdict = "within_tolerance" if is_near else "different"
         return Reproduction(
-            run_id=self.again.record.run.info.run_id,
+            run_id=self.rerunner.record.run.info.run_id,
             reproduction_run_id=now.run.info.run_id,
             verdict=verdict,
             first_difference=difference,
@@ -152,32 +153,32 @@ class _Comparison:
         )
 
     def _difference(self, now: Record) -> Difference | None:
-        return first_difference(self.again.record.until(self.again.epochs), now.trace)
+        return first_difference(self.rerunner.record.until(self.rerunner.epochs), now.trace)
 
     def _metrics(self, now: Record) -> Metrics:
-        before, after = self.again.record.scores(self.again.epochs), now.scores(self.again.epochs)
+        before, after = self.rerunner.record.scores(self.rerunner.epochs), now.scores(self.rerunner.epochs)
         return [{"name": name, "recorded": before[name], "reproduced": after.get(name)} for name in sorted(before)]
 
     def _causes(self, now: Record) -> list[Cause]:
-        """What differs; and, where none of it need have any effect, whether a re-run differs from itself."""
+        """Returns what differs; if all of it may be harmless, also tests whether two re-runs differ from each other."""
         before, after = (
             Origins(record.run.data.params, record.provenance, code.folder, record.edited)
-            for record, code in ((self.again.record, self.recorded_code), (now, self.code))
+            for record, code in ((self.rerunner.record, self.recorded_code), (now, self.code))
         )
         found = causes(before, after)
-        if any(cause.kind not in IDLE_KINDS for cause in found):
+        if any(cause.kind not in HARMLESS_KINDS for cause in found):
             return found
-        between = first_difference(now.trace, self.again.run(self.code, self.settings.overrides).trace)
+        between = first_difference(now.trace, self.rerunner.run(self.code, self.settings.overrides).trace)
         if between is not None:
             where = f"epoch {between.epoch}" if between.epoch else between.stage
-            told = f"an operation gives other numbers each time: two re-runs part at {where}"
-            return [Cause("nondeterminism", told), *found]
-        told = "nothing that is recorded differs, and two re-runs agree with each other"
-        return found or [Cause("environment", told)]
+            detail = f"an operation is not deterministic: two re-runs first differ at {where}"
+            return [Cause("nondeterminism", detail), *found]
+        detail = "nothing that was recorded differs, and two re-runs agree with each other"
+        return found or [Cause("environment", detail)]
 
     def _explanations(self) -> list[dict[str, Any]]:
-        """Suspects one at a time, until one makes the result equal to the record."""
-        given, recorded = self.settings.overrides, self.again.record.run.data.params
+        """Tests suspects one at a time, until one makes the result equal to the record."""
+        given, recorded = self.settings.overrides, self.rerunner.record.run.data.params
         tests: list[tuple[str, Code, dict[str, Any]]] = []
         for name in given:
             others = {other: value for other, value in given.items() if other != name}
@@ -189,14 +190,14 @@ class _Comparison:
         tests.append(("MKL_CBWR=AVX2,STRICT", self.code, {"overrides": given, "variables": mkl}))
         explanations: list[dict[str, Any]] = []
         for suspect, code, options in tests:
-            restores = self._difference(self.again.run(code, **options)) is None
+            restores = self._difference(self.rerunner.run(code, **options)) is None
             explanations.append({"suspect": suspect, "restores": restores})
             if restores:
                 break
         return explanations
 
     def _is_in_spread(self, metrics: Metrics) -> bool:
-        """Whether the recorded validation scores could be those of one more seed: Student's 95 % prediction interval.
+        """Returns whether the recorded val scores could come from one more seed: Student's 95 % prediction interval.
 
         Hahn, G. J. (1969), Factors for calculating two-sided prediction intervals for samples from a normal
         distribution, JASA 64.
@@ -204,11 +205,11 @@ class _Comparison:
         count = self.settings.seeds
         if count == 0:
             return False
-        seed = int(self.again.record.tree["seed"])
-        fresh = [self.again.run(self.code, {**self.settings.overrides, "seed": seed + 1 + i}) for i in range(count)]
+        seed = int(self.rerunner.record.tree["seed"])
+        fresh = [self.rerunner.run(self.code, {**self.settings.overrides, "seed": seed + 1 + i}) for i in range(count)]
         for line in metrics:
             if line["name"].startswith("val/"):
-                scores = [now.scores(self.again.epochs)[line["name"]] for now in fresh]
+                scores = [now.scores(self.rerunner.epochs)[line["name"]] for now in fresh]
                 reach = stats.t.ppf(0.975, count - 1) * np.std(scores, ddof=1) * np.sqrt(1 + 1 / count)
                 if not abs(line["recorded"] - np.mean(scores)) <= reach:
                     return False
@@ -216,7 +217,7 @@ class _Comparison:
 
 
 def _is_near(metrics: Metrics, *, rtol: float, atol: float) -> bool:
-    """Whether every metric is within its tolerance of the recorded value: a loss within `rtol`, any other in `atol`."""
+    """Returns whether every metric is near its recorded value: a loss within `rtol`, any other metric within `atol`."""
     for line in metrics:
         metric = find_metric(line["name"])
         is_relative = metric is not None and metric.is_relative

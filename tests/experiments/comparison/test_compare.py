@@ -242,7 +242,7 @@ def test_images_of_data_that_have_changed_are_left_out(planted: Store, tmp_path:
     finally:
         for path, content in kept.items():
             path.write_bytes(content)
-    assert "the data are no longer those that the run read" in more["notes"][-1]
+    assert "the data have changed since the run" in more["notes"][-1]
 
 
 def test_a_page_that_cannot_be_written_is_bad_input(planted: Store, tmp_path: Path) -> None:
@@ -305,7 +305,7 @@ def test_of_many_runs_the_best_is_tested_against_the_next_nine(untrained: Untrai
     corrected = [min(1, n * p) for n, p in zip(range(1, 10), raw, strict=True)]
     assert [test["p_value"] for test in document["tests"]] == pytest.approx(corrected)
     assert any(
-        note.startswith("tested: the best of 12, run0, against each of the next 9") for note in document["notes"]
+        note.startswith("tested: run0, the best of 12, against each of the next 9") for note in document["notes"]
     )
 
 
@@ -326,8 +326,8 @@ def test_runs_without_provenance_are_said_to_be_unknown(untrained: Untrained) ->
     document = compared(untrained.store, "one", "two")
     assert document["tests"] == []
     assert [note.partition(":")[0] for note in document["notes"]] == [
-        "2 of 2 runs left no provenance.json",
-        "not compared image by image, since the images are not known",
+        "2 of 2 runs have no provenance.json",
+        "not compared image by image, since the images are unknown",
     ]
 
 
@@ -348,7 +348,7 @@ def test_runs_that_differ_in_the_seed_alone_are_groups(untrained: Untrained) -> 
     assert test["difference"] == pytest.approx(0.01)  # of 0.01, 0.02 and 0: t = sqrt(3), with two degrees of freedom
     assert test["p_value"] == pytest.approx(0.225403, abs=1e-6)
     assert test["distinguishable"] is False
-    assert document["notes"] == ["1 of 3 groups have one run, which has no spread: they are in no test over seeds"]
+    assert document["notes"] == ["1 of 3 groups have only one run and so no spread: they are not tested over seeds"]
 
 
 def test_groups_by_a_param_of_other_seeds_are_tested_by_welch_and_holm(untrained: Untrained) -> None:

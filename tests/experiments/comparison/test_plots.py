@@ -76,7 +76,7 @@ def test_the_change_by_class_is_in_percent_points(tmp_path: Path, figures: dict[
     assert [bar.get_width() for bar in bars] == [50, -100]
     assert [to_hex(bar.get_facecolor()) for bar in bars] == [to_hex("C0"), to_hex("C3")]
     assert [tick.get_text() for tick in axes.get_yticklabels()] == CLASSES
-    assert axes.get_xlabel() == "percent points: one minus two"
+    assert axes.get_xlabel() == "percentage points: one minus two"
 
 
 def test_disagreements_are_the_images_that_one_alone_has_right_the_farthest_apart_first(

@@ -236,7 +236,7 @@ def test_what_git_cannot_do_is_named(repository: Path) -> None:
     (repository / "kept.py").write_text("new\n")
     found = checkout(repository)
     assert (found.patch, found.as_dict()["dirty"]) == (b"", True)
-    assert found.left_out[0].startswith("all of it: ")
+    assert found.left_out[0].startswith("everything (")
 
 
 def test_outside_of_a_repository_there_is_no_checkout(tmp_path: Path) -> None:

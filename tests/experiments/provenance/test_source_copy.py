@@ -75,7 +75,7 @@ def test_a_large_file_is_left_out_and_named(tmp_path: Path) -> None:
 def test_too_much_is_left_out_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(source_copy, "MAX_TOTAL", 4)
     (tmp_path / "pyproject.toml").write_text("code\n")
-    assert copy_sources(tmp_path, None, "BaselineCNN") == SourceCopy({}, ("all of it: 5 bytes are more than 4",))
+    assert copy_sources(tmp_path, None, "BaselineCNN") == SourceCopy({}, ("everything (5 bytes are more than 4)",))
 
 
 def test_the_archive_of_the_same_files_is_the_same() -> None:

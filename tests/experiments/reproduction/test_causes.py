@@ -67,7 +67,7 @@ def test_what_surely_changes_numbers_comes_first(tmp_path: Path) -> None:
         (
             {"packages": {"numpy": {"version": "2.0", "files_sha256": "3"}}},
             "package",
-            "numpy 2.0: other files under the same version",
+            "numpy 2.0: the same version with different files",
         ),
         (
             {"packages": {"extra": {"version": "1", "files_sha256": None}}},
@@ -76,7 +76,7 @@ def test_what_surely_changes_numbers_comes_first(tmp_path: Path) -> None:
         ),
         ({"torch": {"interop_threads": 1}}, "threads", "torch interop_threads: 2, now 1"),
         ({"torch": {"gpus": ["H100"]}}, "hardware", "torch gpus: [], now ['H100']"),
-        ({"machine": {"cpu_flags": "avx avx512f"}}, "hardware", "CPU flags: without ['avx2'], with ['avx512f']"),
+        ({"machine": {"cpu_flags": "avx avx512f"}}, "hardware", "CPU flags: ['avx2'] are gone, ['avx512f'] are new"),
         ({"machine": {"python": "3.11.2"}}, "environment", "python: 3.11.1, now 3.11.2"),
         ({"variables": {"OMP_NUM_THREADS": "1"}}, "threads", "variable OMP_NUM_THREADS: None, now 1"),
         ({"variables": {"MKL_CBWR": "AVX2"}}, "environment", "variable MKL_CBWR: None, now AVX2"),
@@ -123,9 +123,9 @@ def test_code_is_compared_hunk_by_hunk(tmp_path: Path) -> None:
             (folder / name).write_text("\n".join(lines) + "\n")
     found = causes(Origins(PARAMS, PROVENANCE, before), Origins(PARAMS, PROVENANCE, after))
     assert [cause.detail for cause in found] == [
-        "gone.py: no longer there",
+        "gone.py: no longer exists",
         "net.py:3: -line 2 +other",
         "net.py:9: -line 8",
-        "new.py: only now",
+        "new.py: new file",
         "recipe.yaml:1: -lr: 1 +lr: 2",
     ]

@@ -52,7 +52,7 @@ def test_a_package_that_is_not_to_be_had_leaves_nothing_behind(tmp_path: Path, n
     with pytest.raises(CannotRun) as refused:
         recorded_python(tmp_path / "environments", PYTHON, "wb-tiny==3.0\n")
     assert refused.value.message == (
-        "the recorded packages cannot be installed: ERROR: No matching distribution found for wb-tiny==3.0"
+        "the recorded packages could not be installed: ERROR: No matching distribution found for wb-tiny==3.0"
     )
     assert [path for path in (tmp_path / "environments").iterdir() if path.is_dir()] == []
 

@@ -301,7 +301,7 @@ def test_test_is_read_again_where_it_was_read(results: Results) -> None:
     [
         ("threads", "threads", "trainer.threads: 2, now 1"),
         ("packaged", "package", "wb-layers 1.0, now 1.1"),
-        ("noisy", "nondeterminism", "an operation gives other numbers each time: two re-runs part at epoch 1"),
+        ("noisy", "nondeterminism", "an operation is not deterministic: two re-runs first differ at epoch 1"),
     ],
 )
 def test_what_only_another_process_shows_is_named_as_the_first_cause(
@@ -469,7 +469,7 @@ def test_what_differs_or_cannot_run_exits_1(store: Store, sweep: str, capsys: py
     assert command_line.main(["reproduce", sweep, "--store", str(store.folder), "--json"]) == 1
     (result,) = json.loads(capsys.readouterr().out)["results"]
     assert (result["verdict"], result["causes"][0]["kind"]) == ("cannot_run", "cannot_run")
-    assert result["remedy"] == f"name runs of it, such as {sweep}:champion"
+    assert result["remedy"] == f"name runs of the sweep, such as {sweep}:champion"
 
 
 def test_a_wrong_override_is_bad_input(
@@ -587,7 +587,7 @@ def test_a_package_that_is_gone_is_named(store: Store, plain: str, monkeypatch: 
 def test_a_run_that_still_runs_is_let_be(store: Store, plain: str) -> None:
     run_id, _ = copy_run(store, plain, "running", owner=str(Owner.current()))
     store.client.update_run(run_id, status="RUNNING")
-    assert cannot_run(store, run_id).reason == "it still runs"
+    assert cannot_run(store, run_id).reason == "it is still running"
     assert store.client.get_run(run_id).info.status == "RUNNING"
     store.client.set_terminated(run_id)
 
@@ -595,13 +595,13 @@ def test_a_run_that_still_runs_is_let_be(store: Store, plain: str) -> None:
 def test_a_run_that_died_before_its_first_epoch_ended_is_told(store: Store, plain: str) -> None:
     run_id, artifacts = copy_run(store, plain, "no epoch", status="FAILED")
     (artifacts / "trace.jsonl").write_text("".join((artifacts / "trace.jsonl").read_text().splitlines(True)[:3]))
-    assert cannot_run(store, run_id).reason == "it ended before its first epoch did"
+    assert cannot_run(store, run_id).reason == "it ended before its first epoch was complete"
 
 
 def test_a_run_that_died_before_it_was_recorded_is_told(store: Store) -> None:
     run_id = create_run(store, experiment="digits", name="died early", kind="train")
     store.client.set_terminated(run_id, "FAILED")
-    told = "it holds no complete record of itself: without config.yaml, provenance.json, requirements.txt, "
+    told = "its record is incomplete, without config.yaml, provenance.json, requirements.txt, "
     assert cannot_run(store, run_id).reason == f"{told}uncommitted.patch"
 
 
