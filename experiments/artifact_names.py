@@ -1,9 +1,9 @@
-"""What the files that runs leave are called: their paths among a run's artifacts. Nobody else writes these names.
+"""The file names of all artifacts: paths relative to a run's artifact folder. No other file spells out these names.
 
-Stores made by earlier versions hold these names, so they stay as they are. A new artifact adds a line here.
+Do not change a name: stores made by earlier versions contain it. To add an artifact, add a line here.
 """
 
-# Of every run.
+# Every run writes these.
 CONFIG = "config.yaml"
 PROVENANCE = "provenance.json"
 PATCH = "uncommitted.patch"
@@ -16,7 +16,7 @@ BEST_CHECKPOINT = "checkpoints/best.ckpt"
 PREDICTIONS = "predictions.npz"
 CLASS_SCORES = "class_scores.json"
 
-# Of a run that logs its model.
+# A run that logs its model also writes these.
 MODEL = "model"
 NETWORK = "network.txt"
 
@@ -27,7 +27,7 @@ CURVES_PLOT = "plots/curves.png"
 CONFUSION_PLOT = "plots/confusion_matrix_{split}.png"
 MISTAKES_PLOT = "plots/worst_mistakes_{split}.png"
 
-# Of a reproduction, a comparison, a sweep.
+# Reproductions, comparisons and sweeps write these.
 REPRODUCTION = "reproduction.json"
 COMPARISON = "comparison.json"
 COMPARISON_PAGE = "comparison.html"

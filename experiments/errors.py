@@ -1,4 +1,4 @@
-"""The errors of a run, and the exceptions that end one."""
+"""The errors that a run can raise, and the exceptions that end a run early."""
 
 from pathlib import Path
 
@@ -9,20 +9,20 @@ class StoreError(WorkbenchError, RuntimeError):
     """The store can no longer be read or written."""
 
     def __init__(self, folder: Path, reason: str) -> None:
-        remedy = "fix that, and give the same command again: a sweep continues where it was"
+        remedy = "fix the cause, then run the same command again; a sweep continues where it stopped"
         super().__init__(f"{folder} failed: {reason}", remedy, "--store", str(folder))
 
 
 class CannotRun(WorkbenchError):
-    """A recorded run cannot be run again: its record, its code or its packages are missing, or not safe."""
+    """A recorded run cannot be rerun: its record, its code or its packages are missing or unsafe."""
 
 
 class OutOfMemoryError(WorkbenchError, RuntimeError):
-    """The machine or the GPU lacks the memory that training asked for."""
+    """Training needs more memory than the machine or the GPU has."""
 
 
 class StopRun(Exception):
-    """Raised by an observer to end training after this epoch; the run ends with it once the epoch is logged."""
+    """An observer raises this to end training after the current epoch. The run ends once that epoch is logged."""
 
 
 class NonFiniteLossError(StopRun):
@@ -30,12 +30,12 @@ class NonFiniteLossError(StopRun):
 
 
 class Pruned(StopRun):
-    """Ends a run as pruned: its trial is not worth more epochs."""
+    """Ends a run with outcome `pruned`: its trial does not deserve more epochs."""
 
 
 class TakenOver(StopRun):
-    """Ends a run that others took for dead: it stays died, and its work is done again elsewhere."""
+    """Ends a run that another process has marked as died. Its outcome stays `died`; another run repeats its work."""
 
 
 class Interrupted(BaseException):
-    """The user, or the system, asked the process to stop."""
+    """The user or the operating system asked the process to stop."""

@@ -1,7 +1,7 @@
-"""What `workbench reproduce` starts in the scratch checkout: one run of a recorded configuration.
+"""Runs a recorded configuration once; `workbench reproduce` starts this module in the scratch checkout.
 
-The job is one line of JSON on standard input, the result one line on standard output. This module stands in the code as
-it was recorded, and its caller in today's: `Job` and the result are what the two agree on, and only ever grow.
+It reads the job as one line of JSON from standard input, and writes the result as one line to standard output. This
+module belongs to the recorded code, its caller to today's code: `Job` and the result may only gain fields.
 """
 
 import contextlib
@@ -29,15 +29,15 @@ from lightning_modules import InputError
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What to run again, and how far."""
+    """The run to repeat, and the number of epochs."""
 
     config: dict[str, Any]  # the fields of an ExperimentConfig
-    store: str  # the folder of the store that the run goes to
+    store: str  # the folder of the store for the new run
     name: str
-    reproduces: str  # the id of the run that was recorded
-    epochs: int  # it stops after so many, however many the configuration asks for
+    reproduces: str  # the id of the recorded run
+    epochs: int  # training stops after this many epochs, even if the configuration has more
     read_test: bool
-    deterministic: bool = False  # with torch's deterministic algorithms, where the configuration does not ask for them
+    deterministic: bool = False  # use torch's deterministic algorithms even if the configuration does not
 
 
 class _Deterministic(pl.Callback):
@@ -46,7 +46,7 @@ class _Deterministic(pl.Callback):
 
 
 def rerun(job: Job) -> dict[str, Any]:
-    """Runs the job; `run_id`, `outcome` and `error` of the run it made."""
+    """Runs the job; returns `run_id`, `outcome` and `error` of the new run."""
 
     def stop_early(epoch: Epoch) -> None:
         epoch.trainer.should_stop = epoch.number >= job.epochs
@@ -65,18 +65,18 @@ def rerun(job: Job) -> dict[str, Any]:
 
 
 def _end_with_parent() -> None:
-    """Waits for the end of standard input, which comes when the parent ends, however that happens."""
+    """Stops this process when standard input ends, which happens when the parent ends for any reason."""
     sys.stdin.read()
     os.kill(os.getpid(), signal.SIGTERM)
 
 
 def answer(job: Job) -> dict[str, Any]:
-    """What `rerun` gives; where it raises, `error` and, of bad input, `field`, `value` and `remedy`."""
+    """Returns the result of `rerun`. If it raises, returns `error`, and for bad input `field`, `value` and `remedy`."""
     try:
         return rerun(job)
     except InputError as error:
         return {"error": error.message, "field": error.field, "value": error.value, "remedy": error.remedy}
-    except Exception as error:  # the recorded code, which may raise anything
+    except Exception as error:  # the recorded code may raise anything
         return {"error": f"{type(error).__name__}: {error}"}
 
 

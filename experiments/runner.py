@@ -1,4 +1,4 @@
-"""One run: train → validate → test one configuration under a tracked run."""
+"""Runs one configuration as a tracked run: train → validate → test."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from experiments.artifact_names import BEST_CHECKPOINT, CONFIG, CURVES_PLOT, LAS
 from experiments.config import ExperimentConfig, load_config
 from experiments.errors import NonFiniteLossError, OutOfMemoryError, StoreError
 from experiments.process.interrupts import interruptible
-from experiments.process.memory import naming_batch_size
+from experiments.process.memory import explain_out_of_memory
 from experiments.process.setup import prepare_process
 from experiments.provenance import gather as provenance
 from experiments.results import class_scores, data_report, plots, predictions
@@ -39,13 +39,13 @@ from lightning_modules.metrics import sign_of
 
 @dataclass(frozen=True, kw_only=True)
 class RunResult:
-    """How a run ended. `value` is `trainer.monitor` under the weights that the config keeps (`trainer.weights`)."""
+    """The result of a run. `value` is the `trainer.monitor` score of the weights that `trainer.weights` keeps."""
 
     run_id: str
     name: str
     status: str
     outcome: Outcome
-    error: str  # why the run failed; empty where it did not
+    error: str  # why the run failed; empty if it did not fail
     value: float | None
     metrics: dict[str, float] = field(default_factory=dict)  # the last value of each
     artifact_uri: str
@@ -57,14 +57,14 @@ class RunResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Role:
-    """What a run is called, what it is part of, and which earlier run it continues."""
+    """A run's name, its kind and tags, and the earlier run that it continues."""
 
-    name: str | None = None  # None: the experiment's
+    name: str | None = None  # None: the name of the experiment
     kind: RunKind = "train"
     tags: Mapping[str, str] = field(default_factory=dict)
-    read_test: bool = True  # without it the test split stays untouched, and no model is logged
-    resumes: str | None = None  # a run of this configuration that did not finish: it continues as the same MLflow run
-    continues: str | None = None  # a run whose process died: the new run begins with its epochs, if a checkpoint fits
+    read_test: bool = True  # if false, the test split is not used and no model is logged
+    resumes: str | None = None  # an unfinished run of this configuration, which continues as the same MLflow run
+    continues: str | None = None  # a run whose process died: the new run starts from its checkpoint if the inputs match
 
 
 def run(
@@ -77,13 +77,13 @@ def run(
     observers: Sequence[Observer] = (),
     callbacks: Sequence[pl.Callback] = (),
 ) -> RunResult:
-    """Trains `config`, and leaves everything that the README names in `store` (default: ./mlruns).
+    """Trains `config` and writes everything that the README lists to `store` (default: ./mlruns).
 
-    `resume`: the id of a run of this configuration that did not finish; it continues after its last whole epoch and
-    ends as it would have ended without the break. `observers` are called after every epoch, `callbacks` are Lightning's
-    own. A run whose loss becomes NaN or infinite, or that runs out of memory, is a result too, of outcome `failed`.
-    InputError is raised before a run exists. Whatever else training raises passes on once the run is closed, as a
-    StoreError where the store could not be written.
+    `resume`: the id of an unfinished run of this configuration. It continues after its last complete epoch and ends as
+    if it had never stopped. `observers` are called after every epoch; `callbacks` are Lightning callbacks. If the loss
+    becomes NaN or infinite, or memory runs out, the run returns a result with outcome `failed`. InputError is raised
+    before a run exists. Any other error is raised after the run is closed; it is a StoreError if the store cannot be
+    written.
     """
     role = Role(name=name, read_test=read_test, resumes=resume)
     return run_as(role, config, store or Store.open(), observers=observers, callbacks=callbacks)
@@ -98,14 +98,14 @@ def run_as(
     observers: Sequence[Observer] = (),
     callbacks: Sequence[pl.Callback] = (),
 ) -> RunResult:
-    """`run` for runs of every kind. `dataset`: what the config's data source holds, already read."""
+    """Like `run`, for runs of every kind. `dataset`: the data of the config's source, if already loaded."""
     prepare_process()
     config = replace(config, trainer=replace(config.trainer, threads=config.trainer.threads or cores()))
     with ThreadPoolExecutor(1) as thread:  # the store opens while the data are read
         opening = thread.submit(close_dead_runs, store)
         data, classifier = prepare(config, dataset)
     with store.telling_failures():
-        if opening.exception() is not None:  # a server that was away may be back
+        if opening.exception() is not None:  # the server may have been unreachable; try again
             store.persist(partial(close_dead_runs, store))
     start = starting_point(data, classifier)
     if role.resumes is not None:
@@ -118,7 +118,7 @@ def run_as(
         )
         try:
             opened = reopen_run(store, run_id) if role.resumes else open_run(store, run_id)
-            with opened as tracked, naming_batch_size(config):
+            with opened as tracked, explain_out_of_memory(config):
                 tracked.monitor_system()
                 if not epochs_done(tracked.folder):
                     provenance.record(tracked, config, data)
@@ -135,13 +135,13 @@ def run_as(
 
 
 def read_test(store: Store, run_id: str, *, dataset: ImageDataset | None = None) -> None:
-    """Scores an ended run's kept weights on the test split, in the same run, and logs its model.
+    """Scores the kept weights of an ended run on the test split, in the same run, and logs its model.
 
-    Raises StoreError where the run's files are missing, as while they wait for the tracking server on another host.
+    Raises StoreError if the run's files are missing, for example because they are still queued on another host.
     """
     run_folder = Path(store.client.download_artifacts(run_id, ""))
     if not all((run_folder / name).exists() for name in (CONFIG, LAST_CHECKPOINT)):
-        raise StoreError(store.folder, f"the files of run {run_id} wait in the spool of the host that trained it")
+        raise StoreError(store.folder, f"the files of run {run_id} are still in the spool of the host that trained it")
     config = load_config(str(run_folder / CONFIG))
     data, classifier = prepare(config, dataset)
     step = load_weights(classifier, run_folder / _kept_checkpoint(config))
@@ -159,7 +159,7 @@ def _description(run: TrackedRun, config: ExperimentConfig) -> dict[str, str]:
 
 
 def _result(run: TrackedRun, error: str) -> RunResult:
-    """What is known of an ended run, also while it waits for its tracking server."""
+    """Returns the result of an ended run, even if its data is still queued for the tracking server."""
     assert run.outcome is not None
     return RunResult(
         run_id=run.run_id,
@@ -175,12 +175,12 @@ def _result(run: TrackedRun, error: str) -> RunResult:
 
 
 def prepare(config: ExperimentConfig, dataset: ImageDataset | None) -> tuple[ImageDataModule, ImageClassifier]:
-    """Data and classifier, ready to train; raises InputError for whatever is wrong with the input."""
+    """Returns the data and the classifier, ready to train. Raises InputError if any input is wrong."""
     set_exact(config.trainer.exact)
     torch.set_num_threads(config.trainer.threads or cores())
     torch.set_float32_matmul_precision(config.trainer.matmul_precision)
-    torch.backends.cudnn.allow_tf32 = config.trainer.matmul_precision != "highest"  # of convolutions
-    _trainer(config)  # raises where there is no such accelerator
+    torch.backends.cudnn.allow_tf32 = config.trainer.matmul_precision != "highest"  # for convolutions
+    _trainer(config)  # raises InputError if the accelerator is not available
     data = ImageDataModule(config.data, seed=config.seed, dataset=dataset)
     data.setup()
     pl.seed_everything(config.seed, workers=True, verbose=False)
@@ -194,7 +194,7 @@ def prepare(config: ExperimentConfig, dataset: ImageDataset | None) -> tuple[Ima
 
 
 def cores() -> int:
-    """The CPU cores that this process may use."""
+    """Returns the number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -207,7 +207,7 @@ def _trainer(config: ExperimentConfig, logger: Any = False, callbacks: Sequence[
             precision=config.trainer.precision,
             logger=logger,
             callbacks=list(callbacks),
-            enable_checkpointing=bool(callbacks),  # Lightning wants it for EpochEnd, which is a Checkpoint
+            enable_checkpointing=bool(callbacks),  # Lightning requires this for EpochEnd, which is a Checkpoint
             enable_progress_bar=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,
@@ -225,16 +225,16 @@ def _fit(
     observers: Sequence[Observer],
     callbacks: Sequence[pl.Callback],
 ) -> pl.Trainer:
-    """Trains, loads the weights that the config keeps, and logs the run's value, curves and val predictions."""
+    """Trains, loads the weights that the config keeps, and logs the value, the curves and the val predictions."""
 
     def log_scores(epoch: Epoch) -> None:
         speed = len(data.splits["train"]) / epoch.train_seconds
         run.log_metrics(epoch.scores | {"throughput/images_per_second": speed}, epoch.step)
-        run.flush_metrics()  # what a checkpoint's epoch measured is in the store before the checkpoint is
+        run.flush_metrics()  # an epoch's metrics must be in the store before its checkpoint is written
 
     done = epochs_done(run.folder)
     trace = Trace(run.path(TRACE), data, classifier, epochs=done)
-    for line in trace.history:  # an earlier process may have been killed before these were written
+    for line in trace.history:  # an earlier process may have been killed before it logged these
         run.log_metrics({name: line[name] for name in line.keys() - {"epoch", "step"}}, int(line["step"]))
     checkpoints = Checkpoints(run.folder, config.trainer, trace.history)
     epoch_end = EpochEnd([trace, log_scores, checkpoints, check_finite, *observers])
@@ -248,10 +248,10 @@ def _fit(
         value = max(monitored, key=lambda score: sign_of(config.trainer.monitor) * score)
         load_weights(classifier, run.folder / BEST_CHECKPOINT)
     if config.trainer.weights == "best" or done == config.trainer.max_epochs:
-        _trainer(config).validate(classifier, data, verbose=False)  # for the predictions of these weights
+        _trainer(config).validate(classifier, data, verbose=False)  # to get the predictions of these weights
     plots.plot_curves(trace.history, run.path(CURVES_PLOT))
     predictions.record(run, classifier, data, "val")
-    run.log_metrics({"value": value}, trainer.global_step)  # a run that has it is trained and validated
+    run.log_metrics({"value": value}, trainer.global_step)  # a run with a value is fully trained and validated
     return trainer
 
 

@@ -25,24 +25,24 @@ ClassWeights = Literal["none", "balanced"]
 
 @section("model")
 class ModelConfig:
-    """Which network, and the loss it is trained with."""
+    """The network and the loss it is trained with."""
 
     network: str = "BaselineCNN"  # a name from lightning_modules/networks, or a dotted path to an nn.Module
     network_args: dict[str, Any] = field(default_factory=dict)  # keyword arguments of its constructor
     loss: Loss = "cross_entropy"
-    class_weights: ClassWeights = "none"  # in training; balanced: an image of a class half as frequent counts twice
+    class_weights: ClassWeights = "none"  # for training; balanced: an image of a class half as frequent counts twice
 
     def __post_init__(self) -> None:
         check_network(self.network, self.network_args)
 
     def build(self, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
-        """The network for images of `image_shape` (C, H, W) in `num_classes` classes, freshly initialised."""
+        """Returns a newly initialised network for images of `image_shape` (C, H, W) and `num_classes` classes."""
         return build_network(self.network, self.network_args, image_shape, num_classes)
 
     def weigh_classes(self, labels_N: NDArray[np.int64]) -> Tensor | None:
-        """What an image of each class counts (K,), given the train split's labels; None where all count the same.
+        """Returns the class weights (K,), given the train split's labels; None if all classes have the same weight.
 
-        `balanced` is scikit-learn's: N / (K · images of the class), so that the train split's mean weight is 1.
+        `balanced` is scikit-learn's: N / (K · images of the class). The mean weight over the train split is then 1.
         """
         if self.class_weights == "none":
             return None
@@ -53,16 +53,15 @@ class ModelConfig:
 class ImageClassifier(pl.LightningModule):
     """Trains `network`, which maps float images (N, C, H, W) to logits (N, K).
 
-    `loss`: `cross_entropy` takes the integer labels as they are; `mse` is the mean squared error between the softmax
-    probabilities and one-hot targets (Brier score / K). The metrics of each split (`lightning_modules/metrics.py`) are
-    logged once an epoch as `{split}/loss`, `{split}/accuracy` and so on; those of train are taken while the weights
-    move.
+    `loss`: `cross_entropy` uses the integer labels; `mse` is the mean squared error between the softmax probabilities
+    and one-hot targets (Brier score / K). The metrics of each split (`lightning_modules/metrics.py`) are logged once
+    per epoch as `{split}/loss`, `{split}/accuracy` and so on. Train metrics are measured while the weights change.
 
-    `class_weights` (K,) multiply each training image's loss before the mean, as Keras's `class_weight` do (torch's own
-    divide by the batch's weights instead of its images). The losses of val and test are never weighted, so that they
-    mean the same whatever was trained with.
+    `class_weights` (K,) multiply each training image's loss before the mean, as Keras's `class_weight` does (torch
+    divides by the sum of the batch's weights instead of the number of images). Val and test losses are never weighted,
+    so they can be compared between runs with different class weights.
 
-    `probabilities` holds the class probabilities (N, K) of the latest pass over val and over test, in their order.
+    `probabilities` holds the class probabilities (N, K) of the latest pass over val and over test, in image order.
     """
 
     class_weights: Tensor | None
@@ -77,7 +76,7 @@ class ImageClassifier(pl.LightningModule):
     ) -> None:
         super().__init__()
         check_choice("model.loss", loss, Loss)
-        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in its stub
+        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stub
         self.loss = loss
         self.register_buffer("class_weights", class_weights, persistent=False)  # the train split's, not the network's
         self.optimizer_config = optimizer or OptimizerConfig()
@@ -100,7 +99,7 @@ class ImageClassifier(pl.LightningModule):
         self._score(batch, "test")
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Class probabilities (N, K)."""
+        """Returns class probabilities (N, K)."""
         logits_NK: Tensor = self(batch[0])
         return logits_NK.softmax(dim=1)
 
@@ -112,7 +111,7 @@ class ImageClassifier(pl.LightningModule):
         return loss
 
     def _loss(self, logits_NK: Tensor, labels_N: Tensor, weights_K: Tensor | None) -> Tensor:
-        """The mean over the images, each times the weight of its class where there are weights."""
+        """Returns the mean loss over the images, each multiplied by the weight of its class if there are weights."""
         reduction = "mean" if weights_K is None else "none"
         if self.loss == "mse":
             targets_NK = F.one_hot(labels_N, logits_NK.shape[1]).to(logits_NK.dtype)
@@ -132,7 +131,7 @@ class ImageClassifier(pl.LightningModule):
             self.log_dict({f"{split}/{name}": value for name, value in computed.items()})
             if split != "train":
                 self.probabilities[split] = scores.answers.probabilities_NK
-        self._begin_epoch(split)  # lets go of the answers
+        self._begin_epoch(split)  # frees the memory of the answers
 
     def on_train_epoch_start(self) -> None:
         self._begin_epoch("train")

@@ -1,4 +1,4 @@
-"""The scores of one split over one epoch: sums kept as tensors, handed over once at the epoch's end."""
+"""Computes the scores of one split over one epoch from sums kept as tensors, once at the end of the epoch."""
 
 import torch
 from torch import Tensor
@@ -7,24 +7,24 @@ from lightning_modules.metrics import METRICS, Answers
 from lightning_modules.pipeline.row_buffer import RowBuffer
 
 # Shapes: N images, K classes, B batches.
-_SUMMED_AT_ONCE = 256  # batches whose scores are added up together: a sum a batch would cost more than the scores
+_SUMMED_AT_ONCE = 256  # batches per sum: summing after every batch would cost more than the scores themselves
 
 
 class EpochScores:
-    """Takes batch after batch. With `keep_answers` it also holds all logits, for the metrics that need all of them."""
+    """Collects scores batch by batch. With `keep_answers` it also keeps all logits, which some metrics need."""
 
     def __init__(self, *, keep_answers: bool) -> None:
         self._keeps_answers = keep_answers
         self._logits, self._labels = RowBuffer(), RowBuffer()
-        self._sums: Tensor | None = None  # loss, hits and images of the batches before the latest
+        self._sums: Tensor | None = None  # loss, hits and images of all batches that are already summed
         self._begin_batches()
 
     def _begin_batches(self) -> None:
-        self._losses, self._hits = RowBuffer(), RowBuffer()  # of the latest batches, on the device
+        self._losses, self._hits = RowBuffer(), RowBuffer()  # of the batches not yet summed, on the device
         self._images: list[int] = []
 
     def add(self, loss: Tensor, logits_NK: Tensor, labels_N: Tensor) -> None:
-        """`loss`: the mean over the batch's images."""
+        """Adds one batch. `loss`: the mean over the batch's images."""
         logits_NK = logits_NK.detach()
         if self._keeps_answers:
             self._logits.add(logits_NK)
@@ -36,7 +36,7 @@ class EpochScores:
             self._sum_up()
 
     def _sum_up(self) -> None:
-        """Adds the latest batches to the epoch's sums, in double precision."""
+        """Adds the batches not yet summed to the epoch's sums, in double precision."""
         losses_B, hits_N = self._losses.rows, self._hits.rows
         device = torch.device("cpu") if losses_B.device.type == "mps" else losses_B.device  # mps has no float64
         images_B = torch.tensor(self._images, dtype=torch.float64).to(device, non_blocking=True)
@@ -50,7 +50,7 @@ class EpochScores:
         return Answers(self._logits.rows, self._labels.rows)
 
     def compute(self) -> dict[str, Tensor]:
-        """Every metric that can be told, by its name: means over the epoch's images; empty where no batch was seen."""
+        """Returns the available metrics by name, as means over the epoch's images; empty if there was no batch."""
         if self._images:
             self._sum_up()
         if self._sums is None:

@@ -1,7 +1,7 @@
-"""The errors that a user can do something about, and the remedy for a name that does not exist.
+"""Errors that a user can fix, and the remedy for an unknown name.
 
-`errors.py` of each floor holds what only that floor knows. The command line prints such an error in one line and exits
-with its `exit_code`; any other exception is a fault of ours, and is printed with its traceback.
+Each package's own `errors.py` holds the errors that only this package raises. The command line prints such an error in
+one line and exits with its `exit_code`. Any other exception is a bug and is printed with its traceback.
 """
 
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 
 class WorkbenchError(Exception):
-    """What went wrong, and the way out. `field` is the config path, or the command line's name, of what is wrong."""
+    """An error message with its remedy. `field` is the config path or the command-line name of the wrong value."""
 
     exit_code = 1
 
@@ -24,7 +24,7 @@ class WorkbenchError(Exception):
 
 
 class InputError(WorkbenchError, ValueError):
-    """A value that a user gave and that cannot be used. `remedy` says what to write instead."""
+    """A value given by the user cannot be used. `remedy` says what to write instead."""
 
     exit_code = 2
 
@@ -46,7 +46,7 @@ def check_choice(field: str, value: object, choices: Any) -> None:
 
 
 def choose_from(word: object, choices: Iterable[str]) -> str:
-    """The remedy for an unknown name: the nearest choice, then all of them."""
+    """Returns the remedy for an unknown name: the nearest choice, then all choices."""
     names = sorted(choices)
     near = get_close_matches(str(word), names, n=1)
     return (f"did you mean {near[0]!r}? " if near else "") + f"choose from {', '.join(names)}"

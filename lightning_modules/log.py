@@ -1,6 +1,6 @@
-"""The one logger: what a person at the terminal should know, a line each, on standard error.
+"""The project's only logger. It prints messages for the user to standard error, one line each.
 
-`experiments.process.setup` configures it; where nobody does, as in a program of one's own, it stays silent.
+`experiments.process.setup` configures it. A program that does not call this sees only warnings.
 """
 
 import logging

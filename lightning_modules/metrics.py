@@ -1,7 +1,7 @@
-"""Every metric: its name, its direction, how it is computed and how it is shown. The only place to add one.
+"""Defines every metric: its name, its direction, how it is computed and how it is shown. Add new metrics only here.
 
-A metric is logged once an epoch as `{split}/{name}`. The loss and the accuracy are summed batch by batch, also for
-train. Every other metric is computed from all answers of a validation or test pass.
+A metric is logged once per epoch as `{split}/{name}`. Loss and accuracy are summed batch by batch for all splits. Every
+other metric is computed from all answers of a validation or test pass.
 """
 
 from collections.abc import Callable
@@ -9,18 +9,18 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
-if TYPE_CHECKING:  # listing runs needs directions, and no torch
+if TYPE_CHECKING:  # listing runs needs the directions but must not import torch
     from torch import Tensor
 
 # Shapes: N images, K classes, B bins.
 Direction = Literal["maximize", "minimize"]
 
-_BINS = 15  # of confidence, as in Guo et al. 2017
+_BINS = 15  # bins of confidence, as in Guo et al. 2017
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What a network says of N images: `logits_NK`, and the true classes `labels_N`."""
+    """A network's outputs for N images, `logits_NK`, and the true classes, `labels_N`."""
 
     logits_NK: "Tensor"
     labels_N: "Tensor"
@@ -37,23 +37,23 @@ class Answers:
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """One metric. `compute` gives its value over all images of a pass, as a double on the CPU."""
+    """One metric. `compute` returns its value over all images of a pass, as a double on the CPU."""
 
     name: str  # `accuracy` is logged as `val/accuracy`
-    title: str  # in a sentence: "test macro-F1 0.97"
+    title: str  # its name in a sentence: "test macro-F1 0.97"
     direction: Direction
     compute: Callable[[Answers], "Tensor"]
-    is_summed: bool = False  # batch by batch, by EpochScores
-    is_relative: bool = False  # two values are near each other by their ratio, not by their difference
+    is_summed: bool = False  # EpochScores sums it batch by batch
+    is_relative: bool = False  # how close two values are depends on their ratio, not on their difference
 
     @property
     def sign(self) -> int:
-        """1 where the higher value is the better one, -1 where the lower is."""
+        """1 if higher values are better, -1 if lower values are better."""
         return 1 if self.direction == "maximize" else -1
 
 
 def _loss(answers: Answers) -> "Tensor":
-    """The mean cross-entropy."""
+    """Returns the mean cross-entropy."""
     logs_NK = answers.logits_NK.cpu().double().log_softmax(dim=1)
     return -logs_NK.gather(1, answers.labels_N.cpu()[:, None]).mean()
 
@@ -63,9 +63,9 @@ def _accuracy(answers: Answers) -> "Tensor":
 
 
 def macro_f1(answers: Answers) -> "Tensor":
-    """The mean of the classes' F1, 2·hits / (images + predictions), over those that have either.
+    """Returns the mean F1, 2·hits / (images + predictions), over the classes that have images or predictions.
 
-    scikit-learn's value, but for the last bit: see `f1_score(average="macro")`.
+    The value equals scikit-learn's `f1_score(average="macro")` except in the last bit.
     """
     labels_N, predicted_N = answers.labels_N, answers.predicted_N
     images_K, predictions_K, hits_K = (
@@ -77,7 +77,7 @@ def macro_f1(answers: Answers) -> "Tensor":
 
 
 def _top3_accuracy(answers: Answers) -> "Tensor":
-    """The share of images whose class is among the three of the highest logits."""
+    """Returns the share of images whose true class has one of the three highest logits."""
     top_N3 = answers.logits_NK.topk(min(3, answers.logits_NK.shape[1]), dim=1).indices
     return (top_N3 == answers.labels_N[:, None]).any(dim=1).cpu().double().mean()
 
@@ -85,7 +85,7 @@ def _top3_accuracy(answers: Answers) -> "Tensor":
 def _calibration_error(answers: Answers) -> "Tensor":
     """Expected calibration error: the mean gap between confidence and accuracy over 15 bins, weighted by their images.
 
-    Guo, Pleiss, Sun and Weinberger (2017), On calibration of modern neural networks, ICML. A bin holds its upper end.
+    Guo, Pleiss, Sun and Weinberger (2017), On calibration of modern neural networks, ICML. Bins include the upper end.
     """
     confidence_N = answers.probabilities_NK.double().max(dim=1).values
     hits_N = (answers.predicted_N == answers.labels_N).cpu().double()
@@ -107,17 +107,17 @@ METRICS: dict[str, Metric] = {
 
 
 def find_metric(logged: str) -> Metric | None:
-    """The metric that `val/accuracy` or `test/accuracy` holds; None for any other name."""
+    """Returns the metric for a logged name such as `val/accuracy`; None for any other name."""
     split, _, name = logged.partition("/")
     return METRICS.get(name) if split in {"train", "val", "test"} else None
 
 
 def sign_of(logged: str) -> int:
-    """1 where the higher value of `val/accuracy` or the like is the better one, -1 where the lower is; 0: not known."""
+    """Returns the sign of the metric for a logged name such as `val/accuracy`; 0 for any other name."""
     metric = find_metric(logged)
     return 0 if metric is None else metric.sign
 
 
 def monitors() -> list[str]:
-    """What a run may be judged by: every metric on the validation split."""
+    """Returns the names that a run may use as its objective: every metric on the validation split."""
     return [f"val/{name}" for name in METRICS]

@@ -1,4 +1,4 @@
-"""This process: interrupts, memory, its owner mark, progress, and what must not be written down.
+"""The running process: interrupts, memory, process identity, progress output, retries, and redaction of credentials.
 
-May import `experiments.training`, for the epochs that progress shows. A fact about the running process belongs here.
+May import `experiments.training`, because the progress output shows epochs. Put facts about the running process here.
 """

@@ -1,4 +1,4 @@
-"""All files of one folder copied into another, each checked by its SHA-256."""
+"""Copies a folder file by file and checks every copy by its SHA-256."""
 
 import shutil
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from lightning_modules.images.files import file_sha256
 
 @dataclass(frozen=True, kw_only=True)
 class CopiedFiles:
-    """How many there are, their bytes, and one hash of all their names and hashes."""
+    """The number of copied files, their total size in bytes, and one hash over all names and file hashes."""
 
     files: int
     bytes: int
@@ -18,11 +18,11 @@ class CopiedFiles:
 
 
 def copy_files(source: Path, target: Path) -> CopiedFiles:
-    """Copies what the target has not, each file under another name first: one that is there is whole.
+    """Copies every file that the target lacks. A file gets its final name only when its copy is complete.
 
-    Raises OSError where a file cannot be read or written, or is not the same when it is read again.
+    Raises OSError if a file cannot be read or written, or if the copy differs when it is read back.
     """
-    together, size = sha256(), 0
+    combined, size = sha256(), 0
     files = sorted(path for path in source.rglob("*") if path.is_file())
     for path in files:
         name = path.relative_to(source)
@@ -30,9 +30,9 @@ def copy_files(source: Path, target: Path) -> CopiedFiles:
         copy = target / name
         if not (copy.is_file() and file_sha256(copy) == digest):
             _copy(path, copy, digest)
-        together.update(f"{digest} {name.as_posix()}\n".encode())
+        combined.update(f"{digest} {name.as_posix()}\n".encode())
         size += path.stat().st_size
-    return CopiedFiles(files=len(files), bytes=size, sha256=together.hexdigest())
+    return CopiedFiles(files=len(files), bytes=size, sha256=combined.hexdigest())
 
 
 def _copy(path: Path, copy: Path, digest: str) -> None:
@@ -41,5 +41,5 @@ def _copy(path: Path, copy: Path, digest: str) -> None:
     shutil.copy2(path, new)
     if file_sha256(new) != digest:
         new.unlink()
-        raise OSError(f"{copy} is not the same as {path}")
+        raise OSError(f"{copy} differs from {path}")
     new.replace(copy)

@@ -1,6 +1,6 @@
-"""Ctrl-C and SIGTERM as one exception that Lightning passes on.
+"""Turns Ctrl-C and SIGTERM into one exception, `Interrupted`, which Lightning passes on.
 
-Lightning answers KeyboardInterrupt with `sys.exit(1)` and leaves SIGINT ignored; a BaseException of our own reaches us.
+Lightning answers KeyboardInterrupt with `sys.exit(1)` and then ignores SIGINT. It does not catch our own BaseException.
 """
 
 import signal
@@ -16,7 +16,7 @@ from types import FrameType
 from experiments.errors import Interrupted
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_A_MOMENT = 0.01  # seconds
+_DELAY = 0.01  # seconds until a dropped signal is sent again
 
 
 def _interrupt(signum: int, _: FrameType | None) -> None:
@@ -24,7 +24,7 @@ def _interrupt(signum: int, _: FrameType | None) -> None:
 
 
 def _raise_later(report: "Callable[[sys.UnraisableHookArgs], object]", dropped: "sys.UnraisableHookArgs") -> None:
-    """Python drops what is raised in a destructor or a weak reference's callback: there the signal comes again."""
+    """Sends the signal again: Python drops exceptions raised in a destructor or in a weak reference's callback."""
     if isinstance(dropped.exc_value, Interrupted):
         start_new_thread(_signal_later, (threading.get_ident(), signal.Signals[str(dropped.exc_value)]))
     else:
@@ -32,29 +32,29 @@ def _raise_later(report: "Callable[[sys.UnraisableHookArgs], object]", dropped: 
 
 
 def _signal_later(thread: int, signum: signal.Signals) -> None:
-    time.sleep(_A_MOMENT)
+    time.sleep(_DELAY)
     signal.pthread_kill(thread, signum)
 
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Within it, SIGINT and SIGTERM raise Interrupted (in the main thread; elsewhere nothing changes)."""
-    with _handling(_interrupt):
+    """Makes SIGINT and SIGTERM raise Interrupted inside the block. Has an effect only in the main thread."""
+    with _signal_handler(_interrupt):
         yield
 
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Within it, SIGINT and SIGTERM wait: for the few lines that must end once begun."""
-    held: list[int] = []
-    with _handling(lambda signum, _: held.append(signum)):
+    """Delays SIGINT and SIGTERM until the block ends. For a few lines that must not stop half-way."""
+    received: list[int] = []
+    with _signal_handler(lambda signum, _: received.append(signum)):
         yield
-    if held:
-        signal.raise_signal(held[0])
+    if received:
+        signal.raise_signal(received[0])
 
 
 @contextmanager
-def _handling(handler: "signal._HANDLER") -> Iterator[None]:
+def _signal_handler(handler: "signal._HANDLER") -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,4 +1,4 @@
-"""Running out of memory, told as what a user can change."""
+"""Turns out-of-memory errors into a message that says which settings to change."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,10 +10,10 @@ from experiments.errors import OutOfMemoryError
 
 
 @contextmanager
-def naming_batch_size(config: ExperimentConfig) -> Iterator[None]:
-    """Within it, a refused allocation is raised as an OutOfMemoryError that names the batch size.
+def explain_out_of_memory(config: ExperimentConfig) -> Iterator[None]:
+    """Raises OutOfMemoryError, which names the batch size, if an allocation inside the block is refused.
 
-    One that the system grants and then kills the process for cannot be caught.
+    It cannot help if the system grants the memory and later kills the process.
     """
     try:
         yield
@@ -21,12 +21,12 @@ def naming_batch_size(config: ExperimentConfig) -> Iterator[None]:
         if not _is_refused_allocation(error):
             raise
         if torch.cuda.is_available():
-            torch.cuda.empty_cache()  # for the runs that follow in this process
+            torch.cuda.empty_cache()  # the next runs in this process need the memory
         remedy = "lower data.batch_size, or choose a smaller network"
         message = f"out of memory with data.batch_size {config.data.batch_size}: {str(error).splitlines()[0]}"
         raise OutOfMemoryError(message, remedy) from error
 
 
 def _is_refused_allocation(error: BaseException) -> bool:
-    """PyTorch has a class for its GPU allocators alone."""
+    """Whether the error means out of memory. PyTorch has an error class only for its GPU allocators."""
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)

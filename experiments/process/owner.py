@@ -1,4 +1,4 @@
-"""Which process a run belongs to, so that a run left RUNNING by a dead process can be told from a live one."""
+"""Identifies the process that owns a run. A run marked RUNNING whose owner is dead can then be detected."""
 
 import os
 import socket
@@ -9,7 +9,7 @@ import psutil
 
 @dataclass(frozen=True)
 class Owner:
-    """A process on a host; its start time tells it from a later process with the same id."""
+    """A process on a host. The start time distinguishes it from a later process with the same id."""
 
     host: str
     pid: int
@@ -21,7 +21,7 @@ class Owner:
 
     @classmethod
     def parse(cls, text: str) -> "Owner | None":
-        """What `str(owner)` wrote; None where it is something else."""
+        """Reads the text that `str(owner)` writes; returns None for any other text."""
         host, _, rest = text.rpartition("/")
         pid, _, started = rest.partition("@")
         try:
@@ -33,7 +33,7 @@ class Owner:
         return f"{self.host}/{self.pid}@{self.started:.2f}"
 
     def is_gone(self) -> bool:
-        """True only where that is certain: on this host, and no such process lives."""
+        """Whether the process has certainly ended. Always false for a process on another host."""
         if self.host != socket.gethostname():
             return False
         try:

@@ -1,4 +1,4 @@
-"""How far a run is: a bar on a terminal, one plain line an epoch elsewhere; both on standard error."""
+"""Shows a run's progress on standard error: a progress bar on a terminal, elsewhere one line per epoch."""
 
 import time
 from typing import Any
@@ -14,9 +14,9 @@ _REFRESH = 1.0  # seconds between two redraws
 
 
 class EpochProgress(pl.Callback):
-    """Shows epochs and the latest scores: an observer of epochs, and on a terminal a callback that moves the bar.
+    """Shows epochs and the latest scores. It observes epochs; on a terminal it is also the callback that moves the bar.
 
-    A context manager, so that the bar is always taken down.
+    Use it as a context manager: leaving the block always removes the bar.
     """
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class EpochProgress(pl.Callback):
 
     @property
     def callbacks(self) -> list[pl.Callback]:
-        """What the Trainer needs of it: nothing where there is no bar to move at every step."""
+        """The callbacks to give to the Trainer: none if there is no bar, because only the bar moves at every step."""
         return [] if self._bar is None else [self]
 
     def __call__(self, epoch: Epoch) -> None:

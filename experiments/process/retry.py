@@ -1,4 +1,4 @@
-"""Trying again, after pauses that grow, what a server or database that is away kept from being done."""
+"""Retries a call with growing pauses while a server or a database is unreachable."""
 
 import itertools
 import time
@@ -7,15 +7,15 @@ from typing import TypeVar
 
 from lightning_modules.log import LOG
 
-_LONGEST = 30.0  # seconds between two tries
-_TRIES = 14  # with these pauses, a server may be away for five minutes
+_LONGEST_PAUSE = 30.0  # seconds
+_RETRIES = 14  # with these pauses, a server may be unreachable for five minutes
 
 _Result = TypeVar("_Result")
 
 
 def pauses() -> Iterator[float]:
-    """1, 2, 4, 8, 16, 30, 30, … seconds."""
-    yield from (min(2.0**attempt, _LONGEST) for attempt in itertools.count())
+    """Yields the pauses between attempts: 1, 2, 4, 8, 16, 30, 30, … seconds."""
+    yield from (min(2.0**attempt, _LONGEST_PAUSE) for attempt in itertools.count())
 
 
 def retry(
@@ -23,11 +23,11 @@ def retry(
     reason: Callable[[Exception], str | None],
     waits: Iterable[float] | None = None,
 ) -> _Result:
-    """What `do` gives. Where `reason` tells why it gives nothing yet, that is said and it is tried again.
+    """Returns the result of `do`. Retries it after each pause in `waits` (seconds); the last attempt raises its error.
 
-    `waits`: the pauses between the tries, in seconds; after the last of them the error is raised.
+    `reason` maps an exception to the reason for trying again, which is logged, or to None, which raises the exception.
     """
-    for pause in itertools.islice(pauses(), _TRIES) if waits is None else waits:
+    for pause in itertools.islice(pauses(), _RETRIES) if waits is None else waits:
         try:
             return do()
         except Exception as error:

@@ -1,4 +1,4 @@
-"""What a process needs set before it trains, tracks or sweeps. Importing a module sets nothing."""
+"""Sets what a process needs before it trains, tracks or sweeps. Importing a module sets nothing."""
 
 import logging
 import os
@@ -8,33 +8,33 @@ import warnings
 from lightning_modules.log import LOG
 
 _VARIABLES = {
-    # MLflow: no telemetry, no notices, no progress bars of its own.
+    # MLflow: no telemetry, no notices, no progress bars.
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    # MLflow's own retries take minutes, say nothing, and would hold up training: Store.persist tries again instead.
+    # MLflow's own retries take minutes, log nothing, and would block training. Store.persist retries instead.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
-    # Ray: nobody joins without the token, nothing is reported to Ray's makers, and what is started here listens on
-    # 127.0.0.1 alone (the last variable is named after the systems where that is the default).
+    # Ray: nobody joins without the token, Ray sends no usage statistics, and a cluster started here listens only on
+    # 127.0.0.1 (the last variable is named after the systems on which this is the default).
     "RAY_AUTH_MODE": "token",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
 }
 _IGNORED = (
-    "The number of training batches .* is smaller than the logging interval",  # Lightning; we log by epoch
+    "The number of training batches .* is smaller than the logging interval",  # Lightning; we log once per epoch
     "`isinstance\\(treespec, LeafSpec\\)` is deprecated",  # Lightning's use of torch
-    # Optuna: a trial beyond a limit is pruned, and CMA-ES learns from complete trials alone, so nothing is lost.
+    # Optuna: a trial that exceeds a limit is pruned. CMA-ES learns only from complete trials, so nothing is lost.
     "Constraints have been set, but CmaEsSampler will not use them",
 )
-_QUIET = ("pytorch_lightning", "mlflow", "optuna")  # loggers whose hints and advertisements are not ours
+_QUIET = ("pytorch_lightning", "mlflow", "optuna")  # these loggers print hints and advertisements
 
 
 def prepare_process() -> None:
-    """To be called where a process begins its work: the command line, a worker, `experiments.run`, `sweeps.run`.
+    """Call this when a process begins its work: in the command line, a worker, `experiments.run`, `sweeps.run`.
 
-    Calling it again is cheap, and sets what an import meanwhile has set back. A variable that the user has set stays.
+    Calling it again is cheap and restores what an import has reset. Variables that the user has set keep their values.
     """
     for name, value in _VARIABLES.items():
         os.environ.setdefault(name, value)
@@ -45,7 +45,7 @@ def prepare_process() -> None:
     if "mlflow.telemetry" in sys.modules and os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true":
         from mlflow.telemetry import set_telemetry_client
 
-        set_telemetry_client()  # was on if mlflow was imported before its variable was set
+        set_telemetry_client()  # turns telemetry off if mlflow was imported before its variable was set
     if not LOG.handlers:
         LOG.addHandler(_StandardError())
         LOG.setLevel(logging.INFO)
@@ -53,7 +53,7 @@ def prepare_process() -> None:
 
 
 class _StandardError(logging.Handler):
-    """Prints each message as it is to what is standard error now: a progress bar may stand in for it."""
+    """Prints each message unchanged to the current `sys.stderr`, which a progress bar may have replaced."""
 
     def emit(self, record: logging.LogRecord) -> None:
         print(record.getMessage(), file=sys.stderr)

@@ -1,5 +1,5 @@
-"""What a run leaves to look at and to use: predictions, scores by class, plots, the data report, the model.
+"""Writes a run's results: predictions, scores by class, plots, the data report, and the model.
 
-May import `experiments.tracking` and below. A new artifact: its name in `experiments/artifact_names.py`, its writer
-here.
+May import `experiments.tracking` and below. To add an artifact, name it in `experiments/artifact_names.py` and put its
+writer here.
 """

@@ -1,4 +1,4 @@
-"""Files that past runs left, read back one at a time."""
+"""Reads the artifacts of past runs, one file at a time."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +11,13 @@ from experiments.tracking.store import Store, local_folder
 
 @dataclass(frozen=True)
 class Artifacts:
-    """The artifacts of a store's runs: those of a local store where they lie, others fetched into `scratch`."""
+    """The artifacts of a store's runs. Local files are read in place; others are downloaded to `scratch`."""
 
     store: Store
     scratch: Path
 
     def find(self, run: RunSummary, name: str) -> Path | None:
-        """The file `name` of a run; None where it left none, or where it is not to be had."""
+        """Returns the path of a run's file `name`; None if the file is missing or cannot be downloaded."""
         if (local := local_folder(run.artifact_uri)) is not None:
             return local / name if (local / name).is_file() else None
         folder = self.scratch / "artifacts" / run.run_id

@@ -1,6 +1,6 @@
-"""How each class fares by the predictions that a run leaves: `class_scores.json`, a table that MLflow's UI shows.
+"""Computes the scores of each class from a run's predictions, for `class_scores.json`, a table that MLflow's UI shows.
 
-A class's accuracy is the share of its images that are labelled as it: its recall.
+The accuracy of a class is the share of its images that are predicted as this class, that is, its recall.
 """
 
 import json
@@ -14,13 +14,13 @@ from sklearn.metrics import precision_recall_fscore_support
 
 from experiments.artifact_names import CLASS_SCORES
 
-# The tag by which MLflow's UI knows a table.
+# MLflow's UI recognises a table by this tag.
 TAG = {"mlflow.loggedArtifacts": json.dumps([{"path": CLASS_SCORES, "type": "table"}])}
 _COLUMNS = ("split", "class", "images", "accuracy", "precision", "f1")
 
 
 def class_scores(predictions: Mapping[str, NDArray[Any]], class_names: Sequence[str]) -> list[dict[str, Any]]:
-    """A row for each split and class, of what `predictions.npz` holds; None where a score has no images to rest on."""
+    """Returns one row per split and class. `predictions`: as in `predictions.npz`. Undefined scores are None."""
     rows: list[dict[str, Any]] = []
     for split in (split for split in ("val", "test") if f"{split}_label" in predictions):
         scores = precision_recall_fscore_support(
@@ -36,6 +36,6 @@ def class_scores(predictions: Mapping[str, NDArray[Any]], class_names: Sequence[
 
 
 def write_table(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """As MLflow's `log_table` writes it."""
+    """Writes the table in the format of MLflow's `log_table`."""
     table = {"columns": _COLUMNS, "data": [[row[column] for column in _COLUMNS] for row in rows]}
     path.write_text(json.dumps(table), encoding="utf-8")

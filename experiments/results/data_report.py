@@ -1,4 +1,4 @@
-"""What was found wrong with a run's images, among its artifacts; and the same of images that no run has used yet."""
+"""Reports the faults found in a run's images, or in images that no run has used yet."""
 
 import json
 from collections.abc import Mapping
@@ -16,13 +16,13 @@ from lightning_modules.errors import choose_from
 from lightning_modules.pipeline.cleaning import clean
 from lightning_modules.pipeline.splits import as_published
 
-_TELL_ALL = CleaningConfig(unreadable="report", non_finite="report")
+_REPORT_ALL = CleaningConfig(unreadable="report", non_finite="report")
 
-_drawn: dict[str, bytes] = {}  # the latest picture, by the report that it shows: the trials of a sweep share one
+_drawn: dict[str, bytes] = {}  # the latest picture, keyed by its report: all trials of a sweep have the same one
 
 
 def record(run: TrackedRun, data: ImageDataModule) -> None:
-    """Writes `data_report.json`, and its picture; how many images were dropped is a tag too."""
+    """Writes `data_report.json` and its picture, and tags the run with the number of dropped images if any."""
     where = data.config.path or data.config.source
     text = json.dumps(_document(where, data.report, data.dataset), indent=2)
     run.path(DATA_REPORT).write_text(text, encoding="utf-8")
@@ -37,14 +37,14 @@ def record(run: TrackedRun, data: ImageDataModule) -> None:
 
 
 def check(name_or_path: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """What is wrong with a data set, whole as it was published: `path`, `splits`, `findings`, `sha256`.
+    """Checks a whole data set as it was published; returns its `path`, `splits`, `findings` and `sha256`.
 
-    A folder is read as `workbench train image_folder` would, a file as `train arrays`; `overrides` are fields of such
-    a recipe. Nothing is dropped, and no policy stops it.
+    Reads a folder like `workbench train image_folder`, and a file like `train arrays`; `overrides` are fields of that
+    recipe. It drops no images, and no cleaning policy raises an error.
     """
     config = _config(name_or_path, overrides).data
     dataset = load_dataset(config)
-    _, report = clean(dataset, as_published(dataset), _TELL_ALL)
+    _, report = clean(dataset, as_published(dataset), _REPORT_ALL)
     return _document(config.path or config.source, report, dataset)
 
 

@@ -1,4 +1,4 @@
-"""The trained network with its normalization as an MLflow model: raw images in, label and probabilities out."""
+"""Saves the trained network and its normalization as an MLflow model: raw images in, label and probabilities out."""
 
 import copy
 import shutil
@@ -19,7 +19,7 @@ from lightning_modules import ImageClassifier, ImageDataModule
 
 
 class _RawImages(nn.Module):
-    """Raw images (N, H, W, C) to class probabilities (N, K)."""
+    """Maps raw images (N, H, W, C) to class probabilities (N, K)."""
 
     def __init__(self, normalization: nn.Module, network: nn.Module) -> None:
         super().__init__()
@@ -31,16 +31,16 @@ class _RawImages(nn.Module):
 
 
 def log_model(run: TrackedRun, classifier: ImageClassifier, data: ImageDataModule) -> None:
-    """Saves `model/` among the run's artifacts: a torch.export program, and the code that serves it.
+    """Saves the artifact folder `model/`: a torch.export program and the code that serves it.
 
-    Loads with `mlflow.pyfunc.load_model("runs:/RUN_ID/model")` and `mlflow models serve`, pickles forbidden.
+    `mlflow.pyfunc.load_model("runs:/RUN_ID/model")` and `mlflow models serve` load it, even if pickles are forbidden.
     """
     run.path(NETWORK).write_text(f"{classifier.network}\n{_count(classifier.network):,} parameters\n", encoding="utf-8")
-    # A copy in the plain memory format: torch.export does not take every channels_last weight as it is.
+    # A copy in the contiguous memory format, because torch.export cannot handle every channels_last weight.
     trained = copy.deepcopy(classifier.network).cpu().float().to(memory_format=torch.contiguous_format)
     network = _RawImages(data.normalization, trained).eval()
     sample = torch.from_numpy(data.dataset.train.images[:2].copy())
-    # A batch of two: torch.export would freeze a batch of one into the program.
+    # Two images, because torch.export would fix the batch size at one if it saw a batch of one.
     program = torch.export.export(network, (sample,), dynamic_shapes=({0: torch.export.Dim("N")},))
     height, width, channels = sample.shape[1:]
     raw_shape = (-1, height, width) if channels == 1 else (-1, height, width, channels)
@@ -53,7 +53,7 @@ def log_model(run: TrackedRun, classifier: ImageClassifier, data: ImageDataModul
             ]
         ),
     )
-    shutil.rmtree(run.path(MODEL), ignore_errors=True)  # what a killed process may have left of one
+    shutil.rmtree(run.path(MODEL), ignore_errors=True)  # a killed process may have left an incomplete one
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "network.pt2"
         torch.export.save(program, path)
@@ -64,7 +64,7 @@ def log_model(run: TrackedRun, classifier: ImageClassifier, data: ImageDataModul
             artifacts={"program": str(path)},
             signature=signature,
             input_example=sample.numpy().reshape(2, *raw_shape[1:]),
-            # Given, so that MLflow does not import the model in a new process to infer them.
+            # Without this list, MLflow would import the model in a new process to infer the requirements.
             pip_requirements=[f"{name}=={version(name)}" for name in ("mlflow", "numpy")] + [f"torch=={_release()}"],
             metadata={"class_names": list(data.class_names)},
         )

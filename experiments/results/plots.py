@@ -1,7 +1,7 @@
-"""Every picture of one run, as PNG.
+"""Draws all pictures of one run as PNG files.
 
-What each trial draws has its axes placed by hand: a layout engine draws a figure twice, and drawing is most of what
-tracking a trial costs.
+Pictures that every trial draws have fixed axes positions: a layout engine draws each figure twice, and drawing is the
+largest part of the cost of tracking a trial.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,12 +17,12 @@ from sklearn.metrics import confusion_matrix
 from lightning_modules import DataReport
 from lightning_modules.pipeline.splits import Subset
 
-_ROWS, _COLUMNS, _NARROW_COLUMNS = 3, 8, 6  # of images shown
+_ROWS, _COLUMNS, _NARROW_COLUMNS = 3, 8, 6  # of the grids of images
 MOST_IMAGES = _ROWS * _COLUMNS
 
 
 def plot_curves(history: Sequence[dict[str, float]], path: Path) -> None:
-    """Loss and accuracy over the epochs, train and val."""
+    """Plots loss and accuracy of train and val over the epochs."""
     figure = Figure(figsize=(9, 3.6))
     places = {"left": 0.08, "right": 0.98, "bottom": 0.14, "top": 0.96}
     for axes, score in zip(figure.subplots(1, 2, gridspec_kw=places), ("loss", "accuracy"), strict=True):
@@ -38,7 +38,7 @@ def plot_curves(history: Sequence[dict[str, float]], path: Path) -> None:
 def plot_confusion(
     target: NDArray[np.int64], label: NDArray[np.int64], class_names: Sequence[str], title: str, path: Path
 ) -> None:
-    """Counts of images by true class (rows) and predicted class (columns)."""
+    """Plots the number of images by true class (rows) and predicted class (columns)."""
     counts = confusion_matrix(target, label, labels=range(len(class_names)))
     side, names = min(0.45 * len(class_names), 25), 0.6 + 0.1 * min(max(map(len, class_names)), 40)  # in inches
     width, height = names + max(side, 3) + 0.2, names + side + 0.4
@@ -64,18 +64,18 @@ def plot_mistakes(
     title: str,
     path: Path,
 ) -> None:
-    """The images of wrong label on which the network was surest, the worst first."""
+    """Shows the wrongly predicted images with the highest predicted probability, the highest first."""
     target = subset.targets
     label = probabilities.argmax(axis=1)
     wrong = np.flatnonzero(label != target)
     worst = wrong[np.argsort(-probabilities[wrong, label[wrong]], kind="stable")][:MOST_IMAGES]
     texts = [f"{class_names[label[i]]} {probabilities[i, label[i]]:.2f}\n(is {class_names[target[i]]})" for i in worst]
-    title = f"{title}: {len(wrong)} of {len(target)} wrong; the surest mistakes"
+    title = f"{title}: {len(wrong)} of {len(target)} wrong; the most confident mistakes"
     plot_images([subset.images[index] for index in subset.indices[worst]], texts, title, path)
 
 
 def plot_images(images: Sequence[NDArray[Any]], texts: Sequence[str], title: str, path: Path) -> None:
-    """Up to MOST_IMAGES images (H, W, C), each below its text."""
+    """Shows up to MOST_IMAGES images (H, W, C), each with its text above."""
     figure = Figure(figsize=(12, 6.5))
     axes = figure.add_axes((0.01, 0.01, 0.98, 0.93))
     axes.set_title(title)
@@ -84,7 +84,7 @@ def plot_images(images: Sequence[NDArray[Any]], texts: Sequence[str], title: str
 
 
 def plot_data_report(report: DataReport, splits: Mapping[str, Subset], path: Path) -> None:
-    """How many images each class has in each split, and the images in which faults were found."""
+    """Plots the number of images of each class in each split, and shows examples of the images with faults."""
     figure = Figure(figsize=(12, 5), layout="tight")
     bars, faults = figure.subplots(1, 2, width_ratios=(1, 2))
     names = list(report.splits["train"]["classes"])
@@ -98,8 +98,8 @@ def plot_data_report(report: DataReport, splits: Mapping[str, Subset], path: Pat
     bars.invert_yaxis()
     bars.set(xlabel="images")
     bars.legend()
-    told = [f"{finding.split}: {finding.kind} {finding.count}, {finding.policy}" for finding in report.findings]
-    faults.set_title("\n".join(told) or "nothing found", fontsize=8, loc="left")
+    lines = [f"{finding.split}: {finding.kind} {finding.count}, {finding.policy}" for finding in report.findings]
+    faults.set_title("\n".join(lines) or "no faults found", fontsize=8, loc="left")
     found = [finding for finding in report.findings if "index" in finding.examples[0]]
     share = _ROWS * _NARROW_COLUMNS // max(1, len(found))
     shown = [(finding, example) for finding in found for example in finding.examples[:share]]
@@ -110,12 +110,12 @@ def plot_data_report(report: DataReport, splits: Mapping[str, Subset], path: Pat
 
 
 def _draw_images(axes: Axes, images: Sequence[NDArray[Any]], captions: Sequence[str], columns: int) -> None:
-    """In rows, each below its caption. One axes for all: axes of their own take ten times as long to draw."""
+    """Draws images in rows with captions above, on one axes: an axes per image takes ten times as long to draw."""
     axes.set_axis_off()
     for place, (image, caption) in enumerate(zip(images, captions, strict=True)):
         row, column = divmod(place, columns)
         image = image.squeeze(-1) if image.shape[-1] == 1 else image
-        if image.dtype != np.uint8:  # a colour image of floats is shown only between 0 and 1
+        if image.dtype != np.uint8:  # matplotlib shows float colours only between 0 and 1
             image = np.nan_to_num((image - image.min()) / ((image.max() - image.min()) or 1))
         axes.imshow(image, cmap="gray", extent=(column + 0.1, column + 0.9, row + 0.95, row + 0.25))
         axes.text(column + 0.5, row + 0.22, caption, fontsize=8, ha="center", va="bottom")

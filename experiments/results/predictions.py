@@ -1,4 +1,4 @@
-"""`predictions.npz`: each image's label, class probabilities and true class, by split; and what is drawn from it."""
+"""Writes `predictions.npz` (each split's predicted labels, probabilities and true labels) and what is based on it."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from lightning_modules import ImageClassifier, ImageDataModule
 
 
 def record(run: TrackedRun, classifier: ImageClassifier, data: ImageDataModule, split: str) -> None:
-    """Adds the split's predictions to the run, scores them by class, and draws where they are wrong."""
+    """Adds the split's predictions to the run, writes the scores by class, and draws the confusion and the mistakes."""
     probabilities = classifier.probabilities[split].numpy()
     label = probabilities.argmax(axis=1)
     subset = data.splits[split]

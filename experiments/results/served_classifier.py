@@ -1,6 +1,6 @@
-"""The code of a logged model (MLflow's models-from-code), copied beside the weights: it imports nothing of ours.
+"""The code of a logged model (MLflow's models-from-code). It is copied beside the weights and imports no project code.
 
-MLflow runs it when the model is loaded; nothing is unpickled.
+MLflow runs this file when it loads the model; nothing is unpickled.
 """
 
 from typing import Any
@@ -14,12 +14,12 @@ _BATCH = 1000  # images at a time
 
 
 class ServedClassifier(PythonModel):  # type: ignore[misc]  # mlflow is not typed
-    """Raw images (N, H, W) or (N, H, W, C) → `label` (N,) and `probabilities` (N, K)."""
+    """Maps raw images (N, H, W) or (N, H, W, C) to `label` (N,) and `probabilities` (N, K)."""
 
     def load_context(self, context: Any) -> None:
         self.program = torch.export.load(context.artifacts["program"]).module()
 
-    # MLflow reads the hint of model_input: a bare ndarray means that the logged signature says what goes in.
+    # MLflow reads the type hint of model_input: a plain ndarray tells it to use the logged signature.
     def predict(self, context: Any, model_input: np.ndarray, params: Any = None) -> dict[str, Any]:
         images_NHWC = model_input if model_input.ndim == 4 else model_input[..., np.newaxis]
         batches = (images_NHWC[start : start + _BATCH] for start in range(0, len(images_NHWC), _BATCH))

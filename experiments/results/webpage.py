@@ -1,4 +1,4 @@
-"""HTML pages that need nothing from elsewhere: text, tables, and pictures inside the page."""
+"""Builds self-contained HTML pages with text, tables and embedded pictures."""
 
 import base64
 from collections.abc import Iterable, Sequence
@@ -15,7 +15,7 @@ img { max-width: 100% }
 
 
 def webpage(title: str, parts: Iterable[str]) -> str:
-    """A whole page of these parts, which are HTML; empty ones are left out."""
+    """Returns a page made of `parts`, which are HTML; empty parts are skipped."""
     head = f'<head><meta charset="utf-8"><title>{escape(title)}</title><style>{_STYLE}</style></head>'
     return "\n".join(['<!doctype html><html lang="en">', head, "<body>", *filter(None, parts), "</body></html>", ""])
 

@@ -1,4 +1,4 @@
-"""The store and everything written to it: runs, metrics, tags, the spool, the dashboard; and runs read back.
+"""The store, all code that writes runs to it and reads them back, the spool, and the dashboard.
 
-May import `experiments.process` and `experiments.training`. Nobody else writes to MLflow.
+May import `experiments.process` and `experiments.training`. No other room writes to MLflow.
 """

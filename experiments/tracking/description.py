@@ -1,4 +1,4 @@
-"""A run's description in MLflow's UI, in Markdown: what came of it, and what was trained."""
+"""Writes a run's description for MLflow's UI, in Markdown: its scores, and the settings that differ from defaults."""
 
 from collections.abc import Mapping
 
@@ -7,7 +7,7 @@ from lightning_modules.metrics import METRICS
 
 
 def describe_run(config: ExperimentConfig, metrics: Mapping[str, float]) -> str:
-    """`metrics`: the last value of each. Of the configuration what differs from the defaults; `config.yaml` has all."""
+    """Returns the description. `metrics`: the last value of each. `config.yaml` has the whole configuration."""
     names = [f"{split}/{name}" for split in ("val", "test") for name in METRICS]
     scores = [f"**{name} {metrics[name]:.4f}**" for name in names if name in metrics]
     defaults = flatten(ExperimentConfig().tree())

@@ -1,6 +1,6 @@
-"""A run begins, is continued, and ends; runs whose process is gone are closed.
+"""Starts, resumes and ends runs, and closes runs whose process is dead.
 
-To begin a run, or to continue one, needs the tracking server, which is waited for (`Store.persist`).
+Starting or resuming a run needs the tracking server. `Store.persist` waits until the server answers.
 """
 
 import getpass
@@ -20,7 +20,7 @@ RunKind = Literal["train", "sweep", "trial", "finalist", "reproduction", "compar
 
 
 def create_run(store: Store, *, experiment: str, name: str, kind: RunKind, tags: Mapping[str, str] = {}) -> str:
-    """Makes a run of this process, RUNNING from now on; its id, for `open_run`."""
+    """Creates a run that is RUNNING and owned by this process; returns its id, for `open_run`."""
     all_tags = {
         "workbench.kind": kind,
         "workbench.owner": str(Owner.current()),
@@ -35,7 +35,7 @@ def create_run(store: Store, *, experiment: str, name: str, kind: RunKind, tags:
 
 @contextmanager
 def reopen_run(store: Store, run_id: str) -> Iterator[TrackedRun]:
-    """Opens a run that ended, or whose process died: it is this process's from now on. How it ended is forgotten."""
+    """Opens a run that ended or whose process died. This process becomes its owner; the old outcome is deleted."""
     client = store.client
 
     def reopen() -> None:
@@ -47,16 +47,16 @@ def reopen_run(store: Store, run_id: str) -> Iterator[TrackedRun]:
 
     store.persist(reopen)
     with open_run(store, run_id) as run:
-        store.persist(run.take_up)
+        store.persist(run.restore)
         yield run
 
 
 @contextmanager
 def open_run(store: Store, run_id: str) -> Iterator[TrackedRun]:
-    """Opens a run just made for writing, and closes it with the outcome of the block.
+    """Opens a new run for writing, and closes it with the outcome of the block.
 
-    The block's end means finished; Pruned, TakenOver and an interrupt what they say; a failure of the store
-    interrupted; any other exception failed.
+    The outcome is finished if the block ends normally; pruned for Pruned; died for TakenOver; interrupted for an
+    interrupt or a store failure; failed for any other exception.
     """
     run: TrackedRun | None = None
 
@@ -79,16 +79,16 @@ def open_run(store: Store, run_id: str) -> Iterator[TrackedRun]:
         close("interrupted")
         raise
     except BaseException as error:
-        # A store that is full or away says nothing about the run: it may go on once that is mended.
+        # A full or unreachable store is not the run's fault: the run can be resumed once that is fixed.
         close("interrupted" if store_failure(error) else "failed", f"{type(error).__name__}: {error}")
         raise
     close("finished")
 
 
 def close_dead_runs(store: Store) -> list[str]:
-    """Closes as died every run that is RUNNING while its process on this host is gone; their ids.
+    """Closes every RUNNING run whose process on this host is dead, with outcome died; returns their ids.
 
-    Before that, what waits in the spool is delivered: how some of them ended may be there.
+    Delivers the spool first, because it may hold the real outcome of some of these runs.
     """
     deliver(store)
     closed = []
@@ -96,18 +96,18 @@ def close_dead_runs(store: Store) -> list[str]:
     for run in store.client.search_runs(experiments, "attributes.status = 'RUNNING'", max_results=1000):
         owner = Owner.parse(run.data.tags.get("workbench.owner", ""))
         if owner is not None and owner.is_gone():
-            close_run(store, run.info.run_id, "died", f"its process ({owner}) was gone")
+            close_run(store, run.info.run_id, "died", f"its process ({owner}) no longer exists")
             closed.append(run.info.run_id)
     return closed
 
 
 def close_run(store: Store, run_id: str, outcome: Outcome, error: str = "") -> None:
-    """Sets a run's outcome and status; nothing else of it is touched."""
+    """Sets a run's outcome and status, and changes nothing else."""
     write(store, run_id, end_of_run(outcome, error))
 
 
 def _user() -> str:
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # no such user on this system, as in some containers
+    except (KeyError, OSError):  # the user id has no name on this system, as in some containers
         return "unknown"

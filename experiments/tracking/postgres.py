@@ -1,4 +1,4 @@
-"""A PostgreSQL database that a user names by its URL."""
+"""Checks PostgreSQL URLs given by users, and connects to them."""
 
 from typing import Any
 
@@ -11,19 +11,19 @@ from lightning_modules import InputError
 
 
 def checked_url(url: str, field: str) -> URL:
-    """The URL with its driver; InputError where it is none of PostgreSQL's, or the driver is missing."""
+    """Returns the URL with its driver. Raises InputError if it is not a PostgreSQL URL or the driver is missing."""
     shown = without_credentials(url)
     try:
         parsed = make_url(url)
         if parsed.get_backend_name() != "postgresql":
-            remedy = "write postgresql://USER@HOST/DATABASE, or leave it out for a file in the store"
-            raise InputError(field, shown, "is no PostgreSQL database", remedy)
+            remedy = "write postgresql://USER@HOST/DATABASE, or leave it out to use a file in the store"
+            raise InputError(field, shown, "is not a PostgreSQL database", remedy)
         if parsed.drivername == "postgresql":
             parsed = parsed.set(drivername="postgresql+psycopg")
         parsed.get_dialect().import_dbapi()
     except (ArgumentError, NoSuchModuleError) as error:
         remedy = "write postgresql://USER@HOST/DATABASE"
-        raise InputError(field, shown, "is no URL of a database", remedy) from error
+        raise InputError(field, shown, "is not a database URL", remedy) from error
     except ImportError as error:
         remedy = "pip install 'lightning-workbench[postgres]' -c constraints.txt"
         raise InputError(field, shown, f"its driver is missing: {error.name}", remedy) from error
@@ -31,12 +31,12 @@ def checked_url(url: str, field: str) -> URL:
 
 
 def connect(url: str, field: str, **options: Any) -> Engine:
-    """An engine on the database, `options` for SQLAlchemy; InputError where no server answers or it refuses."""
+    """Returns an engine on the database. Raises InputError if no server answers or the server refuses to connect."""
     engine = sqlalchemy.create_engine(checked_url(url, field), **options)
     try:
         engine.connect().close()
     except OperationalError as error:
         reason = str(error.orig).strip().splitlines()[-1]
-        remedy = "start that server, or correct the URL (a password is best kept in PGPASSWORD or ~/.pgpass)"
+        remedy = "start that server, or correct the URL (it is best to keep a password in PGPASSWORD or ~/.pgpass)"
         raise InputError(field, without_credentials(url), f"cannot be opened: {reason}", remedy) from error
     return engine

@@ -1,11 +1,11 @@
-"""MLflow's model registry."""
+"""Registers models in MLflow's model registry."""
 
 from experiments.artifact_names import MODEL
 from experiments.tracking.store import Store
 
 
 def register_model(store: Store, run_id: str, *, name: str, alias: str) -> str:
-    """Registers the model that a run logged as a version of `name`, once, and points `alias` at it; the version."""
+    """Registers a run's model as a version of `name`, once, and points `alias` at it; returns the version."""
     client = store.client
     if not client.search_registered_models(f"name = '{name}'"):
         client.create_registered_model(name)

@@ -1,4 +1,4 @@
-"""Lightning's way into a tracked run, for what callbacks log, such as a learning rate."""
+"""A Lightning logger that passes what callbacks log, such as a learning rate, to the tracked run."""
 
 from argparse import Namespace
 from collections.abc import Mapping
@@ -12,9 +12,9 @@ _SCORES = ("train/", "val/", "test/")
 
 
 class RunLogger(Logger):
-    """Passes on everything but the scores of the splits, which reach the run as the other observers of an epoch.
+    """Passes on everything except the scores of the splits, which an observer of the epoch logs.
 
-    It never decides the run's status: that is `open_run`'s.
+    It never sets the run's status; `open_run` does.
     """
 
     def __init__(self, run: TrackedRun) -> None:
@@ -38,4 +38,4 @@ class RunLogger(Logger):
         self._run.log_metrics(own, step or 0)
 
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
-        """The configuration is logged when the run begins."""
+        """Does nothing: the configuration is logged when the run starts."""

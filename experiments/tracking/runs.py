@@ -1,4 +1,4 @@
-"""Reading runs back: which there are, and which one a user means."""
+"""Lists the runs of a store, and finds the run that a user names."""
 
 import contextlib
 import json
@@ -20,7 +20,7 @@ _PAGE = 1000
 
 @dataclass(frozen=True)
 class RunSummary:
-    """A run as lists and comparisons show it."""
+    """The facts about a run that lists and comparisons show."""
 
     run_id: str
     experiment_id: str
@@ -65,10 +65,10 @@ def list_runs(
     sort: str | None = None,
     limit: int | None = None,
 ) -> list[RunSummary]:
-    """Runs, newest first, or by a metric, best first and those without it last.
+    """Returns runs, newest first. `sort`: a metric; its best value comes first, and runs without it come last.
 
-    `sweep`: its trials and finalists alone. `status`: an outcome, or `running`. `filter_string`: MLflow's own filter
-    expression. The database filters, sorts and limits, so that a few of very many come as quickly as all of a few.
+    `sweep`: only its trials and finalists. `status`: an outcome, or `running`. `filter_string`: a filter expression of
+    MLflow. The database filters, sorts and limits, so finding a few runs among very many is fast.
     """
     clauses = [filter_string] if filter_string else []
     if sweep is not None:
@@ -91,7 +91,7 @@ def list_runs(
 
 
 def _best_first(store: Store, name: str, clauses: Sequence[str]) -> Literal["ASC", "DESC"]:
-    """The order in which the best value of a metric comes first. What `value` means, the runs' own monitor says."""
+    """Returns the order that puts a metric's best value first. The meaning of `value` depends on each run's monitor."""
     if name != "value":
         return "ASC" if sign_of(name) < 0 else "DESC"
     signs = {
@@ -101,13 +101,13 @@ def _best_first(store: Store, name: str, clauses: Sequence[str]) -> Literal["ASC
     }
     if len(signs) > 1:
         remedy = "sort by one metric, such as val/accuracy, or narrow the list with --sweep or --filter"
-        message = "the highest value is the best for some of these runs, the lowest for others"
+        message = "the highest value is the best for some of these runs, and the lowest for others"
         raise InputError("--sort", name, message, remedy)
     return "ASC" if signs == {-1} else "DESC"
 
 
 def parse_since(text: str, now: datetime) -> datetime:
-    """The moment that `2026-11-24`, `2026-11-24T18:30`, or an age such as `90m`, `12h`, `7d` or `2w` means."""
+    """Reads a time such as `2026-11-24` or `2026-11-24T18:30`, or an age such as `90m`, `12h`, `7d` or `2w`."""
     age = re.fullmatch(r"(\d+)([mhdw])", text)
     units = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
     try:
@@ -117,17 +117,17 @@ def parse_since(text: str, now: datetime) -> datetime:
 
 
 def find_sweep(store: Store, name: str) -> Run:
-    """The sweep's own run; raises InputError where there is none of that name."""
+    """Returns the run of the sweep itself; raises InputError if no sweep has this name."""
     found = _search(store, f"tags.`workbench.kind` = 'sweep' and tags.`workbench.sweep` = {_quoted(name)}", 1)
     if not found:
-        raise InputError("--sweep", name, "no such sweep in this store", "list what there is with: workbench runs")
+        raise InputError("--sweep", name, "no such sweep in this store", "to list the runs: workbench runs")
     return found[0]
 
 
 def resolve(store: Store, selector: str) -> list[RunSummary]:
-    """The runs that a RUN argument means: an id, a unique prefix of one, a name, `latest`, or SWEEP:champion|best|all.
+    """Returns the runs for a RUN argument: an id, the unique start of one, a name, `latest`, SWEEP:champion|best|all.
 
-    A name means the newest run of that name. Raises InputError where nothing, or more than one id, fits.
+    A name selects the newest run of that name. Raises InputError if no run, or more than one id, matches.
     """
     sweep, colon, which = selector.rpartition(":")
     if colon and which in {"champion", "best", "all"}:
@@ -135,12 +135,12 @@ def resolve(store: Store, selector: str) -> list[RunSummary]:
             return list_runs(store, sweep=sweep)
         listed = find_sweep(store, sweep).data.tags.get(f"workbench.{which}_run_ids")
         if not listed:
-            raise InputError("RUN", selector, f"this sweep has no {which} yet", "let it end first")
+            raise InputError("RUN", selector, f"this sweep has no {which} yet", "wait until the sweep ends")
         return [RunSummary.of(store.client.get_run(run_id)) for run_id in json.loads(listed)]
     if selector == "latest":
         newest = _search(store, "", 1)
         if not newest:
-            raise InputError("RUN", selector, "the store has no run", "make one with: workbench train digits")
+            raise InputError("RUN", selector, "the store has no runs", "to start one: workbench train digits")
         return [RunSummary.of(newest[0])]
     if re.fullmatch("[0-9a-f]{32}", selector):
         with contextlib.suppress(MlflowException):  # no such id: then it may be a name
@@ -153,26 +153,26 @@ def resolve(store: Store, selector: str) -> list[RunSummary]:
         if len(with_prefix) == 1:
             return [RunSummary.of(with_prefix[0])]
         if with_prefix:
-            raise InputError("RUN", selector, "is the start of more than one run id", "give more of it")
-    raise InputError("RUN", selector, "no such run in this store", "list what there is with: workbench runs")
+            raise InputError("RUN", selector, "is the start of more than one run id", "give more characters of the id")
+    raise InputError("RUN", selector, "no such run in this store", "to list the runs: workbench runs")
 
 
 def resolve_one(store: Store, selector: str) -> RunSummary:
-    """The run that a RUN argument means, where it means one alone."""
+    """Returns the run for a RUN argument; raises InputError unless it selects exactly one."""
     found = resolve(store, selector)
     if len(found) > 1:
-        raise InputError("RUN", selector, f"means {len(found)} runs", "name one of them by its id")
+        raise InputError("RUN", selector, f"selects {len(found)} runs", "give the id of one of them")
     return found[0]
 
 
 def children(store: Store, parent: str, tags: Mapping[str, str]) -> list[Run]:
-    """The runs of one sweep's run that carry these tags."""
+    """Returns the child runs of the run `parent` that have these tags."""
     clauses = {"mlflow.parentRunId": parent, **tags}
     return _search(store, " and ".join(f"tags.`{name}` = '{value}'" for name, value in clauses.items()), None)
 
 
 def _quoted(text: str) -> str:
-    """A string of MLflow's filter language, which has two kinds of quotes and no escapes."""
+    """Quotes a string for MLflow's filter language, which has two kinds of quotes and no escapes."""
     return f'"{text}"' if "'" in text else f"'{text}'"
 
 

@@ -1,12 +1,12 @@
-"""What a run writes, on its way to the store: at once, or, while its tracking server is away, later, in order, once.
+"""Writes go straight to the tracking server. While it is unreachable they are queued on disk, then replayed in order.
 
-What cannot be written lies in the store's `spool/`: the run's files in `RUN_ID/`, the rest in its journal
-`RUN_ID.jsonl`, an entry a line. The run itself delivers it while it goes on, and any later command once it has ended.
+The queue is the store's folder `spool/`: a run's files are in `RUN_ID/`, everything else is in its journal
+`RUN_ID.jsonl`, one entry per line. A running run delivers its own queue; after it ends, any later command does.
 
-An entry that is written twice leaves what it left the first time: MLflow knows a point by its run, name, step, value
-and time, and all of them are in the journal; tags, params, data inputs, files, status and end time replace themselves.
-So a journal is written from its start, by one process at a time, until that has come to its end once. Points that a
-process elsewhere logged meanwhile, which went on with the run, are left out.
+Writing an entry twice has the same effect as writing it once. MLflow identifies a point by run, name, step, value and
+time, and the journal stores all of these; tags, params, data inputs, files, status and end time overwrite themselves.
+A delivery may therefore start again from the first line until one is complete. One process at a time delivers. It
+skips points that another process has logged meanwhile because it resumed the run on another host.
 """
 
 import json
@@ -34,19 +34,19 @@ Point = tuple[str, float, int, int]  # a metric's name and value, milliseconds s
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """What is written of a run in one go. An entry with a status is a run's last one."""
+    """Data of a run that is written together. An entry with a status is the run's last one."""
 
     metrics: Sequence[Point] = ()
     params: Mapping[str, str] = field(default_factory=dict)
-    inputs: Sequence[Mapping[str, Any]] = ()  # each as MLflow's DatasetInput.to_dictionary gives it
-    files: bool = False  # all that lies in the spool's folder of this run, which is then removed
+    inputs: Sequence[Mapping[str, Any]] = ()  # each as returned by MLflow's DatasetInput.to_dictionary
+    files: bool = False  # whether to send the run's folder in the spool, and then remove it
     tags: Mapping[str, str] = field(default_factory=dict)
     status: str | None = None
     end_time: int | None = None  # milliseconds since 1970
 
 
 def write(store: Store, run_id: str, entry: Entry) -> None:
-    """Writes an entry to MLflow."""
+    """Writes one entry to MLflow."""
     client = store.client
     if entry.inputs:
         _write_inputs(store, run_id, entry.inputs)
@@ -64,10 +64,10 @@ def write(store: Store, run_id: str, entry: Entry) -> None:
 
 
 def _write_inputs(store: Store, run_id: str, inputs: Sequence[Mapping[str, Any]]) -> None:
-    """Adds the data that the run read. Runs of one experiment share the rows of equal data.
+    """Records the data sets that the run read. Runs of one experiment share a database row for equal data.
 
-    MLflow looks for such a row and then makes it, so of two that do so at once one is refused. Each time it is,
-    the other has made at least one of them.
+    MLflow looks for the row and then inserts it. If two processes do this at the same time, one of them fails. Each
+    failure means that the other process has inserted at least one row, so the number of failures is limited.
     """
     datasets = [
         DatasetInput(Dataset(**each["dataset"]), [InputTag(*tag) for tag in each["tags"].items()]) for each in inputs
@@ -89,14 +89,14 @@ def _send_files(store: Store, run_id: str) -> None:
     shutil.rmtree(sent, ignore_errors=True)
     if folder.exists():
         store.client.log_artifacts(run_id, str(folder))
-        # First by another name: a process killed here must not leave a part of what a resume needs.
+        # Rename first: a process killed while it deletes must not leave an incomplete folder that a resume would use.
         shutil.rmtree(folder.rename(sent))
 
 
 class Journal:
-    """The file of what waits to be written of one run. Its first line tells for which server, and whose the run is.
+    """The file with one run's queued entries. Its first line names the server and the process that owns the run.
 
-    Lines are only ever added, and each is on the disk before `append` returns. One cut short by a kill does not count.
+    Lines are only appended. Each is on disk before `append` returns. A line that a kill cut short is ignored.
     """
 
     def __init__(self, store: Store, run_id: str) -> None:
@@ -119,35 +119,35 @@ class Journal:
         _add_line(new, text)
         new.replace(self._path)
 
-    def read(self) -> "Waiting":
-        whole, _, _ = self._path.read_text(encoding="utf-8").rpartition("\n")
-        head, *entries = [json.loads(line) for line in whole.split("\n")]
-        return Waiting(head["server"], Owner.parse(head["owner"]), [Entry(**entry) for entry in entries])
+    def read(self) -> "JournalContents":
+        complete, _, _ = self._path.read_text(encoding="utf-8").rpartition("\n")
+        head, *entries = [json.loads(line) for line in complete.split("\n")]
+        return JournalContents(head["server"], Owner.parse(head["owner"]), [Entry(**entry) for entry in entries])
 
     def remove(self) -> None:
         self._path.unlink()
 
 
 @dataclass(frozen=True)
-class Waiting:
-    """What a journal held when it was read."""
+class JournalContents:
+    """The contents of a journal at the time it was read."""
 
     server: str  # without credentials
     owner: Owner | None
-    entries: list[Entry]  # in order; one or more
+    entries: list[Entry]  # in order; at least one
 
     @property
     def has_end(self) -> bool:
         return self.entries[-1].status is not None
 
     @property
-    def is_left(self) -> bool:
-        """Whether its run writes nothing any more: it has ended, or its process on this host is gone."""
+    def run_is_over(self) -> bool:
+        """Whether the run writes no more: it has ended, or its process on this host is dead."""
         return self.has_end or (self.owner is not None and self.owner.is_gone())
 
 
 def _add_line(path: Path, content: Mapping[str, Any]) -> None:
-    """Adds a line; where the disk is full, or the process interrupted, nothing."""
+    """Appends a whole line. If the disk is full or the process is interrupted, it appends nothing."""
     line = json.dumps(content).encode() + b"\n"
     with path.open("ab", buffering=0) as file:
         end = file.tell()
@@ -161,38 +161,38 @@ def _add_line(path: Path, content: Mapping[str, Any]) -> None:
 
 
 class Outbox:
-    """The way of an open run's entries into the store. While one of them waits, all that come later wait behind it."""
+    """Writes an open run's entries to the store. While one entry is queued, all later entries are queued behind it."""
 
     def __init__(self, store: Store, run_id: str) -> None:
         self._store, self._run_id = store, run_id
         self._journal = Journal(store, run_id)
-        self._lock = threading.Lock()  # not held while what waits is tried again: training goes on meanwhile
-        self._delivered = 0  # of the journal's entries
-        self._pauses, self._due = pauses(), 0.0  # between two tries, and when the next one is due
+        self._lock = threading.Lock()  # not held during a delivery, so that training does not have to wait
+        self._delivered = 0  # how many of the journal's entries have been delivered
+        self._pauses, self._due = pauses(), 0.0  # pauses between attempts, and when the next attempt is due
 
-    def is_waiting(self) -> bool:
-        """Whether anything waits for the server to be back."""
+    def has_queue(self) -> bool:
+        """Whether entries are queued until the server can be reached again."""
         return self._journal.exists()
 
     def put(self, entry: Entry) -> None:
-        """Writes it, or, where the server is away, has it wait. Raises what else keeps it from being written."""
+        """Writes the entry, or queues it if the server is unreachable. Raises any other error."""
         with self._lock:
-            if self.is_waiting() or not self._is_written(entry):
+            if self.has_queue() or not self._try_to_write(entry):
                 self._journal.append(entry)
 
-    def _is_written(self, entry: Entry) -> bool:
+    def _try_to_write(self, entry: Entry) -> bool:
         try:
             write(self._store, self._run_id, entry)
         except Exception as error:
             if (reason := server_away(error)) is None:
                 raise
-            LOG.info(f"{reason}: what the run logs from now on waits in {self._store.spool}")
+            LOG.info(f"{reason}: from now on, what the run logs is queued in {self._store.spool}")
             return False
         return True
 
     def deliver(self) -> None:
-        """Writes what waits. Raises where that is not possible yet."""
-        while self.is_waiting():
+        """Writes the queued entries. Raises an error if that is not possible yet."""
+        while self.has_queue():
             for entry in self._journal.read().entries[self._delivered :]:
                 write(self._store, self._run_id, entry)
                 self._delivered += 1
@@ -200,86 +200,86 @@ class Outbox:
                 if len(self._journal.read().entries) == self._delivered:
                     self._journal.remove()
                     self._delivered = 0
-                    LOG.info("the tracking server is back, and has what waited for it")
+                    LOG.info("the tracking server is back; all queued data was delivered")
 
     def try_to_deliver(self) -> None:
-        """Writes what waits, where that is possible and it is time to try again: after pauses that grow."""
-        if not self.is_waiting() or time.monotonic() < self._due:
+        """Writes the queued entries if the next attempt is due and the server answers. Pauses between attempts grow."""
+        if not self.has_queue() or time.monotonic() < self._due:
             return
         try:
             self.deliver()
             self._pauses = pauses()
         except Exception as error:
             if server_away(error) is None:
-                LOG.info(f"not written yet, will try again: {error}")
+                LOG.info(f"could not deliver queued data; will retry: {error}")
             self._due = time.monotonic() + next(self._pauses)
 
 
 def deliver(store: Store, run_id: str | None = None) -> None:
-    """Writes what waits for this store's server, of one run or of all, that ended or whose process here is gone.
+    """Delivers the queues for this store's server: of all runs, or of `run_id`, that ended or whose process is dead.
 
-    What the server refuses is told, and stays where it is. Raises where the server is away.
+    A queue that the server refuses is reported and stays in the spool. Raises an error if the server is unreachable.
     """
     if not _journals(store):
         return
     delivered = 0
     with store.lock("spool"):
         for journal in _journals(store):
-            waiting = _left(journal) if run_id in (None, journal.run_id) else None
-            if waiting is not None and waiting.server == _server(store):
-                delivered += _deliver(store, journal, waiting)
+            contents = _read_if_over(journal) if run_id in (None, journal.run_id) else None
+            if contents is not None and contents.server == _server(store):
+                delivered += _deliver(store, journal, contents)
     if delivered:
-        LOG.info(f"delivered what {_runs(delivered)} had waiting in {store.spool}")
+        LOG.info(f"delivered the data of {_runs(delivered)} queued in {store.spool}")
 
 
 def tell_waiting(store: Store) -> None:
-    """Says in one line how many runs wait for a server, and what delivers them."""
-    found = [waiting for journal in _journals(store) if (waiting := _left(journal))]
-    for server, count in Counter(waiting.server for waiting in found).items():
-        remedy = "the next command on this store with that MLFLOW_TRACKING_URI delivers what waits"
-        LOG.info(f"{_runs(count)} waiting in {store.spool} for {server}: {remedy}")
+    """Logs one line per server: how many runs have data queued for it, and how to deliver the data."""
+    found = [contents for journal in _journals(store) if (contents := _read_if_over(journal))]
+    for server, count in Counter(contents.server for contents in found).items():
+        remedy = "the next command on this store with that MLFLOW_TRACKING_URI delivers it"
+        LOG.info(f"data of {_runs(count)} is queued in {store.spool} for {server}: {remedy}")
 
 
 def _journals(store: Store) -> list[Journal]:
     return [Journal(store, path.stem) for path in sorted(store.spool.glob("*.jsonl"))]
 
 
-def _left(journal: Journal) -> Waiting | None:
-    """What it holds, unless its run still writes, or another process has just delivered it."""
+def _read_if_over(journal: Journal) -> JournalContents | None:
+    """Returns a journal's contents; None if its run still writes or another process has just delivered it."""
     try:
-        waiting = journal.read()
+        contents = journal.read()
     except FileNotFoundError:
         return None
-    return waiting if waiting.is_left else None
+    return contents if contents.run_is_over else None
 
 
-def _deliver(store: Store, journal: Journal, waiting: Waiting) -> bool:
-    """Whether all of it could be written; its journal is removed then."""
+def _deliver(store: Store, journal: Journal, contents: JournalContents) -> bool:
+    """Writes all entries of a journal and then removes it. Returns false if the server refuses one of them."""
     try:
-        known = _known_points(store, journal.run_id, waiting)
-        for entry in waiting.entries:
+        known = _known_points(store, journal.run_id, contents)
+        for entry in contents.entries:
             points = [point for point in entry.metrics if (point[0], point[3]) not in known]
             write(store, journal.run_id, replace(entry, metrics=points))
-        if waiting.has_end and "workbench.error" not in waiting.entries[-1].tags:
+        if contents.has_end and "workbench.error" not in contents.entries[-1].tags:
             _clear_error(store, journal.run_id)
     except Exception as error:
         if server_away(error) is not None:
             raise
         reason = without_credentials(str(error).splitlines()[0])
-        LOG.info(f"run {journal.run_id}: what waits of it in {store.spool} was refused: {reason}")
+        LOG.info(f"run {journal.run_id}: the server refused its data queued in {store.spool}: {reason}")
         return False
     journal.remove()
     return True
 
 
-def _known_points(store: Store, run_id: str, waiting: Waiting) -> set[tuple[str, int]]:
-    """The (metric, step) that the run has: the same points, or those of a process elsewhere that went on with it."""
-    names = {point[0] for entry in waiting.entries for point in entry.metrics if not point[0].startswith("system/")}
+def _known_points(store: Store, run_id: str, contents: JournalContents) -> set[tuple[str, int]]:
+    """Returns the (metric, step) pairs that MLflow already has, from this process or one that resumed the run."""
+    names = {point[0] for entry in contents.entries for point in entry.metrics if not point[0].startswith("system/")}
     return {(name, point.step) for name in names for point in store.client.get_metric_history(run_id, name)}
 
 
 def _clear_error(store: Store, run_id: str) -> None:
-    """Forgets the reason of those who took the run for dead while its end had not arrived."""
+    """Deletes the error tag of a process that closed the run as died before the run's real end was delivered."""
     if "workbench.error" in store.client.get_run(run_id).data.tags:
         store.client.delete_tag(run_id, "workbench.error")
 

@@ -1,4 +1,4 @@
-"""Where everything is kept: MLflow's database and artifacts, Optuna's database, made once and safely."""
+"""The store folder: MLflow's database and artifacts, and Optuna's database, created safely by concurrent processes."""
 
 import errno
 import os
@@ -30,12 +30,12 @@ DEFAULT_FOLDER = "mlruns"
 
 _Result = TypeVar("_Result")
 
-_BUSY = {408, 429}  # of a server that may answer later; so may one with an error of its own, from 500 on
+_BUSY = {408, 429}  # HTTP codes of a server that may answer later, as it may after an error of its own (500 and above)
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 
 
 def store_failure(error: BaseException) -> str | None:
-    """What was wrong with the disk, a database or a server, where `error` comes from that; None: it does not."""
+    """Returns what failed if `error` was caused by the disk, a database or a server; None otherwise."""
     if (reason := server_away(error)) is not None:
         return reason
     for cause in _causes(error):
@@ -47,17 +47,17 @@ def store_failure(error: BaseException) -> str | None:
 
 
 def server_away(error: BaseException) -> str | None:
-    """How the tracking server did not answer, where `error` comes from that; None: it does not, or it refused."""
+    """Returns what failed if `error` means that the tracking server is unreachable or busy; None otherwise."""
     for cause in _causes(error):
         if isinstance(cause, requests.RequestException) and not isinstance(cause, ValueError):  # such as a wrong URL
             answer = cause.response
             is_away = answer is None or answer.status_code >= 500 or answer.status_code in _BUSY
-            return f"the tracking server is away ({type(cause).__name__})" if is_away else None
+            return f"the tracking server is unreachable ({type(cause).__name__})" if is_away else None
     return None
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The error itself and what it came from, the latest first."""
+    """Yields the error, then its cause, then the cause of that, and so on."""
     cause: BaseException | None = error
     while cause is not None:
         yield cause
@@ -73,9 +73,9 @@ class Store:
 
     @classmethod
     def open(cls, folder: str | Path = DEFAULT_FOLDER) -> "Store":
-        """Opens the store in `folder`, made when it is missing. Where MLFLOW_TRACKING_URI is set, runs go there.
+        """Opens the store in `folder`, which it creates if needed. If MLFLOW_TRACKING_URI is set, runs go there.
 
-        Raises InputError where the folder cannot be written or its database is damaged.
+        Raises InputError if the folder cannot be written or its database is damaged.
         """
         prepare_process()
         tune_sqlite()
@@ -88,7 +88,7 @@ class Store:
 
     @cached_property
     def client(self) -> MlflowClient:
-        """MLflow's own client on this store."""
+        """The MLflow client of this store."""
         self.ensure_database()
         try:
             client = MlflowClient(self.tracking_uri)
@@ -100,7 +100,7 @@ class Store:
         return client
 
     def ensure_database(self) -> None:
-        """Makes this folder's MLflow database where it is missing; any number of processes may do so at once."""
+        """Creates this folder's MLflow database if it is missing. Several processes may call this at the same time."""
         if self.is_local and not (self.folder / "mlflow.db").exists():
             with self._writing():
                 if not (self.folder / "mlflow.db").exists():
@@ -108,7 +108,7 @@ class Store:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """One process at a time; InputError where the folder cannot be written."""
+        """Lets one process at a time into the block; raises InputError if the folder cannot be written."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with FileLock(self.folder / ".lock"):
@@ -125,31 +125,31 @@ class Store:
 
     @property
     def spool(self) -> Path:
-        """Where what a tracking server has not received yet lies: see spool.py."""
+        """The folder with data that the tracking server has not received yet: see spool.py."""
         return self.folder / "spool"
 
     def files_folder(self, info: RunInfo) -> Path:
-        """Where a run's files are written: a local store's at once in place; those for a server gather in the spool."""
+        """Returns the folder for a run's files: its artifact folder if that is local, else a folder in the spool."""
         folder = local_folder(info.artifact_uri)
         return self.spool / str(info.run_id) if folder is None else folder
 
     @property
     def is_served(self) -> bool:
-        """Whether runs go to a tracking server, which may be away for a while."""
+        """Whether runs go to a tracking server, which may be unreachable for a while."""
         return self.tracking_uri.startswith("http")
 
     def persist(self, do: Callable[[], _Result]) -> _Result:
-        """What `do` gives, tried again while a server that was there before is away."""
+        """Returns the result of `do`, and retries it while the tracking server is unreachable."""
         return retry(do, lambda error: None if isinstance(error, InputError) else server_away(error))
 
     def await_server(self) -> None:
-        """Waits for the tracking server, in a process that begins where another one has reached it."""
+        """Waits for the tracking server. For a worker process: its parent has already reached the server."""
         if self.is_served:
             self.persist(lambda: MlflowClient(self.tracking_uri).search_experiments(max_results=1))
 
     @contextmanager
     def telling_failures(self) -> Iterator[None]:
-        """Within it, whatever comes from a store that cannot be read or written is raised as a StoreError."""
+        """Raises a StoreError for any error in the block that comes from a store that cannot be read or written."""
         try:
             yield
         except (StoreError, InputError):
@@ -160,17 +160,17 @@ class Store:
             raise
 
     def lock(self, name: str) -> FileLock:
-        """A lock between the processes that use this store."""
+        """Returns a lock that the processes using this store share."""
         return FileLock(self.folder / f".{name}.lock")
 
     def experiment_id(self, name: str) -> str:
-        """The id of the MLflow experiment `name`, made when it is missing."""
+        """Returns the id of the MLflow experiment `name`; creates the experiment if it is missing."""
         experiment = self.client.get_experiment_by_name(name)
         if experiment is None:
             location = (self.folder / "artifacts").as_uri() if self.is_local else None
             try:
                 return str(self.client.create_experiment(name, artifact_location=location))
-            except MlflowException:  # made meanwhile by another process, here or on another host?
+            except MlflowException:  # perhaps another process, here or on another host, has just created it
                 if (experiment := self.client.get_experiment_by_name(name)) is None:
                     raise
         if experiment.lifecycle_stage == "deleted":
@@ -180,13 +180,13 @@ class Store:
 
 
 def local_folder(artifact_uri: str) -> Path | None:
-    """The folder that a run's artifacts lie in; None where a server has them."""
+    """Returns the folder with a run's artifacts; None if a server has them."""
     is_local = urlparse(artifact_uri).scheme in ("", "file")
     return Path(local_file_uri_to_path(artifact_uri)) if is_local else None
 
 
 def _tracking_uri() -> str | None:
-    """MLFLOW_TRACKING_URI, a database's with the driver that this project comes with."""
+    """Returns MLFLOW_TRACKING_URI; a PostgreSQL URL gets the driver that this project installs."""
     uri = os.environ.get("MLFLOW_TRACKING_URI")
     if uri and uri.startswith("postgresql://"):
         return checked_url(uri, "MLFLOW_TRACKING_URI").render_as_string(hide_password=False)
@@ -194,7 +194,7 @@ def _tracking_uri() -> str | None:
 
 
 def _make_mlflow_database(folder: Path) -> None:
-    """Makes the database under another name and moves it into place: a process killed here leaves no half of one."""
+    """Creates the database under another name and then renames it: a killed process leaves no incomplete database."""
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     new = folder / "mlflow.db.new"
@@ -206,30 +206,30 @@ def _make_mlflow_database(folder: Path) -> None:
 
 
 def check_database(database: Path) -> None:
-    """Raises InputError where the file is damaged; MLflow would try for minutes to connect to it."""
+    """Raises InputError if the file is damaged. MLflow itself would try to connect to it for minutes."""
     with closing(sqlite3.connect(database)) as connection:
         try:
             connection.execute("PRAGMA schema_version")
         except sqlite3.OperationalError:
-            raise  # locked, or not to be opened
+            raise  # it is locked or cannot be opened
         except sqlite3.DatabaseError as error:
-            raise InputError("--store", str(database), f"is damaged: {error}", "move it away") from error
+            raise InputError("--store", str(database), f"is damaged: {error}", "move the file away") from error
 
 
 def enable_wal(database: Path) -> None:
-    """Switches an SQLite file to write-ahead logging, for good: readers no longer block the writer."""
+    """Switches an SQLite file permanently to write-ahead logging: readers then no longer block the writer."""
     with closing(sqlite3.connect(database)) as connection:
         connection.execute("PRAGMA journal_mode=WAL")
 
 
 def tune_sqlite() -> None:
-    """Has every SQLite connection of this process wait up to a minute for a lock, and sync at checkpoints alone."""
+    """Makes every SQLite connection of this process wait up to a minute for a lock, and sync only at checkpoints."""
     if not sqlalchemy.event.contains(sqlalchemy.Engine, "connect", _tune):
         sqlalchemy.event.listen(sqlalchemy.Engine, "connect", _tune)
 
 
 def _tune(connection: Any, _: Any) -> None:
-    """With WAL, `synchronous=NORMAL` keeps the file intact through a crash (sqlite.org/wal.html)."""
+    """Sets the options. With WAL, `synchronous=NORMAL` keeps the file intact through a crash (sqlite.org/wal.html)."""
     if isinstance(connection, sqlite3.Connection):
         connection.execute("PRAGMA busy_timeout=60000")
         connection.execute("PRAGMA synchronous=NORMAL")

@@ -1,6 +1,6 @@
-"""CPU, memory, disk, network and GPU use of a run: MLflow's own measurements, on the way that the run's metrics take.
+"""Measures a run's CPU, memory, disk, network and GPU use with MLflow's monitor, and logs it with the run's metrics.
 
-MLflow's own thread gives up for good at the first request that fails.
+MLflow's own thread is not used because it stops for good when one request fails.
 """
 
 import threading
@@ -12,20 +12,20 @@ Log = Callable[[Mapping[str, float], int], None]  # takes values and step
 
 
 class SystemMetrics:
-    """Measures in a thread, and gives what it measured to `log` every ten seconds, as `system/…`, until the finish.
+    """Measures in a thread and passes the values to `log` as `system/…` every ten seconds, until `finish` is called.
 
-    The steps of a run that is gone on with go on from its last one.
+    In a resumed run, the steps continue after the last recorded step.
     """
 
     def __init__(self, run_id: str, tracking_uri: str, log: Log) -> None:
         self._monitor = SystemMetricsMonitor(run_id, resume_logging=True, tracking_uri=tracking_uri)
-        self._monitor.mlflow_logger = _Way(log)
+        self._monitor.mlflow_logger = _MonitorLogger(log)
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._measure, name="system-metrics", daemon=True)
         self._thread.start()
 
     def finish(self) -> None:
-        """Gives what was measured since, too: a run may be shorter than an interval."""
+        """Stops measuring and logs the last, incomplete interval, because a run may be shorter than one interval."""
         self._ending.set()
         self._thread.join()
         self._publish()
@@ -42,8 +42,8 @@ class SystemMetrics:
         self._monitor.publish_metrics(self._monitor.aggregate_metrics())
 
 
-class _Way:
-    """What MLflow's monitor wants for a logger."""
+class _MonitorLogger:
+    """The logger interface that MLflow's monitor expects."""
 
     def __init__(self, log: Log) -> None:
         self.record_metrics = log

@@ -1,7 +1,6 @@
 """One MLflow run, open for writing: params, tags, files, and metrics in batches.
 
-Nobody but this room writes to MLflow. What an open run writes goes through `spool.py`, and so waits while its server is
-away.
+All writes of an open run go through `spool.py`, which queues them while the tracking server is unreachable.
 
 Status and outcome of a run: finished → FINISHED; pruned, interrupted → KILLED; failed, died → FAILED.
 """
@@ -32,11 +31,11 @@ STATUS: dict[Outcome, str] = {
     "died": "FAILED",
 }
 _MAX_METRICS, _MAX_PARAMS = 1000, 100  # MLflow's limits on one batch
-_MAX_TAG, _MAX_PARAM = 5000, 6000  # and on the characters of one
+_MAX_TAG, _MAX_PARAM = 5000, 6000  # MLflow's limits on the characters of one value
 
 
 class TrackedRun:
-    """One MLflow run, open for writing. Metrics go through a thread that writes what has gathered, in batches."""
+    """One MLflow run, open for writing. A thread collects metrics and writes them in batches."""
 
     def __init__(self, store: Store, run_id: str) -> None:
         self.store = store
@@ -46,9 +45,9 @@ class TrackedRun:
         self.folder = store.files_folder(info)
         self.folder.mkdir(parents=True, exist_ok=True)
         self._in_place = self.folder.parent != store.spool
-        self.latest: dict[str, float] = {}  # the last value of each metric but those of the system
-        self.outcome: Outcome | None = None  # once it is closed
-        # What the run has from an earlier process:
+        self.latest: dict[str, float] = {}  # the last value of each metric, without system metrics
+        self.outcome: Outcome | None = None  # None until the run is closed
+        # What an earlier process has already logged:
         self._known_points: set[tuple[str, int]] = set()  # (metric, step)
         self._known_params: set[str] = set()
         self._outbox = Outbox(store, run_id)
@@ -56,7 +55,7 @@ class TrackedRun:
         self._system: SystemMetrics | None = None
 
     def path(self, artifact: str) -> Path:
-        """Where the run's file of this name (`experiments/artifact_names.py`) is written; its folder exists."""
+        """Returns the path for an artifact (its name is in `experiments/artifact_names.py`); creates its folder."""
         path = self.folder / artifact
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
@@ -66,19 +65,19 @@ class TrackedRun:
         self._system = SystemMetrics(self.run_id, self.store.tracking_uri, self._writer.add)
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
-        """Takes the values and returns at once. `step` counts optimizer steps."""
+        """Queues the values and returns immediately. `step` counts optimizer steps."""
         self.latest |= metrics
         self._writer.add({k: v for k, v in metrics.items() if (k, step) not in self._known_points}, step)
 
     def flush_metrics(self) -> None:
-        """Tries to write what has gathered, now; what cannot be written is tried again later."""
+        """Tries to write the queued metrics now; what cannot be written is retried later."""
         self._writer.try_to_write()
 
-    def take_up(self) -> None:
-        """Goes on from what an earlier process left: fetches files from a remote store, writes nothing known again."""
+    def restore(self) -> None:
+        """Loads what an earlier process logged, to log nothing twice, and downloads the files from a remote store."""
         client = self.store.client
         if not self._in_place and not any(self.folder.iterdir()):
-            fetched = self.folder.with_suffix(".fetched")  # in place only once it is whole, should this process die
+            fetched = self.folder.with_suffix(".fetched")  # renamed only when complete: this process may be killed
             shutil.rmtree(fetched, ignore_errors=True)
             fetched.mkdir()
             client.download_artifacts(self.run_id, "", str(fetched))
@@ -91,7 +90,7 @@ class TrackedRun:
             self._known_points |= {(name, point.step) for point in client.get_metric_history(self.run_id, name)}
 
     def log_params(self, params: Mapping[str, Any]) -> None:
-        """A param that the run has already stays as it is."""
+        """Logs params; skips those that the run already has."""
         texts = [(name, as_param(value)) for name, value in params.items() if name not in self._known_params]
         for start in range(0, len(texts), _MAX_PARAMS):
             self._outbox.put(Entry(params=dict(texts[start : start + _MAX_PARAMS])))
@@ -100,18 +99,18 @@ class TrackedRun:
         self._outbox.put(Entry(tags={name: text[:_MAX_TAG] for name, text in tags.items()}))
 
     def share_view(self, view: Mapping[str, Any]) -> None:
-        """Keeps a view of the experiment's table, as MLflow's UI does when one is shared; its key is the run's id."""
+        """Saves a view of the experiment's table, as MLflow's UI does when a user shares one. Its key is the run id."""
         key = f"mlflow.sharedViewState.{self.run_id}"
         self.store.client.set_experiment_tag(self.experiment_id, key, json.dumps(view))
 
     def log_inputs(self, inputs: Sequence[DatasetInput]) -> None:
-        """Adds the data that the run read."""
+        """Records the data sets that the run read."""
         self._outbox.put(Entry(inputs=[data.to_dictionary() for data in inputs]))
 
     def close(self, outcome: Outcome, error: str = "") -> None:
-        """Writes what is still buffered, sends files to a remote store, and sets status and outcome.
+        """Writes the buffered metrics, sends files to a remote store, and sets status and outcome.
 
-        Where the tracking server is away, all of it waits in the spool, and is no failure.
+        If the tracking server is unreachable, all of this is queued in the spool and does not count as a failure.
         """
         with uninterrupted():
             try:
@@ -121,31 +120,31 @@ class TrackedRun:
                 if not self._in_place:
                     self._outbox.put(Entry(files=True))
             except Exception as lost:
-                outcome, error = "failed", f"not all could be written: {lost}"
+                outcome, error = "failed", f"some results could not be written: {lost}"
                 raise
             finally:
                 self.outcome = outcome
                 self._outbox.put(end_of_run(outcome, error))
-            if self._outbox.is_waiting():
+            if self._outbox.has_queue():
                 tell_waiting(self.store)
 
 
 def as_param(value: Any) -> str:
-    """A param as MLflow's text, which it cuts: null, true and false as in YAML."""
+    """Converts a param to text, cut to MLflow's limit; None and booleans become null, true and false as in YAML."""
     words = {None: "null", True: "true", False: "false"}
     return words[value] if value is None or isinstance(value, bool) else str(value)[:_MAX_PARAM]
 
 
 def end_of_run(outcome: Outcome, error: str) -> Entry:
-    """The entry that ends a run now."""
+    """Returns the entry that ends a run now."""
     tags = {"workbench.outcome": outcome} | ({"workbench.error": error[:_MAX_TAG]} if error else {})
     return Entry(tags=tags, status=STATUS[outcome], end_time=int(time.time() * 1000))
 
 
 class _MetricWriter:
-    """Gathers metric values and writes them every few seconds, in order, away from the training thread.
+    """Collects metric values and writes them in order every few seconds, in a thread of its own.
 
-    Values that could not be written are kept and tried again; `finish` raises what the last try raised.
+    Values that could not be written are kept and retried; `finish` raises the error of the last attempt.
     """
 
     def __init__(self, outbox: Outbox, interval: float = 2.0) -> None:
@@ -161,7 +160,7 @@ class _MetricWriter:
         self._pending.extend((key, float(value), now, step) for key, value in metrics.items())
 
     def finish(self) -> None:
-        """Writes all that is left; it waits in the spool where the tracking server is away."""
+        """Writes all remaining values; they stay in the spool if the tracking server is unreachable."""
         self._ending.set()
         self._thread.join()
         self._write()
@@ -175,13 +174,13 @@ class _MetricWriter:
         try:
             self._write()
         except Exception as error:
-            LOG.warning(f"metrics are not written yet, and will be tried again: {error}")
+            LOG.warning(f"could not write metrics; will retry: {error}")
 
     def _write(self) -> None:
         with self._writing:
             while batch := self._pending[:_MAX_METRICS]:
                 self._outbox.put(Entry(metrics=batch))
-                del self._pending[: len(batch)]  # values added since then come after these
+                del self._pending[: len(batch)]  # `add` may have appended more values meanwhile
 
     def _run(self) -> None:
         while not self._ending.wait(self.interval):

@@ -1,4 +1,4 @@
-"""What happens beside the training steps: the end of an epoch, checkpoints, exactness, random state, the trace.
+"""Everything around the training steps: the end of an epoch, checkpoints, exact mode, random state, the trace.
 
-May import `experiments.config` alone. Something to be done after every epoch is an observer: see `epochs.py`.
+May import only `experiments.config`. Code that runs after every epoch is an observer: see `epochs.py`.
 """

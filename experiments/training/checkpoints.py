@@ -1,4 +1,4 @@
-"""`last.ckpt` after every epoch, and `best.ckpt` where the config keeps the best weights."""
+"""Writes `last.ckpt` after every epoch, and `best.ckpt` if the config keeps the best weights."""
 
 import math
 import shutil
@@ -15,9 +15,9 @@ from lightning_modules.metrics import sign_of
 
 
 class Checkpoints:
-    """An observer that writes Lightning's checkpoints; each replaces the one before only once it is complete.
+    """An observer that writes Lightning's checkpoints. A new one replaces the old one only when it is complete.
 
-    `history`: the scores of the epochs before, where training continues from a checkpoint.
+    `history`: the scores of the earlier epochs, if training resumes from a checkpoint.
     """
 
     def __init__(self, run_folder: Path, config: TrainerConfig, history: Sequence[Scores] = ()) -> None:
@@ -30,7 +30,7 @@ class Checkpoints:
         for scores in history:
             is_best = self._is_best(scores)
         if is_best:
-            self._keep_best()  # a process killed between the two files wrote last.ckpt alone
+            self._keep_best()  # an earlier process may have been killed after last.ckpt and before best.ckpt
 
     def __call__(self, epoch: Epoch) -> None:
         epoch.trainer.save_checkpoint(self._new)
@@ -39,7 +39,7 @@ class Checkpoints:
             self._keep_best()
 
     def _is_best(self, scores: Scores) -> bool:
-        """Whether the best weights are kept, and these are better than all before."""
+        """Whether these scores are the best so far and the config keeps the best weights. Remembers the best score."""
         score = sign_of(self._config.monitor) * scores[self._config.monitor]
         if not score > self._highest:
             return False
@@ -52,7 +52,7 @@ class Checkpoints:
 
 
 def epochs_done(run_folder: Path) -> int:
-    """After how many epochs a run wrote its last checkpoint; 0 where it has none."""
+    """Returns the number of epochs in a run's last checkpoint; 0 if there is no checkpoint."""
     checkpoint = run_folder / LAST_CHECKPOINT
     if not checkpoint.exists():
         return 0
@@ -60,7 +60,7 @@ def epochs_done(run_folder: Path) -> int:
 
 
 def load_weights(classifier: ImageClassifier, checkpoint: Path) -> int:
-    """Loads the weights of a checkpoint; the optimizer step it was written at."""
+    """Loads the weights of a checkpoint and returns the optimizer step at which it was written."""
     loaded = torch.load(checkpoint, weights_only=True, map_location="cpu")
     classifier.load_state_dict(loaded["state_dict"])
     return int(loaded["global_step"])

@@ -1,6 +1,6 @@
-"""What happens once an epoch: observers, called when the epoch's scores are known.
+"""Calls observers after every epoch, when the scores of the epoch are known.
 
-One Lightning callback for all of them, since every callback costs time at every step, whether it does anything or not.
+All observers share one Lightning callback, because each callback costs time at every step even if it does nothing.
 """
 
 import math
@@ -18,12 +18,12 @@ from experiments.training.random_state import get_random_state, set_random_state
 
 @dataclass(frozen=True)
 class Epoch:
-    """An epoch that has just ended."""
+    """The epoch that has just ended."""
 
     number: int  # counted from 1
     step: int  # optimizer steps done since training began
-    scores: dict[str, float]  # `train/…` and `val/…` of this epoch, exact
-    train_seconds: float  # validation not counted
+    scores: dict[str, float]  # this epoch's `train/…` and `val/…`, exact
+    train_seconds: float  # without validation
     trainer: pl.Trainer
     module: pl.LightningModule
 
@@ -32,28 +32,28 @@ class Epoch:
         return self.number == self.trainer.max_epochs
 
 
-Scores = Mapping[str, float]  # of one epoch, by metric; with `epoch` and `step`
-Observer = Callable[[Epoch], None]  # if it has a method `begin`, it is told of the epochs of an earlier process
+Scores = Mapping[str, float]  # one epoch's value of each metric, plus `epoch` and `step`
+Observer = Callable[[Epoch], None]  # may have a method `begin`, which receives the scores of earlier epochs
 
 
 def begin(observers: Sequence[Observer], history: Sequence[Scores]) -> None:
-    """Tells observers of the epochs that training continues from."""
+    """Gives observers the scores of the epochs from which training resumes."""
     for observer in observers:
         if hasattr(observer, "begin"):
             observer.begin(history)
 
 
 class EpochEnd(Checkpoint):
-    """Calls observers in order. A Checkpoint, as Lightning calls those last: after the module logged its scores.
+    """Calls the observers in order. It is a Checkpoint because Lightning calls those last, after scores are logged.
 
-    Keeps the random state in every checkpoint, which Lightning does not, so that training goes on from one as if it
-    had never stopped.
+    Saves the random state in every checkpoint, which Lightning does not do. Training that resumes from a checkpoint
+    then continues as if it had never stopped.
     """
 
     def __init__(self, observers: Sequence[Observer]) -> None:
         self._observers = observers
         self._stop: StopRun | None = None
-        self._random_state: dict[str, Any] | None = None  # of the checkpoint that training goes on from
+        self._random_state: dict[str, Any] | None = None  # from the checkpoint that training resumes from
 
     def state_dict(self) -> dict[str, Any]:
         return {"random_state": get_random_state()}
@@ -84,7 +84,7 @@ class EpochEnd(Checkpoint):
         try:
             for observer in self._observers:
                 observer(epoch)
-        except StopRun as stop:  # Lightning logs the epoch after this hook, so the run ends only then
+        except StopRun as stop:  # raised in on_fit_end: Lightning logs the epoch after this hook
             self._stop = stop
             trainer.should_stop = True
 
@@ -94,7 +94,7 @@ class EpochEnd(Checkpoint):
 
 
 def check_finite(epoch: Epoch) -> None:
-    """An observer that ends a run whose loss is NaN or infinite."""
+    """An observer that ends the run if its loss is NaN or infinite."""
     for name in ("train/loss", "val/loss"):
         if not math.isfinite(epoch.scores[name]):
             message = f"{name} is {epoch.scores[name]} after epoch {epoch.number}; try a lower optimizer.lr"

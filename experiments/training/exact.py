@@ -1,4 +1,4 @@
-"""The exact profile: the same numbers whatever the number of threads, on one CPU model."""
+"""Exact mode: on one CPU model, training gives the same numbers for any number of threads."""
 
 import os
 
@@ -6,17 +6,17 @@ import torch
 
 from lightning_modules import InputError
 
-# Sums in one order, with one instruction set (Intel oneMKL Developer Guide, "Conditional Numerical Reproducibility").
+# Fixed summation order and instruction set (Intel oneMKL Developer Guide, "Conditional Numerical Reproducibility").
 _MKL = "AVX2,STRICT"
-_CUBLAS = ":4096:8"  # what torch.use_deterministic_algorithms asks for on a GPU
+_CUBLAS = ":4096:8"  # torch.use_deterministic_algorithms requires this on a GPU
 
-_began = False  # whether this process has prepared a run: MKL reads its variable at its first product
+_began = False  # whether this process has prepared a run: MKL reads its variable at its first matrix product
 
 
 def set_exact(exact: bool) -> None:
-    """Chooses deterministic algorithms, and convolutions as matrix products of fixed order instead of oneDNN's.
+    """Selects deterministic algorithms, and convolutions as matrix products in a fixed order instead of oneDNN's.
 
-    Raises InputError where it comes too late: a process that has multiplied matrices keeps MKL's own mode.
+    Raises InputError if it is too late: after the first matrix product, a process cannot change MKL's mode.
     """
     global _began
     if exact:
@@ -27,4 +27,4 @@ def set_exact(exact: bool) -> None:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", _CUBLAS)
     _began = True
     torch.use_deterministic_algorithms(exact)
-    torch.backends.mkldnn.enabled = not exact  # type: ignore[assignment]  # its stub has the descriptor
+    torch.backends.mkldnn.enabled = not exact  # type: ignore[assignment]  # torch's stub declares the descriptor

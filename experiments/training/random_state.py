@@ -1,4 +1,4 @@
-"""The random state of a process: of everything that draws from a global generator, such as dropout."""
+"""Reads and sets a process's global random generators. Dropout, for example, draws from them."""
 
 import random
 from typing import Any, cast
@@ -8,7 +8,7 @@ import torch
 
 
 def get_random_state() -> dict[str, Any]:
-    """The states of Python's, NumPy's and torch's global generators, in types that load with `weights_only=True`."""
+    """Returns the states of Python's, NumPy's and torch's generators, in types that `weights_only=True` can load."""
     name, keys, *rest = cast(tuple[Any, ...], np.random.get_state(legacy=True))
     return {
         "python": random.getstate(),
@@ -19,7 +19,7 @@ def get_random_state() -> dict[str, Any]:
 
 
 def set_random_state(state: dict[str, Any]) -> None:
-    """Puts the generators back to where `get_random_state` found them."""
+    """Restores the states that `get_random_state` returned."""
     version, internal, gauss = state["python"]
     random.setstate((version, tuple(internal), gauss))
     np.random.set_state(tuple(state["numpy"]))

@@ -1,6 +1,6 @@
-"""`trace.jsonl`: exact scores and SHA-256 of all that a run's result comes from, stage by stage, to tell runs apart.
+"""`trace.jsonl`: a run's exact scores and the SHA-256 of everything that determines them, to compare runs by stage.
 
-One line a stage: `data`, `split`, `initial_weights`, then `epoch` by epoch. Floats are hexadecimal, which is exact.
+Each line is one stage: `data`, `split`, `initial_weights`, then every `epoch`. Floats are hexadecimal, which is exact.
 """
 
 import hashlib
@@ -21,9 +21,9 @@ Line = dict[str, Any]
 
 
 class Trace:
-    """An observer that writes the trace, and keeps the scores as `history`: one dict an epoch, with `epoch` and `step`.
+    """An observer that writes the trace. `history` holds the scores: one dict per epoch, with `epoch` and `step`.
 
-    Of a trace that is there already the first `epochs` epochs are gone on from.
+    `epochs`: how many epochs to keep of a trace that an earlier process wrote; later ones are discarded.
     """
 
     def __init__(self, path: Path, data: ImageDataModule, module: torch.nn.Module, *, epochs: int = 0) -> None:
@@ -60,7 +60,7 @@ class Trace:
 
 
 def starting_point(data: ImageDataModule, module: torch.nn.Module) -> list[Line]:
-    """The lines of the stages before training."""
+    """Returns the lines of the stages before training."""
     return [
         {"stage": "data", "sha256": data.dataset.sha256},
         {"stage": "split", "sha256": {name: subset.order_sha256 for name, subset in data.splits.items()}},
@@ -69,34 +69,34 @@ def starting_point(data: ImageDataModule, module: torch.nn.Module) -> list[Line]
 
 
 def read_trace(path: Path) -> list[Line]:
-    """The lines of a trace; a last one that a killed process did not finish is left out."""
-    whole = path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
-    return [json.loads(line) for line in whole]
+    """Returns the lines of a trace, without an incomplete last line of a killed process."""
+    complete = path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
+    return [json.loads(line) for line in complete]
 
 
 def as_scores(line: Line) -> dict[str, float]:
-    """An epoch's line in plain numbers: `epoch`, `step` and its scores."""
+    """Converts an epoch's line to plain numbers: `epoch`, `step` and the scores."""
     scores = {name: float.fromhex(value) for name, value in line["metrics"].items()}
     return {"epoch": line["epoch"], "step": line["step"]} | scores
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Where one trace first leaves another."""
+    """The first stage in which two traces differ."""
 
     stage: str
     epoch: int | None
-    what: tuple[str, ...]  # what of the stage differs: scores, hashes
+    what: tuple[str, ...]  # the scores and hashes that differ
 
 
 def first_difference(recorded: Sequence[Line], now: Sequence[Line]) -> Difference | None:
-    """Compares what is recorded, stage by stage; None where all of it is the same now."""
+    """Compares a recorded trace with a new one, stage by stage; returns None if the new one repeats all of it."""
     for index, line in enumerate(recorded):
-        again = now[index] if index < len(now) else {}
-        flat, flat_again = (_flat(each) for each in (line, again))
-        what = tuple(name for name, value in flat.items() if flat_again.get(name) != value)
+        new_line = now[index] if index < len(now) else {}
+        flat, new_flat = (_flat(each) for each in (line, new_line))
+        what = tuple(name for name, value in flat.items() if new_flat.get(name) != value)
         if what:
-            return Difference(line["stage"], line.get("epoch"), what if again else ("missing",))
+            return Difference(line["stage"], line.get("epoch"), what if new_line else ("missing",))
     return None
 
 
@@ -108,7 +108,7 @@ def _flat(line: Line) -> dict[str, Any]:
 
 
 def tensors_sha256(state: Any) -> str:
-    """SHA-256 over every name, and type, shape and bytes of every tensor (in row-major order), of a nested state."""
+    """Returns the SHA-256 of a nested state: all names, and each tensor's type, shape and bytes in row-major order."""
     digest = hashlib.sha256()
     for name, value in _leaves(state, ""):
         if isinstance(value, torch.Tensor):

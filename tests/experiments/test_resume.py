@@ -1,4 +1,4 @@
-"""A run that was killed goes on, and ends as if it had never been.
+"""A killed run is resumed, and ends as if it had never been killed.
 
 Every run here trains in a process of its own. `WORKBENCH_KILLS=20` kills that many at random moments instead of three.
 """
@@ -322,7 +322,7 @@ def test_a_killed_run_on_a_server_goes_on_from_files_not_yet_sent(
     store = Store(tmp_path / "store", tracking_server)
     killed = bench.killed("unsent", "experiments.runner", "check_finite", 2, store=store)
     assert not store.client.list_artifacts(killed.info.run_id)
-    with pytest.raises(InputError, match="seed: the run began with 0"):
+    with pytest.raises(InputError, match="seed: the run started with 0"):
         run(load_config(str(bench.recipe), {"seed": 1}), store=store, resume=killed.info.run_id)
     assert bench.end(bench.job("unsent", store=store, resume=killed.info.run_id)) == 0
     sent = Path(store.client.download_artifacts(killed.info.run_id, "", str(tmp_path / "sent")))
@@ -367,7 +367,9 @@ def test_a_finished_run_is_refused(unbroken: Unbroken, refused: Callable[..., st
     assert "has finished" in refused(unbroken.run.info.run_id)
 
 
-@pytest.mark.parametrize(("kind", "words"), [("train", ["still runs", f"/{os.getpid()}@"]), ("trial", ["is a trial"])])
+@pytest.mark.parametrize(
+    ("kind", "words"), [("train", ["is still running", f"/{os.getpid()}@"]), ("trial", ["is a trial"])]
+)
 def test_a_run_that_runs_and_a_sweep_s_trial_are_refused(
     kind: Any, words: list[str], bench: Bench, refused: Callable[..., str]
 ) -> None:
@@ -378,11 +380,11 @@ def test_a_run_that_runs_and_a_sweep_s_trial_are_refused(
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ("--optimizer.lr=0.02", ["optimizer.lr", "began with 0.01", "got 0.02", "give --optimizer.lr 0.01"]),
+        ("--optimizer.lr=0.02", ["optimizer.lr", "started with 0.01", "got 0.02", "give --optimizer.lr 0.01"]),
         ("--data.augmentation.shift=0", ["data.augmentation.shift", "give --data.augmentation.shift 1"]),
         (
             "--model.network_args={}",
-            ["model.network_args.rate", "began with 0.3", "give --model.network_args.rate 0.3"],
+            ["model.network_args.rate", "started with 0.3", "give --model.network_args.rate 0.3"],
         ),
         ("--optimizer.beta1=0.8", ["optimizer.beta1", "got 0.8", "give --optimizer.beta1 null"]),
     ],
@@ -399,8 +401,8 @@ def test_an_argument_that_the_network_did_not_have_is_refused(bench: Bench, refu
     bare.write_text(bench.recipe.read_text().replace("network_args: {rate: 0.3}", "network_args: {}"))
     run_id = bench.killed("bare", "experiments.runner", "check_finite", 1, recipe=bare).info.run_id
     close_dead_runs(bench.store)
-    line = refused(run_id)
-    assert [word for word in ("model.network_args.rate", "began without it", "leave it out") if word not in line] == []
+    words, line = ("model.network_args.rate", "started without it", "leave it out"), refused(run_id)
+    assert [word for word in words if word not in line] == []
 
 
 def test_a_run_whose_loss_became_nan_is_refused(bench: Bench, refused: Callable[..., str]) -> None:
@@ -432,7 +434,7 @@ def test_other_data_under_the_path_are_refused_and_the_same_elsewhere_are_not(
     (tmp_path / "own.npz").rename(tmp_path / "moved.npz")
     images[7, 0, 0] ^= 1
     np.savez(tmp_path / "own.npz", x=images, y=np.arange(60) % 3)
-    assert "the run began with other data" in refused(run_id, recipe=recipe)
+    assert "the data changed since the run started" in refused(run_id, recipe=recipe)
     moved = {"data.path": str(tmp_path / "moved.npz")}
     assert bench.end(bench.job(name, recipe=recipe, overrides=moved, resume=run_id)) == 0
     resumed = the_run(bench.store, name)

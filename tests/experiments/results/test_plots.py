@@ -55,11 +55,11 @@ def test_a_confusion_matrix_has_a_row_a_true_class(tmp_path: Path, figures: dict
         assert [tick.get_text() for tick in ticks] == ["cat", "dog"]
 
 
-def test_mistakes_are_the_wrong_answers_the_surest_first(tmp_path: Path, figures: dict[str, Figure]) -> None:
+def test_mistakes_are_the_wrong_answers_the_most_confident_first(tmp_path: Path, figures: dict[str, Figure]) -> None:
     probabilities = np.array([[0.6, 0.4], [0.2, 0.8], [0.1, 0.9], [0.7, 0.3]], np.float32)  # the first and third: wrong
     plots.plot_mistakes(SUBSET, probabilities, ["cat", "dog"], "val", tmp_path / "mistakes.png")
     (axes,) = figures["mistakes.png"].axes
-    assert axes.get_title() == "val: 2 of 4 wrong; the surest mistakes"
+    assert axes.get_title() == "val: 2 of 4 wrong; the most confident mistakes"
     assert texts(axes) == ["dog 0.90\n(is cat)", "cat 0.60\n(is dog)"]
     assert brightness(axes) == [30, 50]
 

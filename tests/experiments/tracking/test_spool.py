@@ -88,7 +88,7 @@ def contents(folder: Path) -> dict[str, str]:
 
 
 def log_until_killed(store: Store, reports: Connection) -> None:
-    """A run whose process will be killed while the server is away."""
+    """A run whose process will be killed while the server is unreachable."""
     run_id = create_run(store, experiment="spool", name="killed", kind="train")
     with open_run(store, run_id) as run:
         run.log_metrics({"loss": 0.5}, 1)
@@ -116,11 +116,11 @@ def deliver_until(store: Store, owner: str, function: str, call: int) -> None:
 
 @dataclass
 class Outage:
-    """What was seen of it."""
+    """What the tests saw of the outage."""
 
     store: Store
     trained: Said = field(init=False)  # the server was killed while it trained
-    spooled: dict[str, str] = field(init=False)  # the files of that training while the server was away
+    spooled: dict[str, str] = field(init=False)  # that run's files while the server was unreachable
     listed_without_server: Said = field(init=False)
     killed: str = ""  # the run of the process that was killed meanwhile
     open: str = ""  # the run that was open all the time
@@ -180,17 +180,17 @@ def outage(
         yield seen
 
 
-def test_training_goes_on_without_the_server_and_tells_what_waits(outage: Outage) -> None:
+def test_training_continues_without_the_server_and_reports_what_is_queued(outage: Outage) -> None:
     assert outage.trained.code == 0
     printed = json.loads(outage.trained.result)
     assert (printed["status"], printed["outcome"]) == ("FINISHED", "finished")
     assert {"val/accuracy", "test/accuracy", "value"} <= printed["metrics"].keys()
     spool, url = outage.store.spool, outage.store.tracking_uri
-    remedy = "the next command on this store with that MLFLOW_TRACKING_URI delivers what waits"
-    assert outage.trained.lines[-1] == f"1 run waiting in {spool} for {url}: {remedy}"
+    remedy = "the next command on this store with that MLFLOW_TRACKING_URI delivers it"
+    assert outage.trained.lines[-1] == f"data of 1 run is queued in {spool} for {url}: {remedy}"
 
 
-def test_a_command_that_needs_the_server_says_in_one_line_that_it_is_away(outage: Outage) -> None:
+def test_a_command_that_needs_the_server_says_in_one_line_that_it_is_unreachable(outage: Outage) -> None:
     assert outage.listed_without_server.code == 2
     assert len(outage.listed_without_server.lines) == 1
     assert outage.listed_without_server.lines[0].startswith("error: --store: MLflow cannot open it")
@@ -255,13 +255,13 @@ def test_a_line_cut_short_by_a_kill_does_not_count(tmp_path: Path) -> None:
     assert (str(metrics.metrics), tags.tags) == ("[['loss', nan, 1, 1]]", {"a": "b"})
 
 
-def test_what_waits_for_one_server_is_not_given_to_another_and_its_password_is_nowhere(
+def test_what_is_queued_for_one_server_is_not_sent_to_another_and_its_password_is_nowhere(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Journal(Store(tmp_path, "http://me:planted@127.0.0.1:9"), "a").append(Entry(status="FINISHED", end_time=1))
     deliver(Store(tmp_path, "http://127.0.0.1:10"))
     tell_waiting(Store(tmp_path, "http://127.0.0.1:10"))
-    assert "1 run waiting in" in (said := capsys.readouterr().err)
+    assert "data of 1 run is queued in" in (said := capsys.readouterr().err)
     (path,) = (tmp_path / "spool").iterdir()
     assert "http://127.0.0.1:9:" in said
     assert "planted" not in said + path.read_text()
@@ -282,4 +282,4 @@ def test_what_needs_the_server_is_tried_until_it_is_back(tmp_path: Path, capsys:
     tries: list[int] = []
     assert Store(tmp_path, f"http://127.0.0.1:{port}").persist(get) == 200
     served[0].server_close()
-    assert "the tracking server is away (ConnectionError); trying again in 1 s" in capsys.readouterr().err
+    assert "the tracking server is unreachable (ConnectionError); trying again in 1 s" in capsys.readouterr().err

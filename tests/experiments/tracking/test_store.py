@@ -104,14 +104,14 @@ def test_a_deleted_experiment_is_named_with_the_way_to_restore_it(scratch_store:
         (sqlite3.OperationalError("disk I/O error"), "disk I/O error (is the disk full?)"),
         (sqlite3.OperationalError("database or disk is full"), "database or disk is full"),
         (OSError(errno.ENOSPC, "No space left on device"), "[Errno 28] No space left on device"),
-        (requests.ConnectionError(), "the tracking server is away (ConnectionError)"),
+        (requests.ConnectionError(), "the tracking server is unreachable (ConnectionError)"),
     ],
 )
 def test_a_store_that_fails_is_told_with_what_was_wrong(scratch_store: Store, error: Exception, told: str) -> None:
     with pytest.raises(StoreError) as raised, scratch_store.telling_failures():
         raise error
-    remedy = "mend that, and give the same command again: a sweep goes on where it was"
-    assert str(raised.value) == f"--store {scratch_store.folder}: failed: {told}; {remedy}"
+    remedy = "fix the cause, then run the same command again; a sweep continues where it stopped"
+    assert str(raised.value) == f"--store: {scratch_store.folder} failed: {told}; {remedy}"
 
 
 def test_an_error_of_other_code_is_not_the_stores(scratch_store: Store) -> None:

@@ -1,4 +1,4 @@
-"""The exact profile: numbers that do not depend on the number of threads."""
+"""Exact mode: the numbers do not depend on the number of threads."""
 
 from multiprocessing.context import ForkServerContext
 from pathlib import Path

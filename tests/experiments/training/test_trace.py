@@ -87,7 +87,7 @@ def trace() -> list[dict[str, Any]]:
     return [{"stage": "data", "sha256": "d"}, {"stage": "split", "sha256": {"train": "t", "val": "v"}}, *epochs]
 
 
-def test_equal_traces_do_not_part() -> None:
+def test_equal_traces_have_no_difference() -> None:
     assert first_difference(trace(), trace()) is None
 
 

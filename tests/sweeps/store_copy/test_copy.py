@@ -127,7 +127,7 @@ def test_a_store_is_the_same_in_postgresql_behind_a_server_and_back_in_a_folder(
     assert main(["store", "copy", str(away.folder), str(back), *options]) == 0
     printed, said = capsys.readouterr()
     assert postgres.password not in printed + said
-    assert f"1 run waiting in {away.folder}/spool for http://host.invalid" in said
+    assert f"data of 1 run is queued in {away.folder}/spool for http://host.invalid" in said
     assert json.loads(printed)["artifacts"]["sha256"] == there.artifacts.sha256
     assert seen(f"sqlite:///{back}/mlflow.db", f"sqlite:///{back}/optuna.db") == before
     assert artifact_uris(list_runs(Store.open(back)), (back / "artifacts").as_uri())

@@ -65,7 +65,7 @@ def test_hosts_share_one_sweep_while_both_servers_restart_and_a_worker_is_killed
     postgres.start()
     for host in hosts[1:]:
         assert host.stderr is not None
-        assert any("the tracking server is away" in line for line in host.stderr)
+        assert any("the tracking server is unreachable" in line for line in host.stderr)
     time.sleep(outage)
     stoppable_server.start()
     documents = []
