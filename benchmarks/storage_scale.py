@@ -5,6 +5,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -59,30 +60,30 @@ def _rate(url: str, scratch: str, workers: int, seconds: float) -> float:
 
 
 def _worker(url: str, scratch: str, start: Any, seconds: float, counted: Any) -> None:
-    search = _open(url, scratch, "random")
-    _trial(search)  # the first trial of a process takes longer
-    start.wait()
-    end, done = time.monotonic() + seconds, 0
-    while time.monotonic() < end:
-        _trial(search)
-        done += 1
+    with _open(url, scratch, "random") as search:
+        _trial(search)  # the first trial of a process takes longer
+        start.wait()
+        end, done = time.monotonic() + seconds, 0
+        while time.monotonic() < end:
+            _trial(search)
+            done += 1
     counted.put(done)
 
 
 def _asking(url: str, scratch: str, sampler: str, trials: int) -> dict[str, float]:
     """Milliseconds to take a trial: `first` of a process, which reads all trials; `next`, the median of later ones."""
-    search = _open(url, scratch, sampler)
-    for _ in range(_DRAWN):
-        _trial(search)
+    with _open(url, scratch, sampler) as search:
+        for _ in range(_DRAWN):
+            _trial(search)
     _multiply(url, trials)
-    search = _open(url, scratch, sampler)
-    first, *later = (_trial(search) for _ in range(1 + _ASKED))
+    with _open(url, scratch, sampler) as search:
+        first, *later = (_trial(search) for _ in range(1 + _ASKED))
     told = {"first": 1000 * first, "next": 1000 * statistics.median(later)}
     print(f"{sampler}, {trials:,} trials: first {told['first']:,.0f} ms, next {told['next']:,.1f} ms", flush=True)
     return told
 
 
-def _open(url: str, scratch: str, sampler: str) -> Search:
+def _open(url: str, scratch: str, sampler: str) -> AbstractContextManager[Search]:
     overrides = {"sampler.kind": sampler, "pruner.kind": "none", "budget.trials": 10_000_000, "storage": url}
     return Search.open(Store.open(scratch), load_sweep("digits", overrides), "data")
 

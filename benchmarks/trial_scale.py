@@ -1,9 +1,11 @@
 """The time that tracking and storage take per trial, after few trials and after very many. Nothing is trained."""
 
+import atexit
 import shutil
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 from experiments import Store
@@ -19,7 +21,8 @@ def store_after(trials: int, scratch: Path) -> Path:
     """A store with a sweep of `trials` trials. The first call makes it."""
     folder = scratch / f"store of {trials} trials"
     if not folder.exists():
-        _run(_open(folder), trials)
+        with _open(folder) as search:
+            _run(search, trials)
     return folder
 
 
@@ -27,7 +30,9 @@ def ten_trials(folder: Path) -> Callable[[], float]:
     """Runs ten more trials in a copy of the store, and returns how many there are then."""
     copy = Path(tempfile.mkdtemp(dir=folder.parent)) / "store"
     shutil.copytree(folder, copy)
-    search = _open(copy)
+    opened = ExitStack()
+    atexit.register(opened.close)
+    search = opened.enter_context(_open(copy))
     _run(search, 1)  # the first trial of a process takes longer
 
     def run() -> float:
@@ -37,7 +42,7 @@ def ten_trials(folder: Path) -> Callable[[], float]:
     return run
 
 
-def _open(folder: Path) -> Search:
+def _open(folder: Path) -> AbstractContextManager[Search]:
     overrides = {"sampler.kind": "random", "pruner.kind": "none", "budget.trials": 1_000_000}
     return Search.open(Store.open(folder), load_sweep("digits", overrides), "data")
 

@@ -60,13 +60,17 @@ def run(
     dataset = load_dataset(sweep.base.data)
     corner = next(sweep.space.corners())
     runner.prepare(sweep.trial_config(corner, 0), dataset)  # raises here, and not in every trial
-    with interruptible(), store.telling_failures(), _engine(engine, sweep, store, dataset, workers, address) as work:
-        search = Search.open(store, sweep, dataset.sha256)
-        with _sweep_run(search) as tracked:
-            tree = sweep.config_tree()
-            tracked.path(CONFIG).write_text(yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")
-            _fill(search, tracked, dataset, work, progress)
-            finals = Finals.open(store, sweep, dataset.sha256)
+    with (
+        interruptible(),
+        store.telling_failures(),
+        _engine(engine, sweep, store, dataset, workers, address) as work,
+        Search.open(store, sweep, dataset.sha256) as search,
+        _sweep_run(search) as tracked,
+    ):
+        tree = sweep.config_tree()
+        tracked.path(CONFIG).write_text(yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")
+        _fill(search, tracked, dataset, work, progress)
+        with Finals.open(store, sweep, dataset.sha256) as finals:
             _fill(finals, tracked, dataset, work, progress)
             return search.storage.persist(partial(_conclude, search, finals, tracked, dataset))
 

@@ -131,9 +131,9 @@ def _serve(task: _Task, pipe: Connection) -> None:
         with interruptible(), redirect_stdout(sys.stderr):  # standard output is the result's, which the parent prints
             store = Store.open(task.store)
             store.await_server()
-            stage = task.stage.open(store, task.sweep, task.data_sha256)
             dataset = map_shared(task.data)
-            worker.work(stage, dataset=dataset, started=tell("started"), ended=tell("ended"))
+            with task.stage.open(store, task.sweep, task.data_sha256) as stage:
+                worker.work(stage, dataset=dataset, started=tell("started"), ended=tell("ended"))
     except Interrupted:
         sys.exit(130)
     except Exception as error:  # no trial's own

@@ -158,8 +158,8 @@ def _run_next(job: _Job, dataset: ImageDataset) -> int | None:
     try:
         with interruptible():
             store.await_server()
-            stage = job.stage.open(store, job.sweep, job.data_sha256)
-            stage.storage.persist(run_next)
+            with job.stage.open(store, job.sweep, job.data_sha256) as stage:
+                stage.storage.persist(run_next)
     except Interrupted:
         return None
     return numbers[0] if numbers else None

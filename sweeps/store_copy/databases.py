@@ -113,9 +113,8 @@ class Database:
         folder.mkdir(parents=True, exist_ok=True)
         store = Store(folder, f"sqlite:///{folder / RUNS.file}")
         if self.kind is STUDIES:
-            storage = Storage(store, self.url).open()
-            storage.remove_session()
-            storage.engine.dispose()
+            with Storage(store, self.url).open():
+                pass
         elif self.url is None:
             store.ensure_database()
         else:

@@ -8,6 +8,7 @@ The finalists are trials too, of a study of their own, `NAME finalists`: one slo
 import itertools
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -68,18 +69,19 @@ class Finals(Stage):
     search: Search
 
     @classmethod
-    def open(cls, store: Store, sweep: Sweep, data_sha256: str) -> Self:
-        search = Search.open(store, sweep, data_sha256)
-        with search.storage.lock("optuna"):
-            study = optuna.create_study(
-                study_name=f"{sweep.name} finalists",
-                storage=search.study._storage,
-                sampler=RandomSampler(seed=0),  # nothing is drawn: every trial has its parameters
-                pruner=NopPruner(),
-                direction=sweep.config.objective.direction,
-                load_if_exists=True,
-            )
-        return cls(store, sweep, study, search.storage, search)
+    @contextmanager
+    def open(cls, store: Store, sweep: Sweep, data_sha256: str) -> Iterator[Self]:
+        with Search.open(store, sweep, data_sha256) as search:
+            with search.storage.lock("optuna"):
+                study = optuna.create_study(
+                    study_name=f"{sweep.name} finalists",
+                    storage=search.study._storage,
+                    sampler=RandomSampler(seed=0),  # nothing is drawn: every trial has its parameters
+                    pruner=NopPruner(),
+                    direction=sweep.config.objective.direction,
+                    load_if_exists=True,
+                )
+            yield cls(store, sweep, study, search.storage, search)
 
     def claim(self) -> Claim | None:
         with self.lock():

@@ -5,6 +5,8 @@ same parameters, after `retries` deaths with new ones. Seeds hang on the slot.
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Self
 
@@ -32,28 +34,13 @@ class Search(Stage):
     kind = "trial"
 
     @classmethod
-    def open(cls, store: Store, sweep: Sweep, data_sha256: str) -> Self:
+    @contextmanager
+    def open(cls, store: Store, sweep: Sweep, data_sha256: str) -> Iterator[Self]:
         storage = Storage(store, sweep.config.storage)
-        database = storage.open()
-        with storage.lock("optuna"):
-            start = [] if _is_started(sweep.name, database) else _first_points(sweep, database)
-            study = optuna.create_study(
-                study_name=sweep.name,
-                storage=database,
-                direction=sweep.config.objective.direction,
-                pruner=make_pruner(sweep.config.pruner, sweep.max_epochs),
-                load_if_exists=True,
-            )
-            identity = json.loads(json.dumps(sweep.identity() | {"data": data_sha256}))
-            before = study.user_attrs.get("identity")
-            if before is None:
-                study.set_user_attr("start", start)
-                study.set_user_attr("identity", identity)
-            elif (name := _first_change(before, identity)) is not None:
-                message = f"the sweep {sweep.name} was started with {before.get(name)!r}"
-                remedy = "set it back, or start a sweep of its own with --name"
-                raise InputError(name, identity.get(name), message, remedy)
-        return cls(store, sweep, study, storage)
+        with storage.open() as database:
+            with storage.lock("optuna"):
+                study = _study_of(sweep, data_sha256, database)
+            yield cls(store, sweep, study, storage)
 
     def claim(self) -> Claim | None:
         with self.lock():
@@ -118,6 +105,28 @@ class Search(Stage):
             name, point = found
             self.study.enqueue_trial(point, user_attrs={"slot": slot, "listed": name})
         return found is not None
+
+
+def _study_of(sweep: Sweep, data_sha256: str, database: RDBStorage) -> optuna.Study:
+    """The sweep's study, made where it is missing; raises InputError where it was started with other settings."""
+    start = [] if _is_started(sweep.name, database) else _first_points(sweep, database)
+    study = optuna.create_study(
+        study_name=sweep.name,
+        storage=database,
+        direction=sweep.config.objective.direction,
+        pruner=make_pruner(sweep.config.pruner, sweep.max_epochs),
+        load_if_exists=True,
+    )
+    identity = json.loads(json.dumps(sweep.identity() | {"data": data_sha256}))
+    before = study.user_attrs.get("identity")
+    if before is None:
+        study.set_user_attr("start", start)
+        study.set_user_attr("identity", identity)
+    elif (name := _first_change(before, identity)) is not None:
+        message = f"the sweep {sweep.name} was started with {before.get(name)!r}"
+        remedy = "set it back, or start a sweep of its own with --name"
+        raise InputError(name, identity.get(name), message, remedy)
+    return study
 
 
 def _of_slot(trials: list[FrozenTrial], slot: int) -> list[FrozenTrial]:

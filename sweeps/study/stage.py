@@ -7,6 +7,7 @@ trial that was interrupted or whose process died leaves its slot open, for one t
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
@@ -50,8 +51,11 @@ class Stage(ABC):
 
     @classmethod
     @abstractmethod
-    def open(cls, store: Store, sweep: Sweep, data_sha256: str) -> Self:
-        """The stage with its study, made when it is missing; InputError where the sweep began with other settings."""
+    def open(cls, store: Store, sweep: Sweep, data_sha256: str) -> AbstractContextManager[Self]:
+        """Opens the stage for a `with` block, whose end closes its database; makes its study where that is missing.
+
+        Raises InputError where the sweep began with other settings.
+        """
 
     @abstractmethod
     def claim(self) -> Claim | None:

@@ -33,20 +33,27 @@ class Storage:
     store: Store
     url: str | None = None
 
-    def open(self) -> RDBStorage:
-        """Optuna's storage, its tables made by whoever comes first. InputError where the database cannot be opened."""
-        if self.url is None:
-            database = self.store.folder / "optuna.db"
-            with self.lock("optuna"):
+    @contextmanager
+    def open(self) -> Iterator[RDBStorage]:
+        """Opens Optuna's storage for a `with` block, whose end closes its connections; makes tables that are missing.
+
+        Raises InputError where the database cannot be opened.
+        """
+        with self.lock("optuna"):
+            if self.url is None:
+                database = self.store.folder / "optuna.db"
                 if database.exists():
                     check_database(database)
                 storage = _rdb_storage(f"sqlite:///{database}")
                 enable_wal(database)
-            return storage
-        with self.lock("optuna"):
-            storage = _rdb_storage(self._server.url.render_as_string(hide_password=False), pool_pre_ping=True)
-        _be_patient(storage.engine)
-        return storage
+            else:
+                storage = _rdb_storage(self._server.url.render_as_string(hide_password=False), pool_pre_ping=True)
+                _be_patient(storage.engine)
+        try:
+            yield storage
+        finally:  # Optuna's storage has no way of its own to close
+            storage.remove_session()
+            storage.engine.dispose()
 
     def lock(self, name: str) -> AbstractContextManager[Any]:
         """Held by one process at a time, of all that use this database."""

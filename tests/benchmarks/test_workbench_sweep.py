@@ -5,12 +5,13 @@ import optuna
 from benchmarks.textbook_optuna import LEARNING_RATES
 from benchmarks.workbench_sweep import sweep
 from experiments import Store, load_config
+from tests.stock import stock_storage
 
 
 def test_it_trains_what_the_textbook_trains(tmp_path: Path) -> None:
     """Every learning rate once, to its end, and one of them once more."""
     accuracy = sweep(load_config("digits", {"trainer.max_epochs": 1}), tmp_path)
-    storage = f"sqlite:///{tmp_path / 'optuna.db'}"
+    storage = stock_storage(tmp_path)
     search, finalists = sorted(optuna.get_all_study_names(storage))
     assert finalists == f"{search} finalists"
     trials = optuna.load_study(study_name=search, storage=storage).trials

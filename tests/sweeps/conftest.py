@@ -3,6 +3,7 @@
 import os
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -16,25 +17,35 @@ from sweeps.study.stage import settle
 
 
 @pytest.fixture
-def untrained(tmp_path: Path) -> "Untrained":
-    return Untrained(tmp_path)
+def open_search() -> Iterator[Callable[..., Search]]:
+    """Opens searches that stay open until the test ends."""
+    with ExitStack() as stack:
+        yield lambda store, sweep, data="data": stack.enter_context(Search.open(store, sweep, data))
+
+
+@pytest.fixture
+def untrained(tmp_path: Path, open_search: Callable[..., Search]) -> "Untrained":
+    return Untrained(tmp_path, open_search)
 
 
 class Untrained:
     """Writes sweep recipes over digits, and runs their trials with a function of the point in place of training."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, open_search: Callable[..., Search]) -> None:
         self.store = Store.open(folder / "store")
-        self._folder = folder
+        self._folder, self._open_search = folder, open_search
 
     def sweep(self, lines: str, *, name: str = "test", **overrides: object) -> Sweep:
         recipe = self._folder / "test.yaml"
         recipe.write_text(f"recipe: digits\n{lines}")
         return load_sweep(str(recipe), overrides, name=name)
 
+    def search(self, sweep: Sweep) -> Search:
+        return self._open_search(self.store, sweep)
+
     def run(self, sweep: Sweep, score: Callable[[Point], float] = lambda point: 0.5) -> list[Point]:
         """Runs what is missing of the sweep, each trial finished; the points it tried."""
-        search = Search.open(self.store, sweep, "data")
+        search = self.search(sweep)
         points = []
         while taken := search.claim():
             settle(search.study, taken.trial, "finished", value=score(taken.params))

@@ -6,12 +6,14 @@ import signal
 import sqlite3
 import subprocess
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import numpy as np
 import optuna
+import psutil
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
@@ -20,6 +22,7 @@ from experiments import Store
 from lightning_modules import InputError
 from sweeps import load_sweep
 from sweeps import run as run_sweep
+from tests.stock import stock_storage
 
 Workbench = Callable[..., "subprocess.CompletedProcess[str]"]
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -34,7 +37,7 @@ class Stores:
         self.folder = folder
         self.client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
         self.runs: list[Run] = list(self.client.search_runs(["1"], max_results=1000))
-        self.study = optuna.load_study(study_name=sweep, storage=f"sqlite:///{folder}/optuna.db")
+        self.study = optuna.load_study(study_name=sweep, storage=stock_storage(folder))
 
     def of_kind(self, kind: str) -> list[Run]:
         return [run for run in self.runs if run.data.tags["workbench.kind"] == kind]
@@ -64,7 +67,7 @@ class Stores:
                 assert run.data.metrics["value"] == trial.value
         assert not [run for run in self.runs if run.info.status == "RUNNING"]
         for database in ("mlflow.db", "optuna.db"):
-            with sqlite3.connect(self.folder / database) as connection:
+            with closing(sqlite3.connect(self.folder / database)) as connection:
                 assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
@@ -224,7 +227,7 @@ def test_ctrl_c_ends_a_sweep_and_its_trial_as_interrupted(
     assert sweep.wait() == 130
     for run in client.search_runs(["1"]):
         assert (run.info.status, run.data.tags["workbench.outcome"]) == ("KILLED", "interrupted")
-    trial = optuna.load_study(study_name="long", storage=f"sqlite:///{tmp_path}/optuna.db").trials[0]
+    trial = optuna.load_study(study_name="long", storage=stock_storage(tmp_path)).trials[0]
     assert (trial.state.name, trial.user_attrs["outcome"]) == ("FAIL", "interrupted")
 
 
@@ -244,7 +247,7 @@ def test_trials_that_break_are_results_and_the_sweep_goes_on(tmp_path: Path) -> 
 
 
 def test_optuna_dashboards_storage_url_opens_the_study_as_is(swept: tuple[Stores, dict[str, Any]]) -> None:
-    summaries = optuna.get_all_study_summaries(f"sqlite:///{swept[0].folder}/optuna.db")
+    summaries = optuna.get_all_study_summaries(stock_storage(swept[0].folder))
     assert {study.study_name: study.n_trials for study in summaries} == {"digits": 20, "digits finalists": 4}
 
 
@@ -271,3 +274,21 @@ def test_a_champion_whose_test_was_broken_off_is_tested_again(tmp_path: Path) ->
     assert result.champion["run_ids"] == [run_id]
     assert store.client.get_run(run_id).data.tags["workbench.outcome"] == "finished"
     assert (model / "MLmodel").exists()
+
+
+def test_sweeps_in_one_process_leave_no_connection_open(tmp_path: Path) -> None:
+    """As in a notebook, where connections would add up."""
+    store = Store.open(tmp_path)
+
+    def connections(database: str) -> int:
+        return sum(file.path.startswith(str(tmp_path / database)) for file in psutil.Process().open_files())
+
+    in_mlflow = []
+    for trials in (1, 2):
+        run_sweep(load_sweep("digits", {"budget.trials": trials, "trainer.max_epochs": 1}), store=store)
+        assert connections("optuna.db") == 0
+        in_mlflow.append(connections("mlflow.db"))
+    assert in_mlflow[1] == in_mlflow[0]  # MLflow keeps a few, one pool for each database
+    with pytest.raises(InputError, match=r"^trainer\.max_epochs: "):
+        run_sweep(load_sweep("digits", {"trainer.max_epochs": 2}), store=store)
+    assert connections("optuna.db") == 0

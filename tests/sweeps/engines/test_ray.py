@@ -15,13 +15,13 @@ import optuna
 import psutil
 import pytest
 from mlflow import MlflowClient
-from optuna.storages import RDBStorage
 
 from benchmarks.postgres import Postgres
 from experiments import Store
 from experiments.process.owner import Owner
 from lightning_modules import InputError
 from sweeps import load_sweep, run
+from tests.stock import stock_storage
 
 Start = Callable[..., "subprocess.Popen[str]"]
 
@@ -147,10 +147,7 @@ def outcomes(tracking_uri: str, storage: str) -> list[str]:
     client = MlflowClient(tracking_uri)
     everywhere = [experiment.experiment_id for experiment in client.search_experiments()]
     assert not client.search_runs(everywhere, OPEN)
-    database = RDBStorage(storage)
-    trials = optuna.load_study(study_name="grid", storage=database).trials
-    database.remove_session()
-    database.engine.dispose()
+    trials = optuna.load_study(study_name="grid", storage=stock_storage(storage)).trials
     assert all(trial.state.is_finished() for trial in trials)
     return [trial.user_attrs["outcome"] for trial in trials]
 

@@ -26,6 +26,7 @@ from lightning_modules import ImageDataModule
 from lightning_modules.datasets.base import SourceOptions
 from lightning_modules.datasets.digits import SOURCES
 from lightning_modules.datasets.shared import map_shared, save_shared
+from tests.stock import stock_storage
 
 Workbench = Callable[..., "subprocess.CompletedProcess[str]"]
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -56,7 +57,7 @@ def trial_runs(store: Path) -> list[Run]:
 
 def outcomes(store: Path, sweep: str = "digits") -> dict[int, str]:
     """Each trial's outcome, after checking that both stores tell the same and are intact."""
-    trials = optuna.load_study(study_name=sweep, storage=f"sqlite:///{store}/optuna.db").trials
+    trials = optuna.load_study(study_name=sweep, storage=stock_storage(store)).trials
     told = {trial.number: str(trial.user_attrs["outcome"]) for trial in trials}
     in_mlflow = {int(run.data.tags["workbench.trial"]): run.data.tags["workbench.outcome"] for run in trial_runs(store)}
     assert in_mlflow.items() <= told.items()
@@ -72,8 +73,8 @@ def assert_at_rest(store: Path) -> None:
     client = MlflowClient(f"sqlite:///{store}/mlflow.db")
     everywhere = [experiment.experiment_id for experiment in client.search_experiments()]
     assert not client.search_runs(everywhere, "attributes.status = 'RUNNING'")
-    for study in optuna.get_all_study_summaries(f"sqlite:///{store}/optuna.db"):
-        trials = optuna.load_study(study_name=study.study_name, storage=f"sqlite:///{store}/optuna.db").trials
+    for study in optuna.get_all_study_summaries(stock_storage(store)):
+        trials = optuna.load_study(study_name=study.study_name, storage=stock_storage(store)).trials
         assert not [trial for trial in trials if not trial.state.is_finished()]
 
 
@@ -108,7 +109,7 @@ def test_two_workers_train_at_once_and_a_killed_one_is_replaced(
     assert len(json.loads(printed)["trials"]) == 9
     owners = {run.data.tags["workbench.owner"] for run in trial_runs(tmp_path)}
     assert len(owners) == 3  # two workers, and the one that came for the killed one
-    trials = optuna.load_study(study_name="digits", storage=f"sqlite:///{tmp_path}/optuna.db").trials
+    trials = optuna.load_study(study_name="digits", storage=stock_storage(tmp_path)).trials
     (died,) = [trial for trial in trials if trial.user_attrs["outcome"] == "died"]
     again = [trial for trial in trials if trial.user_attrs["slot"] == died.user_attrs["slot"]][-1]
     assert (again.params, again.user_attrs["seed"]) == (died.params, died.user_attrs["seed"])
@@ -232,7 +233,7 @@ def test_a_killed_trial_is_tried_again_from_its_last_checkpoint(
     assert accuracies(store, again) == accuracies(tmp_path / "undisturbed", undisturbed)
     client = MlflowClient(f"sqlite:///{store}/mlflow.db")
     assert len(client.get_metric_history(again.info.run_id, "throughput/images_per_second")) == 2  # trained here
-    trials = optuna.load_study(study_name="waiting", storage=f"sqlite:///{store}/optuna.db").trials
+    trials = optuna.load_study(study_name="waiting", storage=stock_storage(store)).trials
     assert trials[1].intermediate_values == dict(enumerate(accuracies(store, again), start=1))
 
 
@@ -310,7 +311,7 @@ def test_whatever_is_killed_and_however_often_the_sweep_ends_with_exactly_its_tr
     assert "died" in told.values()
     assert len(told) - trials >= kills // 2  # the other kills struck between two trials
     assert_at_rest(tmp_path)
-    study = optuna.load_study(study_name="digits", storage=f"sqlite:///{tmp_path}/optuna.db")
+    study = optuna.load_study(study_name="digits", storage=stock_storage(tmp_path))
     counted = [trial for trial in study.trials if trial.user_attrs["outcome"] in COUNTING]
     assert sorted(trial.user_attrs["slot"] for trial in counted) == list(range(trials))
     assert len({str(trial.params) for trial in counted}) == trials

@@ -16,7 +16,6 @@ from sweeps.report import plots
 from sweeps.report.leaderboard import headline
 from sweeps.report.page import page
 from sweeps.report.result import SweepResult
-from sweeps.study.search import Search
 from sweeps.study.stage import settle
 
 if TYPE_CHECKING:
@@ -97,7 +96,7 @@ def test_the_recipes_own_settings_run_over_the_finalists_seeds(reported: tuple[S
 
 def draw(untrained: "Untrained", outcomes: list[tuple[str, float | None]]) -> tuple[dict[str, Path], str]:
     """Pictures and page of a sweep over CONDITIONAL whose trials ended so, each after two epochs."""
-    search = Search.open(untrained.store, untrained.sweep(CONDITIONAL, **{"budget.trials": len(outcomes)}), "data")
+    search = untrained.search(untrained.sweep(CONDITIONAL, **{"budget.trials": len(outcomes)}))
     for outcome, value in outcomes:
         taken = search.claim()
         assert taken is not None
@@ -142,7 +141,7 @@ def test_a_sweep_of_any_trials_has_a_report(
 
 def test_conditional_parameters_leave_a_trial_its_parallel_coordinates(untrained: "Untrained") -> None:
     pictures, _ = draw(untrained, [("finished", 0.1 * n) for n in range(1, 9)])
-    search = Search.open(untrained.store, untrained.sweep(CONDITIONAL, **{"budget.trials": 8}), "data")
+    search = untrained.search(untrained.sweep(CONDITIONAL, **{"budget.trials": 8}))
     kinds = {trial.params["optimizer.kind"] for trial in search.trials() if trial.state == TrialState.COMPLETE}
     assert kinds == {"sgd", "adamw"}  # so no trial has all parameters, and they share but two
     assert imread(pictures["Parallel coordinates"]).std() > 0.05

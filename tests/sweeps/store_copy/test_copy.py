@@ -4,8 +4,8 @@ import json
 import shutil
 import sqlite3
 import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,6 @@ import optuna
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric
-from optuna.storages import RDBStorage
 from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 
@@ -29,6 +28,7 @@ from sweeps.store_copy.copy import copy_store
 from sweeps.store_copy.databases import StorePlace
 from sweeps.study.search import Search
 from sweeps.study.stage import settle
+from tests.stock import stock_storage
 from workbench import main
 
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -39,23 +39,23 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Store:
     """A store with a sweep of three trials: one complete, one pruned, one that was NaN; a model; nothing open."""
     store = Store.open(tmp_path_factory.mktemp("origin"))
     sweep = load_sweep("digits", {"budget.trials": 3})
-    search = Search.open(store, sweep, "data")
     parent = create_run(store, experiment="digits", name="digits", kind="sweep", tags={"workbench.sweep": "digits"})
-    for outcome in ("finished", "pruned", "failed"):
-        claim = search.claim()
-        assert claim is not None
-        tags = {"mlflow.parentRunId": parent, **claim.tags}
-        run_id = create_run(store, experiment="digits", name=claim.name, kind="trial", tags=tags)
-        with open_run(store, run_id) as run:
-            run.log_params({"optimizer.lr": 0.1, "note": "é ✓"})
-            points = [("loss", 0.1, 1), ("loss", float("nan"), 2), ("loss", float("inf"), 3), ("zero", -0.0, 1)]
-            store.client.log_batch(run_id, [Metric(name, value, 10**12, step) for name, value, step in points])
-            data = Dataset("digits-train", "d" * 36, "local", "{}", schema=None, profile='{"images": 7}')
-            run.log_inputs([DatasetInput(data, [InputTag("mlflow.data.context", "train")])])
-            (run.folder / "plots").mkdir()
-            (run.folder / "plots" / "a curve.bin").write_bytes(bytes(range(256)) * 100)
-        claim.trial.report(float("nan") if outcome == "failed" else 0.25, step=1)
-        settle(search.study, claim.trial, outcome, value=0.5, error="it was NaN")  # type: ignore[arg-type]
+    with Search.open(store, sweep, "data") as search:
+        for outcome in ("finished", "pruned", "failed"):
+            claim = search.claim()
+            assert claim is not None
+            tags = {"mlflow.parentRunId": parent, **claim.tags}
+            run_id = create_run(store, experiment="digits", name=claim.name, kind="trial", tags=tags)
+            with open_run(store, run_id) as run:
+                run.log_params({"optimizer.lr": 0.1, "note": "é ✓"})
+                points = [("loss", 0.1, 1), ("loss", float("nan"), 2), ("loss", float("inf"), 3), ("zero", -0.0, 1)]
+                store.client.log_batch(run_id, [Metric(name, value, 10**12, step) for name, value, step in points])
+                data = Dataset("digits-train", "d" * 36, "local", "{}", schema=None, profile='{"images": 7}')
+                run.log_inputs([DatasetInput(data, [InputTag("mlflow.data.context", "train")])])
+                (run.folder / "plots").mkdir()
+                (run.folder / "plots" / "a curve.bin").write_bytes(bytes(range(256)) * 100)
+            claim.trial.report(float("nan") if outcome == "failed" else 0.25, step=1)
+            settle(search.study, claim.trial, outcome, value=0.5, error="it was NaN")  # type: ignore[arg-type]
     experiment = store.experiment_id("digits")
     model = store.client.create_logged_model(experiment, name="model", source_run_id=run_id, params={"k": "v"})
     store.client.create_registered_model("digits")
@@ -78,19 +78,10 @@ def seen(uri: str, storage: str) -> dict[str, Any]:
         runs[run.info.run_id] = (info, run.data.params, run.data.tags, points, inputs)
     models = [(model.model_id, model.name, model.params) for model in client.search_logged_models(list(experiments))]
     versions = [(v.name, v.version, v.run_id, v.model_id) for v in client.search_model_versions()]
-    with opened(storage) as database:
-        study = optuna.load_study(study_name="digits", storage=database)
-        trials = [vars(trial) | {"intermediate_values": str(trial.intermediate_values)} for trial in study.trials]
-        told = {"trials": trials, "attributes": study.user_attrs, "direction": study.direction}
+    study = optuna.load_study(study_name="digits", storage=stock_storage(storage))
+    trials = [vars(trial) | {"intermediate_values": str(trial.intermediate_values)} for trial in study.trials]
+    told = {"trials": trials, "attributes": study.user_attrs, "direction": study.direction}
     return {"experiments": experiments, "runs": runs, "models": models, "versions": versions, **told}
-
-
-@contextmanager
-def opened(url: str) -> Iterator[RDBStorage]:
-    storage = RDBStorage(url)
-    yield storage
-    storage.remove_session()
-    storage.engine.dispose()
 
 
 def with_driver(url: str) -> str:
@@ -157,8 +148,7 @@ def test_a_copy_that_breaks_off_leaves_no_row_and_begins_again(
     assert artifact_uris(list_runs(store, sweep="digits"), (away.folder / "artifacts").as_uri())
     taken = {experiment.experiment_id for experiment in store.client.search_experiments()}
     assert store.client.create_experiment("next") not in taken  # numbers go on
-    with opened(with_driver(storage)) as database:
-        assert optuna.load_study(study_name="digits", storage=database).ask().number == 3
+    assert optuna.load_study(study_name="digits", storage=stock_storage(with_driver(storage))).ask().number == 3
     with pytest.raises(InputError, match="holds runs already"):
         copy_store(StorePlace(origin.folder), away)
 

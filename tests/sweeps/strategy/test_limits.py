@@ -13,6 +13,7 @@ from lightning_modules import InputError
 from sweeps import load_sweep
 from sweeps import run as run_sweep
 from sweeps.strategy.limits import ConstraintsConfig, PeakMemory
+from tests.stock import stock_storage
 
 
 def sweep_with(folder: Path, constraints: str, trials: int) -> tuple[dict[str, object], optuna.Study, MlflowClient]:
@@ -22,7 +23,7 @@ def sweep_with(folder: Path, constraints: str, trials: int) -> tuple[dict[str, o
         f"sampler: {{kind: grid}}\nbudget: {{trials: {trials}}}\nfinalists: {{top: 3}}\nconstraints: {constraints}\n"
     )
     result = run_sweep(load_sweep(str(recipe)), store=Store.open(folder / "store"))
-    study = optuna.load_study(study_name="limited", storage=f"sqlite:///{folder}/store/optuna.db")
+    study = optuna.load_study(study_name="limited", storage=stock_storage(folder / "store"))
     return result.as_dict(), study, MlflowClient(f"sqlite:///{folder}/store/mlflow.db")
 
 

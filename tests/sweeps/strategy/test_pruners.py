@@ -6,7 +6,6 @@ import pytest
 
 from lightning_modules import InputError
 from sweeps import Sweep
-from sweeps.study.search import Search
 from sweeps.study.stage import settle
 
 if TYPE_CHECKING:
@@ -17,7 +16,7 @@ SPACE = "space: {optimizer.lr: {low: 0.1, high: 0.9}}"
 
 def epochs_run(untrained: "Untrained", sweep: Sweep, curves: list[list[float]]) -> list[int]:
     """Gives one trial after another its curve; how many epochs the pruner let each run."""
-    search = Search.open(untrained.store, sweep, "data")
+    search = untrained.search(sweep)
     epochs = []
     for curve in curves:
         taken = search.claim()

@@ -7,7 +7,6 @@ import pytest
 
 from lightning_modules import InputError
 from sweeps.strategy.space import Point
-from sweeps.study.search import Search
 from sweeps.study.stage import settle
 
 if TYPE_CHECKING:
@@ -56,7 +55,7 @@ def test_a_sweep_cut_in_two_draws_what_the_whole_one_draws(untrained: "Untrained
 def test_cma_es_keeps_its_generations_in_the_study(untrained: "Untrained") -> None:
     sweep = untrained.sweep(f"{RANGES}\nsampler: {{kind: cmaes, population: 4}}\nbudget: {{trials: 10}}")
     untrained.run(sweep, score)
-    trials = Search.open(untrained.store, sweep, "data").trials()
+    trials = untrained.search(sweep).trials()
     # The first trial is drawn at random; then every four complete trials make the next generation.
     assert [trial.system_attrs.get("cma:generation") for trial in trials] == [None, 0, 0, 0, 0, 1, 1, 1, 1, 2]
 
@@ -84,7 +83,7 @@ def test_a_grid_cut_in_two_goes_on_where_it_was(untrained: "Untrained") -> None:
 
 def test_a_grid_gives_up_a_point_that_kills_its_process(untrained: "Untrained") -> None:
     sweep = untrained.sweep(f"{CONDITIONAL}\nsampler: {{kind: grid}}\nbudget: {{trials: 4}}\nretries: 1")
-    search = Search.open(untrained.store, sweep, "data")
+    search = untrained.search(sweep)
     for _ in range(2):
         deadly = search.claim()
         assert deadly is not None

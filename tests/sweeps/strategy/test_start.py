@@ -7,7 +7,6 @@ from optuna.trial import Trial
 
 from lightning_modules import InputError
 from sweeps.strategy.space import Point, SearchSpace
-from sweeps.study.search import Search
 from sweeps.study.stage import settle
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ def test_given_points_are_not_repeated_when_the_sweep_goes_on(untrained: "Untrai
 
 def test_a_given_point_whose_process_died_is_tried_again_and_then_given_up(untrained: "Untrained") -> None:
     sweep = untrained.sweep(f"{SPACE}\n{POINTS}\nbudget: {{trials: 2}}\nretries: 1")
-    search = Search.open(untrained.store, sweep, "data")
+    search = untrained.search(sweep)
     for _ in range(2):
         deadly = search.claim()
         assert deadly is not None
@@ -59,7 +58,7 @@ def test_a_given_point_is_not_lost_when_a_process_is_killed_while_it_takes_it(
     untrained: "Untrained", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sweep = untrained.sweep(f"{SPACE}\n{POINTS}\nbudget: {{trials: 2}}")
-    search = Search.open(untrained.store, sweep, "data")
+    search = untrained.search(sweep)
     with monkeypatch.context() as patch:
         patch.setattr(SearchSpace, "suggest", _killed)
         with pytest.raises(KeyboardInterrupt):
@@ -90,7 +89,7 @@ def test_the_earlier_sweep_is_looked_up_once(untrained: "Untrained") -> None:
     first = untrained.run(untrained.sweep(recipe, name="later", **{"budget.trials": 1}))
     untrained.run(untrained.sweep(SPACE, name="earlier", **{"budget.trials": 8}), lr)
     second = untrained.run(untrained.sweep(recipe, name="later", **{"budget.trials": 2}))
-    earlier = Search.open(untrained.store, untrained.sweep(SPACE, name="earlier"), "data").trials()[:2]
+    earlier = untrained.search(untrained.sweep(SPACE, name="earlier")).trials()[:2]
     assert sorted(map(lr, first + second)) == sorted(lr(trial.params) for trial in earlier)
 
 
@@ -102,14 +101,14 @@ def test_an_earlier_sweep_that_cannot_be_used_is_refused(untrained: "Untrained")
     ):
         sweep = untrained.sweep(recipe, name="later")
         with pytest.raises(InputError, match=r"^start\.sweep: ") as caught:
-            Search.open(untrained.store, sweep, "data")
+            untrained.search(sweep)
         assert words in str(caught.value)
 
 
 def test_a_started_sweep_refuses_another_start(untrained: "Untrained") -> None:
-    Search.open(untrained.store, untrained.sweep(SPACE), "data")
+    untrained.search(untrained.sweep(SPACE))
     with pytest.raises(InputError, match=r"^start\.points: .*--name"):
-        Search.open(untrained.store, untrained.sweep(f"{SPACE}\n{POINTS}"), "data")
+        untrained.search(untrained.sweep(f"{SPACE}\n{POINTS}"))
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from sweeps import run as run_sweep
 from sweeps.errors import SweepStoppedError
 from sweeps.study.failures import FirstFailures
 from sweeps.study.stage import counted
+from tests.stock import stock_storage
 
 Workbench = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -74,7 +75,7 @@ def test_a_network_that_always_fails_ends_the_sweep_with_its_error(
     assert ended.returncode == 1
     assert ended.stderr.splitlines()[-1].startswith("error: the first 8 trials all failed: ValueError: no forward")
     assert "Traceback" not in ended.stderr
-    study = optuna.load_study(study_name="digits", storage=f"sqlite:///{tmp_path}/s/optuna.db")
+    study = optuna.load_study(study_name="digits", storage=stock_storage(tmp_path / "s"))
     assert 8 <= len(counted(study)) <= 10
     client = MlflowClient(f"sqlite:///{tmp_path}/s/mlflow.db")
     (run,) = client.search_runs(["1"], "tags.`workbench.kind` = 'sweep'")

@@ -122,8 +122,10 @@ def test_only_one_process_at_a_time_holds_a_lock(postgres: Postgres, tmp_path: P
         ("postgresql://me:pw@127.0.0.1:1/db", "cannot be opened"),
     ],
 )
-def test_a_storage_that_cannot_be_used_is_refused_in_one_line(tmp_path: Path, url: str, message: str) -> None:
+def test_a_storage_that_cannot_be_used_is_refused_in_one_line(
+    tmp_path: Path, open_search: Callable[..., Search], url: str, message: str
+) -> None:
     with pytest.raises(InputError, match=message) as refused:
-        Search.open(Store.open(tmp_path), load_sweep("digits", {"storage": url}), "data")
+        open_search(Store.open(tmp_path), load_sweep("digits", {"storage": url}))
     assert "pw" not in str(refused.value)
     assert "\n" not in str(refused.value)
