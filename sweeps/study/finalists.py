@@ -28,6 +28,7 @@ from sweeps.strategy.budget import counts
 from sweeps.strategy.space import Point, describe
 from sweeps.study.search import Search
 from sweeps.study.stage import ATTEMPT, Claim, Stage, best_trials, deaths, left_open_by
+from sweeps.study.storage import database_of, id_of
 
 BASELINE = -1  # in place of a trial's number: the recipe's own settings
 
@@ -75,7 +76,7 @@ class Finals(Stage):
             with search.storage.lock("optuna"):
                 study = optuna.create_study(
                     study_name=f"{sweep.name} finalists",
-                    storage=search.study._storage,
+                    storage=database_of(search.study),
                     sampler=RandomSampler(seed=0),  # nothing is drawn: every trial has its parameters
                     pruner=NopPruner(),
                     direction=sweep.config.objective.direction,
@@ -128,7 +129,7 @@ class Finals(Stage):
             attempts = _at(trials, place)
             trial = next(filter(counts, attempts), attempts[-1])
             finalist.values.append(math.nan if trial.value is None else trial.value)
-            if (run_id := run_ids.get(str(trial._trial_id))) is not None:
+            if (run_id := run_ids.get(str(id_of(trial)))) is not None:
                 finalist.run_ids.append(run_id)
         sign = sign_of(self.sweep.config.objective.metric)
         return sorted(found.values(), key=lambda each: (each.is_baseline, -each.merit(sign)))

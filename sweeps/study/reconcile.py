@@ -1,13 +1,14 @@
 """Makes Optuna and MLflow agree on trials, above all on those whose process is gone."""
 
 from mlflow.entities import Run
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from experiments.process.owner import Owner
 from experiments.tracking.lifecycle import close_dead_runs, close_run
 from experiments.tracking.runs import children
 from experiments.tracking.tracked_run import Outcome
 from sweeps.study.stage import ATTEMPT, Stage, settle
+from sweeps.study.storage import id_of, reopen, silent_trials
 
 
 def reconcile(stage: Stage) -> None:
@@ -20,12 +21,12 @@ def reconcile(stage: Stage) -> None:
     stage.store.persist(lambda: close_dead_runs(stage.store))
     with stage.lock():
         runs = {run.data.tags.get(ATTEMPT): run for run in children(stage.store, stage.sweep_run_id, {})}
-        silent = set(stage.study._storage._get_stale_trial_ids(stage.study._study_id))  # type: ignore[attr-defined]
+        silent = silent_trials(stage.study)
         for trial in stage.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            if trial._trial_id in silent or _is_abandoned(trial):
-                _settle_as_recorded(stage, trial, runs.get(str(trial._trial_id)))
+            if id_of(trial) in silent or _is_abandoned(trial):
+                _settle_as_recorded(stage, trial, runs.get(str(id_of(trial))))
         for trial in stage.trials() if stage.kind == "trial" else []:  # a champion's run has another end, with its test
-            run = runs.get(str(trial._trial_id))
+            run = runs.get(str(id_of(trial)))
             if run is not None and run.data.tags.get("workbench.outcome") != trial.user_attrs.get("outcome"):
                 _close_as_settled(stage, trial, run)
 
@@ -36,7 +37,7 @@ def _is_abandoned(trial: FrozenTrial) -> bool:
 
 
 def _settle_as_recorded(stage: Stage, frozen: FrozenTrial, run: Run | None) -> None:
-    trial = Trial(stage.study, frozen._trial_id)
+    trial = reopen(stage.study, frozen)
     outcome: Outcome = run.data.tags.get("workbench.outcome", "died") if run is not None else "died"
     value = run.data.metrics.get("value") if run is not None else None
     if outcome == "finished" and value is None:

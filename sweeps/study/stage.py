@@ -21,7 +21,7 @@ from experiments.tracking.tracked_run import Outcome
 from sweeps.config import Sweep
 from sweeps.strategy.budget import counts
 from sweeps.strategy.space import Point
-from sweeps.study.storage import Storage
+from sweeps.study.storage import Storage, give_sign_of_life, id_of
 
 ATTEMPT = "workbench.attempt"  # the tag of a run that holds the id of its Optuna trial
 
@@ -97,7 +97,7 @@ class Stage(ABC):
         """Makes a trial this process's own."""
         for name, value in {**attributes, "owner": str(Owner.current())}.items():
             trial.set_user_attr(name, value)
-        self.study._storage.record_heartbeat(trial._trial_id)  # type: ignore[attr-defined]  # an RDBStorage has it
+        give_sign_of_life(self.study, trial)
 
 
 def settle(study: optuna.Study, trial: Trial, outcome: Outcome, value: float | None = None, error: str = "") -> None:
@@ -129,7 +129,7 @@ def best_trials(study: optuna.Study) -> list[FrozenTrial]:
 
 def left_open_by(earlier: Sequence[FrozenTrial], params: Point) -> int | None:
     """The id of the latest of a slot's earlier trials that had the same parameters."""
-    return next((trial._trial_id for trial in reversed(earlier) if trial.params == params), None)
+    return next((id_of(trial) for trial in reversed(earlier) if trial.params == params), None)
 
 
 def deaths(earlier: Sequence[FrozenTrial]) -> int:

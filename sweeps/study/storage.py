@@ -8,9 +8,12 @@ from functools import cached_property
 from itertools import islice
 from typing import Any, TypeVar
 
+import optuna
 import sqlalchemy
 from optuna.exceptions import ExperimentalWarning
-from optuna.storages import RDBStorage
+from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages._heartbeat import get_heartbeat_thread
+from optuna.trial import FrozenTrial, Trial
 from sqlalchemy.engine import Engine
 from sqlalchemy.pool import NullPool
 
@@ -82,6 +85,39 @@ class Storage:
         engine = connect(self.url, "storage", poolclass=NullPool)
         _be_patient(engine)
         return engine
+
+
+# Optuna's private names. The rest of the code uses these functions instead.
+
+
+def id_of(trial: Trial | FrozenTrial) -> int:
+    """The id of a trial in the database. It is unique among all studies, which the trial's number is not."""
+    return trial._trial_id
+
+
+def database_of(study: optuna.Study) -> BaseStorage:
+    """The storage that a study was opened on."""
+    return study._storage
+
+
+def reopen(study: optuna.Study, trial: FrozenTrial) -> Trial:
+    """A trial that was read from the study, to be written to."""
+    return Trial(study, trial._trial_id)
+
+
+def give_sign_of_life(study: optuna.Study, trial: Trial) -> None:
+    """Records that the trial's process lives, now."""
+    study._storage.record_heartbeat(trial._trial_id)  # type: ignore[attr-defined]  # an RDBStorage has it
+
+
+def signs_of_life(study: optuna.Study, trial: Trial) -> AbstractContextManager[Any]:
+    """Within the block, a thread records every `BEAT` seconds that the trial's process lives."""
+    return get_heartbeat_thread(trial._trial_id, study._storage)
+
+
+def silent_trials(study: optuna.Study) -> set[int]:
+    """The ids of the RUNNING trials without a sign of life for `GRACE` seconds."""
+    return set(study._storage._get_stale_trial_ids(study._study_id))  # type: ignore[attr-defined]  # as above
 
 
 def _rdb_storage(url: str, **engine: Any) -> RDBStorage:

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.storages._heartbeat import get_heartbeat_thread
 from optuna.trial import Trial
 
 from experiments import runner
@@ -15,6 +14,7 @@ from lightning_modules.datasets import ImageDataset
 from sweeps.errors import LimitBroken
 from sweeps.strategy.limits import Limits
 from sweeps.study.stage import ATTEMPT, Claim, Stage, settle
+from sweeps.study.storage import id_of, signs_of_life
 
 
 def run_trial(stage: Stage, claim: Claim, dataset: ImageDataset) -> None:
@@ -25,7 +25,7 @@ def run_trial(stage: Stage, claim: Claim, dataset: ImageDataset) -> None:
     trial, study, sweep = claim.trial, stage.study, stage.sweep
     limits = sweep.config.constraints
     is_limited = stage.kind == "trial" and any(vars(limits).values())
-    with get_heartbeat_thread(trial._trial_id, study._storage):
+    with signs_of_life(study, trial):
         try:
             result = runner.run_as(
                 _role(stage, claim),
@@ -66,7 +66,7 @@ def _role(stage: Stage, claim: Claim) -> runner.Role:
         tags={
             "mlflow.parentRunId": stage.sweep_run_id,
             "workbench.sweep": stage.sweep.name,
-            ATTEMPT: str(claim.trial._trial_id),
+            ATTEMPT: str(id_of(claim.trial)),
             **claim.tags,
         },
         read_test=False,

@@ -3,11 +3,11 @@
 from typing import TYPE_CHECKING
 
 import pytest
-from optuna.trial import Trial
 
 from lightning_modules import InputError
 from sweeps.strategy.space import Point, SearchSpace
 from sweeps.study.stage import settle
+from sweeps.study.storage import reopen
 
 if TYPE_CHECKING:
     from tests.sweeps.conftest import Untrained
@@ -64,7 +64,7 @@ def test_a_given_point_is_not_lost_when_a_process_is_killed_while_it_takes_it(
         with pytest.raises(KeyboardInterrupt):
             search.claim()
     (killed,) = search.trials()
-    settle(search.study, Trial(search.study, killed._trial_id), "died")
+    settle(search.study, reopen(search.study, killed), "died")
     assert [lr(point) for point in untrained.run(sweep)] == [0.25, 0.75]
 
 
