@@ -110,9 +110,11 @@ def give_sign_of_life(study: optuna.Study, trial: Trial) -> None:
     study._storage.record_heartbeat(trial._trial_id)  # type: ignore[attr-defined]  # an RDBStorage has it
 
 
-def signs_of_life(study: optuna.Study, trial: Trial) -> AbstractContextManager[Any]:
+@contextmanager
+def signs_of_life(study: optuna.Study, trial: Trial) -> Iterator[None]:
     """Within the block, a thread records every `BEAT` seconds that the trial's process lives."""
-    return get_heartbeat_thread(trial._trial_id, study._storage)
+    with get_heartbeat_thread(trial._trial_id, study._storage):
+        yield
 
 
 def silent_trials(study: optuna.Study) -> set[int]:
