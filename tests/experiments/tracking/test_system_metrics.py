@@ -1,4 +1,4 @@
-"""What the machine does during a run, on the way that the run's metrics take."""
+"""What the machine does during a run, logged together with the run's metrics."""
 
 import itertools
 from collections.abc import Mapping
@@ -7,8 +7,8 @@ from queue import Queue
 import pytest
 
 from experiments import Store
+from experiments.tracking.lifecycle import create_run
 from experiments.tracking.system_metrics import SystemMetrics
-from experiments.tracking.tracked_run import create_run
 
 CPU = "system/cpu_utilization_percentage"
 
