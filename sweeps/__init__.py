@@ -1,4 +1,4 @@
-"""Many runs: a search over a recipe's fields, its trials tracked, its winner tested. Knows experiments and Optuna."""
+"""Searches a recipe's fields, tracks each trial as a run, and tests the champion. Knows experiments and Optuna."""
 
 from sweeps.config import Sweep, SweepConfig, load_sweep
 from sweeps.run import run

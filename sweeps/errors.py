@@ -1,20 +1,20 @@
-"""The errors of a sweep and of a store's copy."""
+"""The errors that a sweep or a copy of a store can raise."""
 
 from experiments.errors import Pruned
 from lightning_modules.errors import WorkbenchError
 
 
 class SweepStoppedError(WorkbenchError, RuntimeError):
-    """The sweep cannot go on. The same command again continues it."""
+    """The sweep cannot continue now. Running the same command again resumes it."""
 
 
 class LimitBroken(Pruned):
-    """A trial needs more than the sweep allows."""
+    """Ends a trial that exceeds a limit set in the sweep's `constraints`."""
 
 
 class CopyError(WorkbenchError, RuntimeError):
-    """The copy of a store broke off, and the target's databases are as they were."""
+    """Copying a store failed. The target's databases hold no copied rows."""
 
     def __init__(self, where: str, reason: str) -> None:
-        message = f"to {where} broke off, and keeps no row: {reason}"
-        super().__init__(message, "fix that, and give the same command again", "store copy", where)
+        message = f"the copy to {where} failed and stored no rows: {reason}"
+        super().__init__(message, "fix the cause, then run the same command again", "store copy", where)

@@ -1,4 +1,4 @@
-"""How far a sweep is: a bar with the best so far on a terminal, one plain line a trial elsewhere; on standard error."""
+"""Shows a sweep's progress on standard error: a bar with the best score on a terminal, elsewhere one line per trial."""
 
 from optuna.trial import FrozenTrial
 from rich.console import Console
@@ -11,7 +11,7 @@ from sweeps.study.stage import Stage, best_trials, counted
 
 
 class SweepProgress:
-    """Told of every trial by `sweeps.run`; a context manager, so that the bar is always taken down."""
+    """Shows each trial that `sweeps.run` reports. Use it as a context manager: leaving the block removes the bar."""
 
     def __init__(self, sweep: Sweep) -> None:
         self._sweep = sweep
@@ -38,7 +38,7 @@ class SweepProgress:
 
     def started(self, stage: Stage, number: int) -> None:
         if self._bar is not None:
-            self._show(stage, f"{_name(stage, stage.trials()[number])} runs")
+            self._show(stage, f"{_name(stage, stage.trials()[number])} is running")
 
     def ended(self, stage: Stage, number: int) -> None:
         trial = stage.trials()[number]
@@ -60,7 +60,7 @@ class SweepProgress:
 
     def _best(self, stage: Stage) -> str:
         best = best_trials(stage.study)
-        return f"best {best[0].value:.4f} in {_name(stage, best[0])}" if best else "none complete yet"
+        return f"best {best[0].value:.4f} in {_name(stage, best[0])}" if best else "no trial completed yet"
 
 
 def _name(stage: Stage, trial: FrozenTrial) -> str:

@@ -1,4 +1,4 @@
-"""A sweep, from its start or from where it was left, to its report."""
+"""Runs a sweep to its end, or resumes it: search, finalists, champion, report."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -33,8 +33,8 @@ from sweeps.study.stage import Stage, best_trials, counted
 
 EngineName = Literal["local", "ray"]
 
-_Work = Callable[..., None]  # runs a stage's trials until no slot is open: sweeps.engines.worker.work, or an engine's
-_POLL = 1.0  # seconds between two looks at trials of other commands
+_Work = Callable[..., None]  # runs a stage's trials until no slot is open, like sweeps.engines.worker.work
+_POLL = 1.0  # seconds between two checks on the trials of other commands
 
 
 def run(
@@ -46,12 +46,14 @@ def run(
     address: str | None = None,
     progress: SweepProgress | None = None,
 ) -> SweepResult:
-    """Runs trials until the budget is spent, over all starts, then the finalists, and names the champion.
+    """Runs trials until the budget is used up, then the finalists; returns the result with the champion.
 
-    `workers` trials run at once; 1 with the engine `local`: in this process; None: as many as there are cores, or as
-    fit into the Ray cluster at `address`. The same sweep again continues where it was left, and several may be at it
-    together. InputError is raised before anything is written; SweepStoppedError or StoreError where it cannot go on,
-    with everything so far in the store.
+    `workers` trials run at a time. With engine `local`, one worker runs in this process, and None means one worker per
+    core; with engine `ray`, None means as many as fit into the cluster at `address`. Running a sweep again resumes it;
+    the budget counts the trials of all starts. Several processes may run the same sweep together.
+
+    Raises InputError before anything is written. Raises SweepStoppedError or StoreError if the sweep cannot continue;
+    its results so far stay in the store.
     """
     prepare_process()
     if engine == "local" and workers != 1:
@@ -59,7 +61,7 @@ def run(
     store = store or Store.open()
     dataset = load_dataset(sweep.base.data)
     corner = next(sweep.space.corners())
-    runner.prepare(sweep.trial_config(corner, 0), dataset)  # raises here, and not in every trial
+    runner.prepare(sweep.trial_config(corner, 0), dataset)  # raises an InputError now instead of in every trial
     with (
         interruptible(),
         store.telling_failures(),
@@ -76,7 +78,7 @@ def run(
 
 
 def _conclude(search: Search, finals: Finals, tracked: TrackedRun, dataset: ImageDataset) -> SweepResult:
-    """Reads the champion's test scores, and reports."""
+    """Scores the champion on the test split and publishes the sweep's result."""
     with search.storage.lock(f"finalists-{search.sweep.name}"):
         search.store.persist(partial(deliver, search.store))
         finalists = finals.finalists()
@@ -92,10 +94,10 @@ def _conclude(search: Search, finals: Finals, tracked: TrackedRun, dataset: Imag
 def _engine(
     name: EngineName, sweep: Sweep, store: Store, dataset: ImageDataset, workers: int | None, address: str | None
 ) -> Iterator[_Work]:
-    """What runs trials, while it is there."""
+    """Starts the engine for a `with` block; yields the function that runs a stage's trials."""
     if name == "local":
         if address is not None:
-            raise InputError("--address", address, "is where a Ray cluster is", "add --engine ray, or leave it out")
+            raise InputError("--address", address, "is only for a Ray cluster", "add --engine ray or remove --address")
         workers = workers or runner.cores()
         yield worker.work if workers == 1 else partial(local.work, workers=workers)
         return
@@ -111,7 +113,7 @@ def _engine(
 def _fill(
     stage: Stage, tracked: TrackedRun, dataset: ImageDataset, work: _Work, progress: SweepProgress | None
 ) -> None:
-    """Runs trials until no slot is open and nobody runs one."""
+    """Runs trials until no slot is open and no process is running a trial."""
     first_failures = FirstFailures()
 
     def started(number: int) -> None:
@@ -131,7 +133,7 @@ def _fill(
         reconcile(stage)
         while stage.has_open_slot() or stage.is_running():
             work(stage, dataset=dataset, started=started, ended=ended)
-            if stage.is_running():  # another command's trials: whatever they leave open is taken up here
+            if stage.is_running():  # trials of another command: if they die, this process takes over their slots
                 time.sleep(_POLL)
                 reconcile(stage)
 
@@ -139,7 +141,7 @@ def _fill(
 
 
 def _sweep_run(search: Search) -> AbstractContextManager[TrackedRun]:
-    """The sweep's own MLflow run, made at its first start, opened again at every later one."""
+    """Opens the sweep's own MLflow run, which its first start creates. Raises InputError if it was deleted."""
     store, sweep, study = search.store, search.sweep, search.study
     with search.lock():
         run_id = study.user_attrs.get("sweep_run_id")
@@ -149,6 +151,6 @@ def _sweep_run(search: Search) -> AbstractContextManager[TrackedRun]:
             study.set_user_attr("sweep_run_id", run_id)
             return open_run(store, run_id)
     if store.client.get_run(run_id).info.lifecycle_stage == "deleted":
-        remedy = "restore it in the dashboard, or start a sweep of its own with --name"
+        remedy = "restore it in the dashboard, or start a new sweep with another --name"
         raise InputError("--name", sweep.name, f"this sweep's run {run_id} was deleted in MLflow", remedy)
     return reopen_run(store, run_id)

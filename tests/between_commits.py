@@ -1,6 +1,6 @@
-"""Does a newer commit still work with a store that an older one made? `python tests/between_commits.py OLD [NEW]`.
+"""Checks that a newer commit works with a store that an older one made: `python tests/between_commits.py OLD [NEW]`.
 
-OLD makes a store for digits, and one for Fashion-MNIST where WORKBENCH_DATA is set: a run, an interrupted run, a
+OLD makes a store for digits, and one for Fashion-MNIST if WORKBENCH_DATA is set: a run, an interrupted run, a
 finished sweep, and a sweep that is killed half-way. NEW then lists the store, continues what is unfinished, compares,
 serves the dashboard, and reproduces every run. One line is printed for each check; the exit code is 1 if any failed.
 
@@ -31,8 +31,8 @@ import psutil
 
 ROOT = Path(__file__).resolve().parents[1]
 FLOORS = ("workbench", "sweeps", "experiments", "lightning_modules")
-TRIALS, KILLED_AFTER = 8, 4  # of the sweep that is killed
-PATIENCE = 180  # seconds until the dashboard must answer
+TRIALS, KILLED_AFTER = 8, 4  # the trials of the killed sweep, and how many end before the kill
+PATIENCE = 180  # seconds within which the dashboard must answer
 
 # Both commits read these recipes. Fashion-MNIST trains on one image in ten, with a small network.
 RECIPES = {
@@ -77,7 +77,7 @@ class Commit:
         git(ROOT, "clone", "--quiet", "--local", "--no-checkout", str(ROOT), str(folder))
         git(folder, "checkout", "--quiet", "--detach", commit)
         kept = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
-        # A folder in PYTHONPATH goes before installed packages, also before an editable install of this repository.
+        # PYTHONPATH comes before installed packages, also before an editable install of this repository.
         self._options: dict[str, Any] = {"cwd": folder, "env": kept | {"PYTHONPATH": str(folder)}, "text": True}
         script = f"import {', '.join(FLOORS)}; print({', '.join(f'{floor}.__file__' for floor in FLOORS)}, sep='\\n')"
         files = subprocess.check_output([sys.executable, "-P", "-c", script], **self._options).splitlines()
@@ -89,7 +89,7 @@ class Commit:
         return subprocess.Popen(command, stdout=pipe, stderr=pipe, start_new_session=new_group, **self._options)
 
     def json(self, *words: object, codes: tuple[int, ...] = (0,)) -> dict[str, Any]:
-        """What the command prints with --json; RuntimeError where its exit code is not one of `codes`."""
+        """Returns what the command prints with --json; raises RuntimeError if its exit code is not one of `codes`."""
         process = self.start(*words, "--json")
         stdout, stderr = process.communicate()
         if process.returncode not in codes:
@@ -98,24 +98,24 @@ class Commit:
         return document
 
     def runs(self, store: Path, *words: object) -> dict[str, dict[str, Any]]:
-        """What `workbench runs` lists, by run id."""
+        """Returns the runs that `workbench runs` lists, by run id."""
         return {run["run_id"]: run for run in self.json("runs", *words, "--store", store)["runs"]}
 
     def counted(self, store: Path, sweep: str) -> dict[str, str]:
-        """The run id and outcome of each trial that counts towards the sweep's target."""
+        """Returns the run id and outcome of each trial that counts towards the sweep's target."""
         trials = self.runs(store, "--sweep", sweep, "--kind", "trial")
         return {id_: run["outcome"] for id_, run in trials.items() if run["outcome"] not in {"", "died", "interrupted"}}
 
 
 def wait_for_line(process: "subprocess.Popen[str]", pattern: str) -> None:
-    """Reads standard error up to a line that begins with the pattern."""
+    """Reads standard error up to a line that matches the pattern at its start."""
     assert process.stderr is not None
     if not any(re.match(pattern, line) for line in process.stderr):
         raise RuntimeError(f"no line of standard error begins with {pattern}")
 
 
 def kill(process: "subprocess.Popen[str]") -> None:
-    """SIGKILL for the whole process group. The data set that its workers shared in memory is removed for them."""
+    """Kills the whole process group with SIGKILL, and removes the data set that its workers shared in memory."""
     os.killpg(process.pid, signal.SIGSTOP)
     family = psutil.Process(process.pid).children(recursive=True)
     mapped = {Path(file.path) for member in family for file in member.memory_maps()}
@@ -126,7 +126,7 @@ def kill(process: "subprocess.Popen[str]") -> None:
 
 
 def commands(folder: Path, data_set: str) -> dict[str, tuple[object, ...]]:
-    """What is run, by the name that the run or sweep gets."""
+    """Writes the recipes; returns each command's words by the name of its run or sweep."""
     recipe, sweep, store = folder / f"{data_set}.yaml", folder / f"{data_set}_sweep.yaml", folder / data_set
     recipe.write_text(f"experiment: {data_set}{RECIPES[data_set]}")
     sweep.write_text(SWEEP.replace("RECIPE", recipe.name))
@@ -140,13 +140,13 @@ def commands(folder: Path, data_set: str) -> dict[str, tuple[object, ...]]:
 
 
 def make_store(old: Commit, folder: Path, data_set: str) -> None:
-    """Everything that OLD does."""
+    """Makes a store with OLD: a run, an interrupted run, a finished sweep, and a sweep killed half-way."""
     command = commands(folder, data_set)
     old.json(*command["trained"])
     old.json(*command["finished"])
 
     training = old.start(*command["interrupted"])
-    wait_for_line(training, "epoch 2/")  # the checkpoint of epoch 1 is written by then
+    wait_for_line(training, "epoch 2/")  # by then the checkpoint of epoch 1 is written
     training.send_signal(signal.SIGINT)
     training.communicate()
     check(f"{data_set}: OLD's run is interrupted", training.returncode == 130, f"exit code {training.returncode}")
@@ -159,7 +159,7 @@ def make_store(old: Commit, folder: Path, data_set: str) -> None:
 
 
 def check_store(old: Commit, new: Commit, folder: Path, data_set: str) -> None:
-    """What NEW makes of that store: it lists, continues, compares, shows and reproduces the runs."""
+    """Checks NEW on that store: it lists, resumes, compares, shows and reproduces the runs."""
     store, command = folder / data_set, commands(folder, data_set)
     before, listed = old.runs(store), new.runs(store)
     kept = ("name", "kind", "start_time", "metrics", "params")
@@ -172,7 +172,7 @@ def check_store(old: Commit, new: Commit, folder: Path, data_set: str) -> None:
     sweep = new.json(*command["killed"])
     counted = new.counted(store, "killed")
     outcomes, states = Counter(counted.values()), Counter(trial["state"] for trial in sweep["trials"])
-    check(f"{data_set}: the same sweep goes on", sweep["sweep_run_id"] == begun, begun)
+    check(f"{data_set}: the same sweep is resumed", sweep["sweep_run_id"] == begun, begun)
     check(f"{data_set}: its trials still count", done.items() <= counted.items(), f"{len(done)} trials")
     check(f"{data_set}: it ends with {TRIALS} trials that count", len(counted) == TRIALS, dict(outcomes))
     agrees = (states["COMPLETE"], states["PRUNED"]) == (outcomes["finished"], outcomes["pruned"])
@@ -203,7 +203,7 @@ def check_store(old: Commit, new: Commit, folder: Path, data_set: str) -> None:
 
 
 def run_ids_in_dashboard(commit: Commit, store: Path) -> set[str]:
-    """All runs that MLflow's REST interface finds while `workbench ui` serves the store on a free port."""
+    """Returns all runs that MLflow's REST interface finds while `workbench ui` serves the store on a free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -217,11 +217,11 @@ def run_ids_in_dashboard(commit: Commit, store: Path) -> set[str]:
     try:
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline and server.poll() is None:
-            with suppress(URLError):  # it does not listen yet
+            with suppress(URLError):  # the server does not listen yet
                 experiments = [experiment["experiment_id"] for experiment in ask("experiments")]
                 return {run["info"]["run_id"] for run in ask("runs", experiment_ids=experiments)}
             time.sleep(0.2)
-        raise RuntimeError("workbench ui gives no answer")
+        raise RuntimeError("workbench ui does not answer")
     finally:
         server.send_signal(signal.SIGINT)
         server.communicate()
@@ -246,7 +246,7 @@ def main() -> int:
             check(data_set, False, repr(error))
 
     data_sets = list(RECIPES) if "WORKBENCH_DATA" in os.environ else ["digits"]
-    with ThreadPoolExecutor(len(data_sets)) as pool:  # side by side, since each run trains on one thread
+    with ThreadPoolExecutor(len(data_sets)) as pool:  # in parallel, because each run trains on one thread
         list(pool.map(check_data_set, data_sets))
     if args.keep is None:
         shutil.rmtree(folder)

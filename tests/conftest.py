@@ -1,4 +1,4 @@
-"""What tests share: the command line as a process, and two runs on digits that many tests only read."""
+"""Fixtures for all tests: the command line as a process, and two runs on digits that many tests only read."""
 
 import os
 import shutil
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-# What `real_data` gives; under a name of its own for pytest-xdist's workers, which inherit this environment.
+# The folder for `real_data`. The second variable passes it to pytest-xdist's workers, which inherit this environment.
 _REAL_DATA = os.environ.get("WORKBENCH_DATA", os.environ.get("WORKBENCH_TESTS_REAL_DATA"))
 if _REAL_DATA is not None:
     os.environ["WORKBENCH_TESTS_REAL_DATA"] = _REAL_DATA
 
 prepare_process()
 
-# Before any test: a store or data folder of the user's own must never be touched.
+# Tests must never touch the user's own store or data folder.
 for _variable in ("MLFLOW_TRACKING_URI", "WORKBENCH_DATA", "WORKBENCH_MIRRORS"):
     os.environ.pop(_variable, None)
 
-# Whose tests take longest: these files begin first, so that no core is left idle at the end.
+# The files with the longest tests run first, so that no core is idle at the end.
 _LONGEST = ("test_reproduce", "test_workers", "test_resume", "test_ray", "test_storage", "test_browser")
 
 DIGITS = ("train", "digits", "--name", "first", "--trainer.max_epochs", "3", "--trainer.threads", "1", "--json")
@@ -52,7 +52,7 @@ def _start(*args: str | Path, **options: object) -> "subprocess.Popen[str]":
 
 
 def _copy_database(args: Sequence[str | Path]) -> None:
-    """Into the store that a command is about to make."""
+    """Makes the database in the store that a command is going to use, from the template."""
     if "--store" in args:
         Store.open(args[args.index("--store") + 1]).ensure_database()
 
@@ -64,9 +64,9 @@ def _finish(process: "subprocess.Popen[str]") -> "subprocess.CompletedProcess[st
 
 @pytest.fixture(scope="session", autouse=True)
 def make_database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Path], None]]:
-    """A new store gets a copy of one fresh MLflow database, as MLflow takes a second or more to make one.
+    """Gives each new store a copy of one fresh MLflow database, because MLflow takes a second or more to make one.
 
-    Gives what makes a real one. The commands of `twins` and the processes of test_store.py make real ones, too.
+    Returns the original function. The commands of `twins` and the processes of test_store.py also make real databases.
     """
     template = tmp_path_factory.mktemp("template")
     make = store_module._make_mlflow_database
@@ -87,7 +87,7 @@ def make_database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable
 
 @pytest.fixture
 def start_workbench() -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
-    """Starts `python -m workbench ARGS…`; whatever of it still runs when the test ends is killed."""
+    """Starts `python -m workbench ARGS…`; kills it and its children at the end of the test."""
     started: list[subprocess.Popen[str]] = []
 
     def start(*args: str | Path) -> "subprocess.Popen[str]":
@@ -106,7 +106,7 @@ def start_workbench() -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
 
 @pytest.fixture(scope="session")
 def workbench() -> Callable[..., "subprocess.CompletedProcess[str]"]:
-    """Runs `python -m workbench ARGS…` to its end: returncode, stdout, stderr."""
+    """Runs `python -m workbench ARGS…` to its end; returns returncode, stdout and stderr."""
 
     def run_to_its_end(*args: str | Path) -> "subprocess.CompletedProcess[str]":
         _copy_database(args)
@@ -119,9 +119,9 @@ def workbench() -> Callable[..., "subprocess.CompletedProcess[str]"]:
 def start_long_training(
     start_workbench: Callable[..., "subprocess.Popen[str]"],
 ) -> Callable[[Path], "subprocess.Popen[str]"]:
-    """Starts a run of very many epochs into a store, and returns once two epochs are over.
+    """Starts a run of very many epochs in a store, and returns once two epochs are over.
 
-    The first epoch's checkpoint is written by then; its line comes a moment earlier.
+    By then the first epoch's checkpoint exists: it is written just after the first epoch's line is printed.
     """
 
     def start(store: Path) -> "subprocess.Popen[str]":
@@ -135,13 +135,13 @@ def start_long_training(
 
 @pytest.fixture(scope="session")
 def poll() -> Callable[..., Any]:
-    """Waits until a condition holds, and gives what it gave; fails once `seconds` have passed."""
+    """Waits until a condition is true and returns its value; fails after `seconds`."""
 
     def until(condition: Callable[[], Any], seconds: float = 60) -> Any:
         deadline = time.monotonic() + seconds
         while not (found := condition()):
-            assert time.monotonic() < deadline, f"not so within {seconds} s"
-            time.sleep(0.2)  # a look into a store takes a core from what is waited for
+            assert time.monotonic() < deadline, f"the condition was not true within {seconds} s"
+            time.sleep(0.2)  # checking a store uses a core that the other process needs
         return found
 
     return until
@@ -149,7 +149,7 @@ def poll() -> Callable[..., Any]:
 
 @pytest.fixture(scope="session")
 def twins(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Path, "subprocess.CompletedProcess[str]"]]:
-    """The same recipe and seed trained by two processes at once: the store of each, and what it printed."""
+    """Trains the same recipe and seed in two processes at once; returns the store and the output of each."""
     stores = [tmp_path_factory.mktemp("twin") / "store" for _ in range(2)]
     processes = [_start(*DIGITS, "--store", store) for store in stores]
     return [(store, _finish(process)) for store, process in zip(stores, processes, strict=True)]
@@ -159,13 +159,13 @@ def twins(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Path, "subproc
 def digits_printed(
     twins: list[tuple[Path, "subprocess.CompletedProcess[str]"]],
 ) -> "subprocess.CompletedProcess[str]":
-    """What `workbench train digits … --json` printed."""
+    """The output of `workbench train digits … --json`."""
     return twins[0][1]
 
 
 @pytest.fixture(scope="session")
 def digits_store(twins: list[tuple[Path, "subprocess.CompletedProcess[str]"]]) -> Path:
-    """The store of the run that `digits_printed` tells of. Only to be read."""
+    """The store with the run of `digits_printed`. Tests only read it."""
     store, printed = twins[0]
     assert printed.returncode == 0, printed.stderr
     return store
@@ -173,7 +173,7 @@ def digits_store(twins: list[tuple[Path, "subprocess.CompletedProcess[str]"]]) -
 
 @pytest.fixture(scope="session")
 def client(digits_store: Path) -> "MlflowClient":
-    """Stock MLflow on that store."""
+    """Plain MLflow's client of `digits_store`."""
     from mlflow import MlflowClient
 
     return MlflowClient(f"sqlite:///{digits_store}/mlflow.db")
@@ -188,13 +188,13 @@ def first_run(client: "MlflowClient") -> "Run":
 
 @pytest.fixture(scope="session")
 def first_folder(first_run: "Run") -> Path:
-    """Its artifacts."""
+    """The folder with the artifacts of `first_run`."""
     return Path(first_run.info.artifact_uri.removeprefix("file://"))
 
 
 @pytest.fixture(scope="session")
 def second_run(client: "MlflowClient", first_run: "Run", digits_store: Path) -> "Run":
-    """The run `second` in the same store: differs from `first` in seed and optimizer.lr alone."""
+    """The run `second` in the same store. Only its seed and optimizer.lr differ from those of `first`."""
     overrides = {"trainer.max_epochs": 3, "trainer.threads": 1, "seed": 1, "optimizer.lr": 0.001}
     result = run(load_config("digits", overrides), name="second", store=Store.open(digits_store))
     return client.get_run(result.run_id)
@@ -202,7 +202,7 @@ def second_run(client: "MlflowClient", first_run: "Run", digits_store: Path) -> 
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """The folder of real data sets that WORKBENCH_DATA names; without it the test is skipped."""
+    """The folder of real data sets in WORKBENCH_DATA. Skips the test if the variable is not set."""
     if _REAL_DATA is None:
         pytest.skip("set WORKBENCH_DATA to the folder that holds fashion_mnist/")
     return Path(_REAL_DATA)
@@ -210,20 +210,20 @@ def real_data() -> Path:
 
 @pytest.fixture(scope="session")
 def scratch_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a store that several tests write runs of their own into."""
+    """The folder of a store into which several tests write their own runs."""
     return tmp_path_factory.mktemp("scratch")
 
 
 @pytest.fixture
 def scratch_store(scratch_folder: Path) -> Store:
-    """That store, opened anew."""
+    """The store in `scratch_folder`, opened again for each test."""
     store = Store.open(scratch_folder)
     store.ensure_database()
     return store
 
 
 class TrackingServer:
-    """A real MLflow tracking server that proxies artifacts, on loopback. Each start has the same address and data."""
+    """A real MLflow tracking server on loopback that proxies artifacts. It keeps its address and data over restarts."""
 
     def __init__(self, folder: Path, poll: Callable[..., None]) -> None:
         self._folder, self._poll = folder, poll
@@ -234,7 +234,7 @@ class TrackingServer:
         self.start()
 
     def start(self) -> None:
-        """Starts it, and waits until it answers."""
+        """Starts the server and waits until it answers."""
         folder, port = self._folder, str(self._port)
         command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", port, "--workers", "1"]
         command += ["--backend-store-uri", f"sqlite:///{folder}/server.db"]
@@ -246,7 +246,7 @@ class TrackingServer:
 
     @property
     def group(self) -> int:
-        """The id of its process group, for `os.killpg`."""
+        """The id of the server's process group, for `os.killpg`."""
         return self._process.pid
 
     def kill(self) -> None:
@@ -265,7 +265,7 @@ class TrackingServer:
 
 @pytest.fixture(scope="session")
 def stoppable_server(tmp_path_factory: pytest.TempPathFactory, poll: Callable[..., None]) -> Iterator[TrackingServer]:
-    """The server of `tracking_server`; whoever stops it starts it again."""
+    """The server of `tracking_server`. A test that stops it must start it again."""
     server = TrackingServer(tmp_path_factory.mktemp("server"), poll)
     yield server
     server.kill()
@@ -273,5 +273,5 @@ def stoppable_server(tmp_path_factory: pytest.TempPathFactory, poll: Callable[..
 
 @pytest.fixture(scope="session")
 def tracking_server(stoppable_server: TrackingServer) -> str:
-    """The URL of a real MLflow tracking server that proxies artifacts, on loopback."""
+    """The URL of a real MLflow tracking server on loopback that proxies artifacts."""
     return stoppable_server.url

@@ -1,7 +1,7 @@
-"""Three hosts at one sweep, one of them cut off from the network for 20 seconds: `unshare --net python FILE`.
+"""Runs one sweep on three hosts and cuts one off the network for 20 seconds: `unshare --net python FILE`.
 
-Each host is a network namespace of its own on a bridge that leads nowhere else; PostgreSQL and MLflow's server listen
-on the bridge. Needs root, and Debian's packages postgresql and iproute2. Takes a minute or two.
+Each host is a network namespace. A bridge without other connections joins them; PostgreSQL and MLflow's server listen
+on the bridge. Needs root, and Debian's packages postgresql and iproute2. Takes one to two minutes.
 """
 
 import json
@@ -28,12 +28,12 @@ SWEEP = ("sweep", "digits", "--budget.trials", str(TRIALS), "--trainer.max_epoch
 
 
 class Host:
-    """A network namespace that a process keeps open, with one cable to the bridge."""
+    """A network namespace with one cable to the bridge. A sleeping process keeps the namespace open."""
 
     def __init__(self, number: int) -> None:
         self._keeper = subprocess.Popen(["unshare", "--net", "sleep", "infinity"])
         while Path(f"/proc/{self._keeper.pid}/ns/net").readlink() == Path("/proc/self/ns/net").readlink():
-            time.sleep(0.01)  # until it has left ours
+            time.sleep(0.01)  # until the process has left our namespace
         self._cable = f"cable{number}"
         ip(f"link add {self._cable} master bridge up type veth peer name uplink netns {self._keeper.pid}")
         for words in ("link set lo up", "link set uplink up", f"address add {NETWORK}.{10 + number}/24 dev uplink"):
@@ -48,11 +48,11 @@ class Host:
         return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
     def plug(self, state: str) -> None:
-        """`up` or `down`."""
+        """Sets the host's cable `up` or `down`."""
         ip(f"link set {self._cable} {state}")
 
     def reaches_tracking(self) -> bool:
-        """Whether a connection to the tracking server comes about within two seconds."""
+        """Returns whether the host can connect to the tracking server within two seconds."""
         connect = f"import socket; socket.create_connection(({SERVERS!r}, 5000), timeout=2)"
         return subprocess.run([*self._enter, sys.executable, "-c", connect], stderr=subprocess.DEVNULL).returncode == 0
 
@@ -70,7 +70,7 @@ def main() -> None:
         ip(words)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        folder.chmod(0o755)  # PostgreSQL's own user works in there
+        folder.chmod(0o755)  # PostgreSQL's user needs access
         (data := folder / "postgres").mkdir()
         postgres = Postgres(data, "fsync=off", address=SERVERS, network=f"{NETWORK}.0/24")
         stack.callback(postgres.stop)
@@ -105,7 +105,7 @@ def _tracking_server(folder: Path) -> list[str]:
 
 
 def _check(store: Store, documents: list[dict[str, Any]]) -> None:
-    """All hosts tell the same exact total; nothing is RUNNING; each run has every point once."""
+    """Checks that all hosts report the same exact total, no run is RUNNING, and each run has every point once."""
     assert documents[0]["trials"] == documents[1]["trials"] == documents[2]["trials"]
     counting = [trial for trial in documents[0]["trials"] if trial["outcome"] in {"finished", "pruned", "failed"}]
     assert len(counting) == TRIALS
@@ -122,7 +122,7 @@ def _trials(store: Store, status: str) -> list[RunSummary]:
 
 
 def _wait_for(condition: Callable[[], bool]) -> None:
-    """Within three minutes; a server that does not answer yet is waited for."""
+    """Waits up to three minutes for the condition, also while a server does not answer yet."""
     deadline = time.monotonic() + 180
     while True:
         try:

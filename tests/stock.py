@@ -1,4 +1,4 @@
-"""Optuna's own storage on the studies of a store."""
+"""Opens a store's studies with plain Optuna, without this project's code."""
 
 from pathlib import Path
 
@@ -7,6 +7,6 @@ from sqlalchemy.pool import NullPool
 
 
 def stock_storage(store: Path | str) -> RDBStorage:
-    """Of a store's folder, or of the database at a URL; keeps no connection open."""
+    """Returns Optuna's storage for a store's folder or a database URL. It keeps no connection open."""
     url = store if isinstance(store, str) else f"sqlite:///{store}/optuna.db"
     return RDBStorage(url, engine_kwargs={"poolclass": NullPool})

@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> Document:
     source = StorePlace(Path(args.source).expanduser().absolute(), args.from_tracking, args.from_storage)
     target = StorePlace(Path(args.target).expanduser().absolute(), args.to_tracking, args.to_storage)
     copied = copy_store(source, target, served=args.served)
-    tell_waiting(Store(source.folder, ""))  # the spool is not copied
+    tell_waiting(Store(source.folder, ""))  # warns if runs wait in the spool, which is not copied
     return copied.as_dict()
 
 

@@ -1,21 +1,21 @@
-"""`workbench sweep`: a search over a recipe's fields, up to its total target."""
+"""`workbench sweep`: searches a recipe's fields until the budget is used up."""
 
 import argparse
 
 from workbench._command import FIELDS_HELP, Document, add_store, count, number, open_store, print_dashboard, print_table
 from workbench._command import table as new_table
 
-HELP = "search a recipe's space, up to its total target; the same command again continues it"
+HELP = "search a recipe's space until its budget is used up; run the same command again to resume"
 FIELDS = FIELDS_HELP
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_store(parser)
     parser.add_argument("recipe", metavar="RECIPE", help="the name of a sweep recipe, or the path of a YAML file")
-    parser.add_argument("--name", metavar="TEXT", help="the sweep's name (default: the recipe's)")
-    parser.add_argument("--workers", type=count, metavar="N", help="trials at a time (default: one a core)")
+    parser.add_argument("--name", metavar="TEXT", help="the sweep's name (default: the recipe's name)")
+    parser.add_argument("--workers", type=count, metavar="N", help="trials at a time (default: one per core)")
     parser.add_argument("--engine", choices=["local", "ray"], default="local", help="where trials run (default: local)")
-    parser.add_argument("--address", metavar="HOST:PORT", help="of a Ray cluster to join (default: one of its own)")
+    parser.add_argument("--address", metavar="HOST:PORT", help="the Ray cluster to join (default: start one)")
 
 
 def run(args: argparse.Namespace) -> Document:

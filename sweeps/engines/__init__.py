@@ -1,4 +1,4 @@
-"""Who runs trials: this process, worker processes, a Ray cluster.
+"""The engines that run trials: this process, worker processes, or a Ray cluster.
 
-May import `sweeps.study`. A new engine is a `Crew` (`crew.py`).
+May import `sweeps.study`. A new engine implements `Crew` (`crew.py`).
 """

@@ -1,6 +1,6 @@
-"""Several who run a sweep's trials at once, on whatever machines they are, kept at work until no slot is open.
+"""A pool of workers that runs a sweep's trials until no slot is open. Workers may be on any machine.
 
-One that dies, of whatever cause, is replaced; its trial ends as died in both stores, and its slot is open again.
+A worker that dies is replaced. Its trial ends with outcome `died` in MLflow and Optuna, and its slot is open again.
 """
 
 import time
@@ -9,47 +9,47 @@ from collections.abc import Iterator
 from typing import Literal
 
 from lightning_modules.log import LOG
-from sweeps.engines.worker import Told
+from sweeps.engines.worker import OnTrial
 from sweeps.errors import SweepStoppedError
 from sweeps.study.reconcile import reconcile
 from sweeps.study.stage import Stage
 
-RECONCILED_EVERY = 60.0  # seconds
-PATIENCE = 20.0  # seconds that trials have to close their runs once they are told to end
+RECONCILED_EVERY = 60.0  # seconds between two searches for dead trials
+PATIENCE = 20.0  # seconds that workers have to close their runs after they were told to stop
 
-# A trial's number; what is broken, so that the sweep cannot go on; what was lost through no trial's doing.
+# A trial's number; an error that stops the sweep; what was lost, if no trial caused the loss.
 Event = tuple[Literal["started", "ended"], int] | tuple[Literal["broken", "lost"], str]
 
 
 class Crew(ABC):
-    """Those who run trials."""
+    """The workers of one engine: processes, or tasks of a cluster."""
 
     @abstractmethod
     def fill(self, is_wanted: bool) -> int:
-        """Starts those who are missing, where there is work; how many there are now."""
+        """Starts the missing workers if `is_wanted`; returns how many workers there are now."""
 
     @abstractmethod
     def listen(self) -> Iterator[Event]:
-        """What they have told since; waits until one tells something or ends, or `RECONCILED_EVERY` has gone by."""
+        """Yields new events; first waits until a worker sends one or ends, for at most `RECONCILED_EVERY` seconds."""
 
     @abstractmethod
     def remove_dead(self) -> int:
-        """Lets go of those who have ended; how many of them died."""
+        """Removes the workers that have ended; returns how many of them died."""
 
     @abstractmethod
     def dismiss(self) -> None:
-        """Ends all: they are told to, and killed where they do not within `PATIENCE`."""
+        """Tells all workers to stop, and kills those that are still running after `PATIENCE` seconds."""
 
 
-def lead(crew: Crew, stage: Stage, *, started: Told, ended: Told) -> None:
-    """Has the crew run trials until no slot is open and none of them is at work; then, or on an error, dismisses it."""
-    deaths = 0  # since the last trial that came to an end
+def run_crew(crew: Crew, stage: Stage, *, started: OnTrial, ended: OnTrial) -> None:
+    """Runs trials with the crew until no slot is open and no trial is running. Dismisses the crew, also on an error."""
+    deaths = 0  # since a trial last ended
     reconciled = time.monotonic()
     try:
         while crew.fill(stage.has_open_slot()):
-            told = is_due = False
+            has_event = is_due = False
             for event in crew.listen():
-                told = True
+                has_event = True
                 match event:
                     case "started", number:
                         started(number)
@@ -57,7 +57,7 @@ def lead(crew: Crew, stage: Stage, *, started: Told, ended: Told) -> None:
                         ended(number)
                         deaths = 0
                     case "lost", what:
-                        LOG.info(f"{what}; its trials are tried again")
+                        LOG.info(f"{what}; its trials will run again")
                         is_due = True
                     case "broken", what:
                         raise SweepStoppedError(what)
@@ -69,7 +69,7 @@ def lead(crew: Crew, stage: Stage, *, started: Told, ended: Told) -> None:
             if deaths > 3 * (stage.sweep.config.retries + 1):
                 message = f"{deaths} workers died in a row: does a trial crash Python, or take too much memory?"
                 raise SweepStoppedError(message)
-            if not told and not died and not (stage.has_open_slot() or stage.is_running()):
-                break  # who is left hangs, and has lost its trial to another
+            if not has_event and not died and not (stage.has_open_slot() or stage.is_running()):
+                break  # a worker that is left hangs, and another process took over its trial
     finally:
         crew.dismiss()

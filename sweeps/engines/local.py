@@ -1,7 +1,7 @@
-"""Trials in worker processes of this machine.
+"""The local engine: runs trials in worker processes on this machine.
 
-Workers train with one thread each, so that results do not depend on load; they share one data set in memory. They are
-forked from a server process that has imported everything and done nothing else, so that a new one is ready at once.
+Each worker trains with one thread, so results do not depend on load. All workers share one data set in memory. They
+are forked from a server process that has already imported everything, so a new worker starts at once.
 """
 
 import multiprocessing
@@ -28,26 +28,26 @@ from lightning_modules.datasets import ImageDataset
 from lightning_modules.datasets.shared import map_shared, save_shared
 from sweeps.config import Sweep
 from sweeps.engines import worker
-from sweeps.engines.crew import PATIENCE, RECONCILED_EVERY, Crew, Event, lead
-from sweeps.engines.worker import Told
+from sweeps.engines.crew import PATIENCE, RECONCILED_EVERY, Crew, Event, run_crew
+from sweeps.engines.worker import OnTrial
 from sweeps.study.stage import Stage
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Task:
-    """What a worker needs to begin."""
+    """What a worker process needs to start."""
 
     stage: type[Stage]
     store: Path
     sweep: Sweep
     data: Path  # the shared data set
     data_sha256: str
-    environment: dict[str, str]  # of now, where the server's is that of its start
+    environment: dict[str, str]  # the parent's now; the fork server keeps the one it started with
 
 
 def warm_up() -> None:
-    """Starts the server, which imports meanwhile; a Ctrl-C is the parent's to hear, which then ends the workers."""
-    resource_tracker.ensure_running()  # it would let SIGINT through again
+    """Starts the fork server, which imports in the background. It ignores Ctrl-C; the parent ends the workers."""
+    resource_tracker.ensure_running()  # started below, it would unblock SIGINT again
     multiprocessing.get_context("forkserver").set_forkserver_preload(["sweeps.engines.preload"])
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -56,9 +56,9 @@ def warm_up() -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def work(stage: Stage, *, dataset: ImageDataset, workers: int, started: Told, ended: Told) -> None:
-    """Runs trials in `workers` processes until no slot is open and none of them is at work."""
-    with tempfile.TemporaryDirectory(dir=_in_memory()) as folder:
+def work(stage: Stage, *, dataset: ImageDataset, workers: int, started: OnTrial, ended: OnTrial) -> None:
+    """Runs trials in `workers` processes until no slot is open and no trial is running."""
+    with tempfile.TemporaryDirectory(dir=_memory_folder()) as folder:
         save_shared(dataset, Path(folder))
         task = _Task(
             stage=type(stage),
@@ -68,16 +68,16 @@ def work(stage: Stage, *, dataset: ImageDataset, workers: int, started: Told, en
             data_sha256=dataset.sha256,
             environment=dict(os.environ),
         )
-        lead(_Workers(task, workers), stage, started=started, ended=ended)
+        run_crew(_Workers(task, workers), stage, started=started, ended=ended)
 
 
-def _in_memory() -> str | None:
-    """A folder whose files lie in memory, where there is one."""
+def _memory_folder() -> str | None:
+    """Returns a folder whose files are kept in memory; None if there is none."""
     return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 
 class _Workers(Crew):
-    """The worker processes there are, and the pipe on which each tells of its trials."""
+    """The worker processes, each with the pipe on which it reports its trials."""
 
     def __init__(self, task: _Task, size: int) -> None:
         self._task, self._size = task, size
@@ -87,7 +87,7 @@ class _Workers(Crew):
     def fill(self, is_wanted: bool) -> int:
         for _ in range(self._size - len(self._members) if is_wanted else 0):
             ours, theirs = self._context.Pipe(duplex=False)
-            member = self._context.Process(target=_serve, args=(self._task, theirs))
+            member = self._context.Process(target=_run_worker, args=(self._task, theirs))
             member.start()
             theirs.close()
             self._members[member] = ours
@@ -116,30 +116,30 @@ class _Workers(Crew):
             member.kill()
 
 
-def _serve(task: _Task, pipe: Connection) -> None:
-    """A worker's life."""
+def _run_worker(task: _Task, pipe: Connection) -> None:
+    """The main function of a worker process."""
     os.environ.clear()
     os.environ.update(task.environment)
     prepare_process()
-    os.setpgid(0, 0)  # apart from the parent's, whose Ctrl-C and `kill -- -GROUP` are for the parent
+    os.setpgid(0, 0)  # a process group of its own: Ctrl-C and `kill -- -GROUP` reach only the parent
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
-    def tell(event: str) -> Callable[[Any], None]:
+    def report(event: str) -> Callable[[Any], None]:
         return lambda what: pipe.send((event, what))
 
     try:
-        with interruptible(), redirect_stdout(sys.stderr):  # standard output is the result's, which the parent prints
+        with interruptible(), redirect_stdout(sys.stderr):  # the parent prints its result to standard output
             store = Store.open(task.store)
             store.await_server()
             dataset = map_shared(task.data)
             with task.stage.open(store, task.sweep, task.data_sha256) as stage:
-                worker.work(stage, dataset=dataset, started=tell("started"), ended=tell("ended"))
+                worker.work(stage, dataset=dataset, started=report("started"), ended=report("ended"))
     except Interrupted:
         sys.exit(130)
-    except Exception as error:  # no trial's own
+    except Exception as error:  # errors of a trial do not get here
         if not isinstance(error, StoreError):
             traceback.print_exc()
-        tell("broken")(str(error))
+        report("broken")(str(error))
 
 
 def _end_with_parent() -> None:

@@ -1,12 +1,12 @@
-"""All that a local worker imports, for the server that workers are forked from: none of them imports it again."""
+"""Imports everything that a local worker needs. The server that workers are forked from loads this module once."""
 
 import gc
 from importlib import import_module
 
-gc.disable()  # it would look again and again at all that was ever imported: a quarter of the time
-import_module("sweeps.engines.local")  # first: experiments sets how MLflow starts up
-for late in ("alembic.command", "mlflow.store.tracking.sqlalchemy_store"):  # once Optuna and MLflow open a store
+gc.disable()  # garbage collection during the imports would take a quarter of the time
+import_module("sweeps.engines.local")
+for late in ("alembic.command", "mlflow.store.tracking.sqlalchemy_store"):  # Optuna and MLflow import these later
     import_module(late)
 
-gc.freeze()  # or the first collection writes to every object, and each worker copies all their pages
+gc.freeze()  # else the first collection writes to every object, and each worker copies all memory pages
 gc.enable()

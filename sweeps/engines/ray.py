@@ -1,8 +1,8 @@
-"""Trials as tasks of a Ray cluster: one on this machine that ends with the sweep, or one that runs already.
+"""The Ray engine: runs trials as tasks of a Ray cluster, either a temporary one on this machine or a running one.
 
-A task takes the next open slot, runs its trial and ends. Ray chooses where, by the processors that a trial asks for,
-and hands the data set over through its object store, which holds it once a machine. Ray repeats no task: a trial whose
-process or machine is gone ends as died, and its slot is open again, as under any other engine.
+A task takes the next open slot, runs its trial and ends. Ray chooses a machine with the processors that a trial asks
+for, and its object store keeps one copy of the data set per machine. Ray never repeats a task: a trial whose process or
+machine is gone ends with outcome `died`, and its slot is open again, as with every engine.
 """
 
 import math
@@ -27,35 +27,35 @@ from experiments.tracking.store import Store
 from lightning_modules import InputError
 from lightning_modules.datasets import ImageDataset
 from sweeps.config import Sweep
-from sweeps.engines.crew import PATIENCE, RECONCILED_EVERY, Crew, Event, lead
-from sweeps.engines.worker import Told
+from sweeps.engines.crew import PATIENCE, RECONCILED_EVERY, Crew, Event, run_crew
+from sweeps.engines.worker import OnTrial
 from sweeps.study.stage import Stage
 from sweeps.study.trial import run_trial
 
-_ROOM = 100 * 2**20  # bytes of the object store beside the data set; Ray wants 75 MiB at least
+_SPARE = 100 * 2**20  # bytes of the object store beside the data set; Ray needs at least 75 MiB
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Job:
-    """What a task needs to know; the data set comes beside it."""
+    """What a task needs to know, except the data set, which is sent separately."""
 
     stage: type[Stage]
     sweep: Sweep
     store: Path
     tracking_uri: str | None  # None: the store's own database
     data_sha256: str
-    host: str  # where the files of the store are
+    host: str  # the host that has the store's files
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """A cluster that this process is connected to, with the data set in its object store."""
+    """The cluster to which this process is connected. Its object store has the data set."""
 
     data: Any  # a reference to the data set
     workers: int  # tasks at a time
 
-    def work(self, stage: Stage, *, dataset: ImageDataset, started: Told, ended: Told) -> None:
-        """Runs trials until no slot is open and no task is at work. Trials are told of when they have ended."""
+    def work(self, stage: Stage, *, dataset: ImageDataset, started: OnTrial, ended: OnTrial) -> None:
+        """Runs trials until no slot is open and no task is running. Reports only the end of trials, not their start."""
         asked = stage.sweep.config.resources
         job = _Job(
             stage=type(stage),
@@ -67,17 +67,17 @@ class Cluster:
         )
         task = ray.remote(num_cpus=asked.cpus, num_gpus=asked.gpus, max_retries=0)(_run_next)
         crew = _Tasks(lambda: task.remote(job, self.data), self.workers)
-        lead(crew, stage, started=started, ended=ended)
+        run_crew(crew, stage, started=started, ended=ended)
 
 
 @contextmanager
 def connected(
     sweep: Sweep, store: Store, dataset: ImageDataset, *, workers: int | None, address: str | None
 ) -> Iterator[Cluster]:
-    """Joins the cluster at `address`, HOST:PORT; None: starts one with CPUs for `workers` trials, until the exit.
+    """Joins the cluster at `address` (HOST:PORT); if None, starts one with CPUs for `workers` trials for the block.
 
-    `workers` trials run at a time; None: as many as fit. InputError where the cluster is not to be had, where none of
-    its machines has what a trial asks for, or where its machines cannot share the sweep's stores.
+    `workers` trials run at a time; if None, as many as fit. Raises InputError if the cluster cannot be joined, if no
+    machine has what a trial asks for, or if its machines cannot share the sweep's databases.
     """
     if address is None:
         workers = workers or cores()
@@ -85,11 +85,11 @@ def connected(
     else:
         _join(address)
     try:
-        with interruptible():  # Ray has set a SIGTERM handler of its own
+        with interruptible():  # replaces the SIGTERM handler that Ray has set
             nodes = [node for node in ray.nodes() if node["Alive"]]
             room = sum(_room_for_trials(sweep, node["Resources"]) for node in nodes)
             if room == 0:
-                remedy = "ask for less, or start a machine that has it"
+                remedy = "ask for less, or add a machine that has it"
                 message = "no machine of the cluster has what a trial asks for"
                 raise InputError("resources", vars(sweep.config.resources), message, remedy)
             if any(node["NodeManagerHostname"] != socket.gethostname() for node in nodes):
@@ -104,7 +104,7 @@ def _start(cpus: int, dataset: ImageDataset) -> None:
     ray.init(
         address="local",
         num_cpus=cpus,
-        object_store_memory=_ROOM + sum(part.images.nbytes + part.labels.nbytes for part in dataset.parts.values()),
+        object_store_memory=_SPARE + sum(part.images.nbytes + part.labels.nbytes for part in dataset.parts.values()),
         include_dashboard=False,
         log_to_driver=False,
         logging_level="ERROR",
@@ -115,26 +115,26 @@ def _join(address: str) -> None:
     host, _, port = address.rpartition(":")
     remedy = "give the HOST:PORT that ray start --head printed, on a machine that has joined the cluster"
     if "://" in address or not port.isdigit():
-        raise InputError("--address", address, "is no HOST:PORT", remedy)
+        raise InputError("--address", address, "is not HOST:PORT", remedy)
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
         remedy += ", and its token: RAY_AUTH_TOKEN, or ~/.ray/auth_token (RAY_AUTH_MODE=disabled, if it has none)"
         ray.init(address=address, log_to_driver=False, logging_level="ERROR")
     except (OSError, ValueError, RuntimeError, RayError) as error:
         reason = str(error).strip().splitlines()[0].split(". ")[0]
-        raise InputError("--address", address, f"no Ray cluster can be joined there: {reason}", remedy) from error
+        raise InputError("--address", address, f"cannot join a Ray cluster there: {reason}", remedy) from error
 
 
 def _room_for_trials(sweep: Sweep, available: dict[str, float]) -> int:
-    """How many trials fit into a machine at a time."""
+    """Returns how many trials fit into a machine at a time."""
     asked = {"CPU": sweep.config.resources.cpus, "GPU": sweep.config.resources.gpus}
     return min(int(available.get(kind, 0) / amount) for kind, amount in asked.items() if amount)
 
 
 def _check_shared(sweep: Sweep, store: Store) -> None:
-    """Raises InputError unless both databases are servers, which other hosts can reach."""
+    """Raises InputError unless both databases are on servers, so that other hosts can reach them."""
     remedy = "set --storage postgresql://… and MLFLOW_TRACKING_URI (see docs/at_scale.md)"
-    message = "the cluster has several hosts, which cannot share SQLite files"
+    message = "the cluster has several hosts, and they cannot share SQLite files"
     if sweep.config.storage is None:
         raise InputError("storage", None, message, remedy)
     if store.tracking_uri.startswith("sqlite:"):
@@ -142,12 +142,12 @@ def _check_shared(sweep: Sweep, store: Store) -> None:
 
 
 def _run_next(job: _Job, dataset: ImageDataset) -> int | None:
-    """A task: runs the trial of the next open slot. Its number; None where no slot was open, or where it is stopped."""
+    """Runs the next open slot's trial as a Ray task. Returns its number; None if no slot was open or it was stopped."""
     numbers: list[int] = []
     if job.tracking_uri is not None:
         os.environ["MLFLOW_TRACKING_URI"] = job.tracking_uri
     store = Store.open(job.store)
-    if socket.gethostname() != job.host:  # it may have joined the cluster since
+    if socket.gethostname() != job.host:  # this host may have joined after the sweep started
         _check_shared(job.sweep, store)
 
     def run_next() -> None:
@@ -166,9 +166,9 @@ def _run_next(job: _Job, dataset: ImageDataset) -> int | None:
 
 
 class _Tasks(Crew):
-    """The tasks that run or wait for room.
+    """The tasks that are running or waiting for a free machine.
 
-    They are waited for as futures: the Interrupted of a signal that arrives within ray.wait would be lost.
+    We wait for futures, because ray.wait would lose the Interrupted that a signal raises inside it.
     """
 
     def __init__(self, submit: Callable[[], Any], size: int) -> None:
@@ -191,7 +191,7 @@ class _Tasks(Crew):
             except RayTaskError as error:
                 yield "broken", str(error.cause)
             except NodeDiedError:
-                yield "lost", "a machine of the cluster is gone"
+                yield "lost", "the cluster lost a machine"
             except RayError:
                 self._deaths += 1
             else:

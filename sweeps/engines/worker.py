@@ -1,4 +1,4 @@
-"""What takes trials and runs them, one after another: this process, or one of several workers."""
+"""The loop that runs trials one after another, in this process or in one of several workers."""
 
 from collections.abc import Callable
 
@@ -6,11 +6,11 @@ from lightning_modules.datasets import ImageDataset
 from sweeps.study.stage import Stage
 from sweeps.study.trial import run_trial
 
-Told = Callable[[int], None]  # takes a trial's number
+OnTrial = Callable[[int], None]  # is called with a trial's number
 
 
-def work(stage: Stage, *, dataset: ImageDataset, started: Told, ended: Told) -> None:
-    """Runs trials until no slot is open. Raises StoreError where the store can no longer be written."""
+def work(stage: Stage, *, dataset: ImageDataset, started: OnTrial, ended: OnTrial) -> None:
+    """Runs trials until no slot is open. Raises StoreError if the store can no longer be written."""
 
     def run_trials() -> None:
         while claim := stage.claim():

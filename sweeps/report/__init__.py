@@ -1,4 +1,4 @@
-"""What a sweep found: the leaderboard, the page, the plots.
+"""Reports a sweep's result: the leaderboard, the HTML page, the plots.
 
 May import `sweeps.strategy` and `sweeps.study`.
 """

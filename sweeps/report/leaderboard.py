@@ -1,6 +1,6 @@
-"""A sweep's report in words and in order, for the terminal, MLflow's description and the HTML page.
+"""A sweep's leaderboard: its order and its sentences, for the terminal, MLflow's description and the HTML page.
 
-What is called ahead, behind or better was seen over several seeds, and its difference has an interval that excludes 0.
+A configuration is called better, ahead or behind only if the interval of the difference over seeds excludes 0.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ _OWN = "the recipe's own settings"
 
 
 def ranked(document: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The trials of the leaderboard: completed ones by value, then the rest in order."""
+    """Returns the trials in the order of the leaderboard: completed ones by value, then all others by number."""
     sign = -sign_of(document["metric"])
     complete = [trial for trial in document["trials"] if trial["state"] == "COMPLETE"]
     others = [trial for trial in document["trials"] if trial["state"] != "COMPLETE"]
@@ -22,7 +22,7 @@ def ranked(document: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def as_text(score: Mapping[str, Any]) -> str:
-    """`0.9812`, or `0.9812 [0.9790, 0.9834]` where there is an interval; with more digits where its ends need them."""
+    """Formats a mean: `0.9812`, or with its interval `0.9812 [0.9790, 0.9834]`. Adds digits until the ends differ."""
     if score["mean"] is None:
         return "diverged"
     if score["ci95"] is None:
@@ -33,7 +33,7 @@ def as_text(score: Mapping[str, Any]) -> str:
 
 
 def headline(document: Mapping[str, Any]) -> str:
-    """What the sweep found, in one sentence: the first line wherever a leaderboard is shown."""
+    """Returns the sweep's result in one sentence: the first line of every leaderboard."""
     champion, finalists, baseline = document["champion"], document["finalists"], document["baseline"]
     if champion is None:
         return (
@@ -51,13 +51,13 @@ def headline(document: Mapping[str, Any]) -> str:
         reason = f"no trial did better {seeds}" if has_rival else "no finalist gave a score with every seed"
         found = f"{'Best' if is_one else 'Champion'}: {_OWN}: {reason}; {scores}"
     else:
-        title, lead = ("Best trial", f"the best score {seeds}") if is_one else ("Champion", _lead(document, seeds))
-        found = f"{title}: trial {row['number']}, {describe(row['params'])}: {lead}; {scores}"
+        title, reason = ("Best trial", f"the best score {seeds}") if is_one else ("Champion", _verdict(document, seeds))
+        found = f"{title}: trial {row['number']}, {describe(row['params'])}: {reason}; {scores}"
     return f"{found}; one seed is too few seeds to tell." if is_one else f"{found}."
 
 
-def _lead(document: Mapping[str, Any], seeds: str) -> str:
-    """How the first finalist, whose mean is the best, stands against the recipe's own settings."""
+def _verdict(document: Mapping[str, Any], seeds: str) -> str:
+    """Says how the first finalist, which has the best mean, compares with the recipe's own settings."""
     baseline, best = document["baseline"], f"the best mean {seeds}"
     if baseline is None:
         return f"{best} ({_OWN} did not run)"
@@ -68,7 +68,7 @@ def _lead(document: Mapping[str, Any], seeds: str) -> str:
 
 
 def on_test(document: Mapping[str, Any]) -> str:
-    """The champion's accuracy on test, and the metric that was searched for, where that is another."""
+    """Returns the champion's test accuracy, followed by the objective's metric if that is another one."""
     searched = find_metric(document["metric"])
     shown = dict.fromkeys(metric for metric in (METRICS["accuracy"], searched) if metric is not None)
     scores = {metric.title: document["champion"][f"test_{metric.name}"] for metric in shown}
@@ -76,23 +76,23 @@ def on_test(document: Mapping[str, Any]) -> str:
 
 
 def doubts(document: Mapping[str, Any]) -> list[str]:
-    """What a reader should know before believing in the champion, one sentence each."""
-    said = []
+    """Returns sentences on how far the champion can be trusted: baseline, second finalist, luck."""
+    sentences = []
     if (own := document["baseline"]) is not None:
         reached = f"The recipe's own settings reach {as_text(own)} over the same seeds"
         if own["mean"] is None:
             reached = "The recipe's own settings gave no score with every seed"
         compared = _compared(document, "them", own["difference"], own["difference_ci95"])
-        said.append(f"{reached}; {compared}." if compared else f"{reached}.")
+        sentences.append(f"{reached}; {compared}." if compared else f"{reached}.")
     if (second := document["runner_up"]) is not None:
         against = f"the second finalist, trial {second['number']}"
         compared = _compared(document, against, second["difference"], second["ci95"])
-        said.append(f"{compared[0].upper()}{compared[1:]}.")
+        sentences.append(f"{compared[0].upper()}{compared[1:]}.")
     if (luck := document["luck"]) is not None:
-        told = f"{luck['value']:.4f} in the search, {luck['mean']:.4f} over fresh seeds"
-        verdict = f"{luck['luck']:.4f} of it was luck" if luck["luck"] >= 0.00005 else "it was no luck"
-        said.append(f"Trial {luck['number']}, the best of the search, had {told}: {verdict}.")
-    return said
+        scores = f"{luck['value']:.4f} in the search, {luck['mean']:.4f} over fresh seeds"
+        verdict = f"{luck['luck']:.4f} of it was luck" if luck["luck"] >= 0.00005 else "it was not luck"
+        sentences.append(f"Trial {luck['number']}, the best of the search, had {scores}: {verdict}.")
+    return sentences
 
 
 _Standing = Literal["ahead", "behind", "alike", "unknown"]
@@ -105,7 +105,7 @@ _VERDICTS: dict[_Standing, str] = {
 
 
 def _standing(document: Mapping[str, Any], difference: float, ci95: tuple[float, float] | None) -> _Standing:
-    """Of a configuration whose score minus another's is `difference`, with its interval."""
+    """Judges a configuration by its score minus another's (`difference`) and the interval of this difference."""
     if ci95 is None:
         return "unknown"
     if not Estimate(difference, ci95).is_clear_of_zero:
@@ -116,16 +116,16 @@ def _standing(document: Mapping[str, Any], difference: float, ci95: tuple[float,
 def _compared(
     document: Mapping[str, Any], other: str, difference: float | None, ci95: tuple[float, float] | None
 ) -> str:
-    """The first finalist against another, in words; empty where one of them gave no score."""
+    """Compares the first finalist with `other` in words; returns an empty text if one of them has no score."""
     if difference is None:
         return ""
     verdict = _VERDICTS[_standing(document, difference, ci95)]
-    apart = as_text({"mean": difference, "ci95": ci95})
-    return f"trial {document['finalists'][0]['number']} {verdict} {other}: difference {apart}"
+    shown = as_text({"mean": difference, "ci95": ci95})
+    return f"trial {document['finalists'][0]['number']} {verdict} {other}: difference {shown}"
 
 
 def description(document: Mapping[str, Any]) -> str:
-    """The sweep's description in MLflow's UI, in Markdown."""
+    """Returns the sweep's description for MLflow's UI, in Markdown."""
     rows = [
         f"| {trial['number']} | {describe(trial['params'])} | "
         f"{format(trial['value'], '.4f') if trial['outcome'] == 'finished' else trial['outcome']} |"

@@ -1,4 +1,4 @@
-"""A sweep's report as one HTML page that needs nothing from elsewhere."""
+"""A sweep's report as one self-contained HTML page."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +10,7 @@ from sweeps.strategy.space import describe
 
 
 def page(document: Mapping[str, Any], pictures: Mapping[str, Path]) -> str:
-    """`document`: the report; `pictures`: titles with their PNG files."""
+    """Returns the page for a result (`SweepResult.as_dict`). `pictures` maps each title to a PNG file."""
     metric = document["metric"]
     finalists = _finalists(document)
     parts = [

@@ -1,4 +1,4 @@
-"""Every picture of a sweep, as PNG: Optuna's own, and two that it has not."""
+"""Draws a sweep's plots as PNG files: Optuna's plots, learning curves and finalists."""
 
 import warnings
 from collections.abc import Callable, Iterator
@@ -15,11 +15,11 @@ from optuna.trial import FrozenTrial, TrialState
 from sweeps.strategy.space import describe
 
 _DPI = 100
-_ENOUGH_FOR_A_FOREST = 4  # trials: a tree of fewer may hold no variance at all
+_ENOUGH_FOR_A_FOREST = 4  # trials: with fewer, a tree of the random forest may contain no variance
 
 
 def draw(study: optuna.Study, document: dict[str, Any], folder: Path) -> dict[str, Path]:
-    """Writes the pictures that these trials allow into `folder`; each title with its file. `document`: the report's."""
+    """Writes the plots that these trials allow to `folder`; returns the file of each title. `document`: the result."""
     folder.mkdir(exist_ok=True)
     metric = document["metric"]
     trials = study.get_trials(deepcopy=False)
@@ -46,20 +46,20 @@ def draw(study: optuna.Study, document: dict[str, Any], folder: Path) -> dict[st
 
 
 def _varied(trials: list[FrozenTrial]) -> list[str]:
-    """The parameters that every trial has, of those that have more than one value."""
+    """Returns the parameters that every trial has and that take more than one value."""
     common = set.intersection(*(set(trial.params) for trial in trials)) if trials else set()
     return sorted(name for name in common if len({trial.params[name] for trial in trials}) > 1)
 
 
 @contextmanager
 def _optunas_style() -> Iterator[None]:
-    """Optuna draws by pyplot, whose state is global: what it sets and opens is undone."""
-    import matplotlib.pyplot as plt  # here, as it takes a while
+    """Restores pyplot's global state after the block: Optuna draws with pyplot, changes its style and opens figures."""
+    import matplotlib.pyplot as plt  # imported here because it is slow
 
     others = plt.get_fignums()
     with plt.rc_context(), warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
-        warnings.filterwarnings("ignore", "Attempting to set identical low and high xlims")  # all one value
+        warnings.filterwarnings("ignore", "Attempting to set identical low and high xlims")  # if all values are equal
         try:
             yield
         finally:
@@ -78,7 +78,7 @@ def _history(study: optuna.Study, metric: str) -> Figure:
 
 
 def _importance(study: optuna.Study, metric: str, params: list[str]) -> Figure:
-    """By fANOVA (Hutter, Hoos, Leyton-Brown 2014), over the parameters that every complete trial has."""
+    """Draws the importance of `params` by fANOVA (Hutter, Hoos, Leyton-Brown 2014)."""
     evaluator = FanovaImportanceEvaluator(seed=0)
     draw_bars = optuna.visualization.matplotlib.plot_param_importances
     axes = draw_bars(study, evaluator=evaluator, params=params, target_name=metric)
@@ -100,7 +100,7 @@ def _slices(study: optuna.Study, metric: str) -> Figure:
 
 
 def _learning_curves(trials: list[FrozenTrial], metric: str) -> Figure:
-    """The objective epoch by epoch, of every trial; a cross where one was pruned."""
+    """Draws the objective per epoch for every trial; a cross marks where a trial was pruned."""
     figure = Figure(figsize=(9, 5), layout="tight")
     axes = figure.subplots()
     for trial in trials:
@@ -121,7 +121,7 @@ def _learning_curves(trials: list[FrozenTrial], metric: str) -> Figure:
 
 
 def _finalists(document: dict[str, Any]) -> Figure:
-    """Every seed's score, and the mean with its 95 % interval where there is one; the recipe's own settings last."""
+    """Draws every seed's score and the mean with its 95 % interval, if any; the recipe's own settings come last."""
     rows = [(f"trial {each['number']}: {describe(each['params'])}", each) for each in document["finalists"]]
     if document["baseline"]:
         rows.append(("the recipe's own settings", document["baseline"]))

@@ -1,4 +1,4 @@
-"""A sweep's result on its own MLflow run: tags, description, the view of its trials, leaderboard, plots and page."""
+"""Writes a sweep's result to its own MLflow run: tags, description, table of trials, leaderboard, plots and page."""
 
 import json
 
@@ -15,7 +15,7 @@ from sweeps.study.search import Search
 
 
 def publish(search: Search, tracked: TrackedRun, result: SweepResult) -> None:
-    """Writes the result. The champion's model is that of its first seed, since choosing a seed by its score is luck."""
+    """Writes the result. Registers the model of the champion's first seed: choosing the best seed would reward luck."""
     document = result.as_dict()
     searched = [parameter.path for parameter in search.sweep.space.parameters]
     is_lowest_first = sign_of(result.metric) < 0

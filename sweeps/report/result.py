@@ -1,4 +1,4 @@
-"""What a sweep found, as a document: the trials, the finalists, the champion."""
+"""The result of a sweep as a JSON document: trials, finalists, champion."""
 
 import math
 import re
@@ -22,26 +22,26 @@ from sweeps.study.stage import best_trials
 
 @dataclass(frozen=True, kw_only=True)
 class SweepResult:
-    """The state of a sweep; `as_dict` is the command line's JSON document and the artifact `leaderboard.json`."""
+    """The state of a sweep. `as_dict` gives the command's `--json` document and the artifact `leaderboard.json`."""
 
     sweep: str
     sweep_run_id: str
     study: str
-    target: int | None  # trials in total; None where only hours or no_improvement end the search
+    target: int | None  # trials in total; None if only hours or no_improvement end the search
     metric: str
     trials: list[dict[str, Any]]  # in order: number, state, outcome, value, params, run_id, seed
     best: dict[str, Any] | None  # the best single trial: number, value, params, run_id
     finalists: list[dict[str, Any]]  # best mean first: number, params, mean, ci95, values, run_ids
-    # The best mean on the test set: number (None: the recipe's own settings), run_ids, test_accuracy and every other
-    # metric as test_NAME, model. It is None where nothing gave a score with every seed.
+    # The configuration with the best mean: number (None: the recipe's own settings), run_ids, test_accuracy and every
+    # other metric as test_NAME, model. None if no configuration has a score for every seed.
     champion: dict[str, Any] | None
-    runner_up: dict[str, Any] | None  # the first finalist against the second: number, difference, ci95, distinguishable
-    # The recipe's own settings over the finalists' seeds: params, mean, ci95, values, run_ids; difference and
-    # difference_ci95: the first finalist's mean minus theirs, None where either lacks a score.
+    runner_up: dict[str, Any] | None  # second finalist: number; first minus second: difference, ci95, distinguishable
+    # The recipe's own settings over the finalists' seeds: params, mean, ci95, values, run_ids. difference and
+    # difference_ci95: the first finalist's mean minus this mean; None if one of the two lacks a score.
     baseline: dict[str, Any] | None
-    # The best trial's value against its configuration's mean over two seeds or more: number, value, mean, luck.
+    # The best trial's value compared with its configuration's mean over two or more seeds: number, value, mean, luck.
     luck: dict[str, Any] | None
-    dashboard_url: str  # the sweep's run
+    dashboard_url: str  # the page of the sweep's run
     trials_url: str  # the table of its trials and finalists, best first
 
     def as_dict(self) -> dict[str, Any]:
@@ -49,9 +49,9 @@ class SweepResult:
 
 
 def gather(search: Search, tracked: TrackedRun, finalists: list[Finalist], champion: Finalist | None) -> SweepResult:
-    """The result of a sweep whose own run is `tracked`.
+    """Returns the result of a sweep whose own run is `tracked`.
 
-    `finalists` and `champion` are as sweeps.study.finalists gives them: best first, the recipe's own settings last.
+    `finalists` come from `Finals.finalists`: best first, the recipe's own settings last.
     """
     store, sweep = search.store, search.sweep
     baseline = next((each for each in finalists if each.is_baseline), None)
@@ -77,7 +77,7 @@ def gather(search: Search, tracked: TrackedRun, finalists: list[Finalist], champ
 
 
 def _trials(search: Search) -> list[dict[str, Any]]:
-    """The trials in order, each with its MLflow run."""
+    """Returns the trials in order, each with the id of its MLflow run."""
     runs = children(search.store, search.sweep_run_id, {"workbench.kind": "trial"})
     run_ids = {int(run.data.tags["workbench.trial"]): run.info.run_id for run in runs}
     return [
@@ -95,8 +95,8 @@ def _trials(search: Search) -> list[dict[str, Any]]:
 
 
 def _as_row(finalist: Finalist) -> dict[str, Any]:
-    """JSON has no NaN: a seed that diverged has no value, and its finalist no mean."""
-    score = asdict(finalist.score) if finalist.is_sound else {"mean": None, "ci95": None}
+    """Returns a finalist as JSON, which has no NaN: a diverged seed's value and its finalist's mean become None."""
+    score = asdict(finalist.score) if finalist.has_all_scores else {"mean": None, "ci95": None}
     values = [value if math.isfinite(value) else None for value in finalist.values]
     return {
         "number": finalist.number,
@@ -108,7 +108,7 @@ def _as_row(finalist: Finalist) -> dict[str, Any]:
 
 
 def _champion(store: Store, sweep: Sweep, champion: Finalist) -> dict[str, Any]:
-    """The champion's scores on test, and the name of its model in MLflow's registry."""
+    """Returns the champion's test scores, and the name of its model in MLflow's registry."""
     metrics = [store.client.get_run(run_id).data.metrics for run_id in champion.run_ids]
     return {
         "number": None if champion.is_baseline else champion.number,
@@ -119,55 +119,56 @@ def _champion(store: Store, sweep: Sweep, champion: Finalist) -> dict[str, Any]:
 
 
 def _on_test(logged: str, metrics: list[dict[str, float]]) -> dict[str, Any] | None:
-    """A metric over the champion's seeds; None where an earlier version did not log it."""
+    """Returns a test metric's mean over the champion's seeds; None if an earlier version did not log it."""
     values = [each[logged] for each in metrics if logged in each]
     return asdict(estimate(values)) if len(values) == len(metrics) else None
 
 
 def registered_name(sweep: Sweep) -> str:
-    """The sweep's name as MLflow's registry takes it."""
+    """Returns the sweep's name as a model name. MLflow's registry refuses `/` and `:`."""
     return re.sub("[/:]", "_", sweep.name)
 
 
 def _runner_up(first: Finalist, second: Finalist) -> dict[str, Any] | None:
-    """Whether the second finalist is really behind the first."""
-    apart = _apart(first, second)
-    if apart is None:
+    """Compares the second finalist with the first; returns None if one of them lacks a score."""
+    difference = _difference(first, second)
+    if difference is None:
         return None
     return {
         "number": second.number,
-        "difference": apart.mean,
-        "ci95": apart.ci95,
-        "distinguishable": apart.is_clear_of_zero,
+        "difference": difference.mean,
+        "ci95": difference.ci95,
+        "distinguishable": difference.is_clear_of_zero,
     }
 
 
 def _baseline(sweep: Sweep, baseline: Finalist, first: Finalist) -> dict[str, Any]:
-    """The recipe's own settings of what is searched, and how far the first finalist is from them."""
+    """Returns the recipe's own settings with their scores, and the first finalist's difference from them."""
     base = flatten(sweep.base.tree())
     params = {parameter.path: base.get(parameter.path) for parameter in sweep.space.parameters}
-    apart = _apart(first, baseline)
+    difference = _difference(first, baseline)
     row = _as_row(baseline) | {
         "params": params,
-        "difference": apart and apart.mean,
-        "difference_ci95": apart and apart.ci95,
+        "difference": difference and difference.mean,
+        "difference_ci95": difference and difference.ci95,
     }
     del row["number"]
     return row
 
 
-def _apart(first: Finalist, second: Finalist) -> Estimate | None:
-    """The mean difference of two that ran on the same seeds; None where a seed gave no score."""
-    return paired_difference(first.values, second.values) if first.is_sound and second.is_sound else None
+def _difference(first: Finalist, second: Finalist) -> Estimate | None:
+    """Returns the mean difference of two finalists, paired by seed; None if one of them lacks a score."""
+    return paired_difference(first.values, second.values) if first.has_all_scores and second.has_all_scores else None
 
 
 def _luck(best: FrozenTrial, finalists: list[Finalist], sign: int) -> dict[str, Any] | None:
-    """How much of the sweep's best value was luck: it was chosen for being high, its mean over fresh seeds was not.
+    """Returns the luck in the best trial's value: the value minus the mean over fresh seeds.
 
-    None with one fresh seed, which may be lucky itself.
+    The trial was chosen because its value was high; fresh seeds were not chosen. Returns None with only one fresh seed,
+    which may be lucky itself.
     """
-    again = next((finalist for finalist in finalists if finalist.number == best.number and finalist.is_sound), None)
+    again = next((each for each in finalists if each.number == best.number and each.has_all_scores), None)
     if again is None or len(again.values) < 2 or best.value is None:
         return None
-    luck = sign * (best.value - again.score.mean)  # above 0: it looked better than it is
+    luck = sign * (best.value - again.score.mean)  # above 0: the trial looked better than it is
     return {"number": best.number, "value": best.value, "mean": again.score.mean, "luck": luck}

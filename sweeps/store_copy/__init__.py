@@ -1,4 +1,4 @@
-"""A whole store copied to another place: rows and artifacts, from SQLite to PostgreSQL and back.
+"""Copies a whole store, rows and artifacts, to another place: from SQLite to PostgreSQL and back.
 
-May import `sweeps.study`, for Optuna's database.
+May import `sweeps.study`, because that room opens Optuna's database.
 """

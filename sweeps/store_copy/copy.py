@@ -1,4 +1,4 @@
-"""A whole store copied to another place: runs, studies and artifacts, from SQLite to PostgreSQL and back."""
+"""Copies a whole store (runs, studies, artifacts) to another place, from SQLite to PostgreSQL and back."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -27,8 +27,8 @@ from sweeps.store_copy.table_copy import (
     snapshot,
 )
 
-_SERVED = "mlflow-artifacts:"  # what an MLflow server calls the folder that --artifacts-destination names
-_ADDRESSES = {  # the columns that say where artifacts lie
+_SERVED = "mlflow-artifacts:"  # an MLflow server's name for the folder given as --artifacts-destination
+_ADDRESSES = {  # the columns that hold addresses of artifacts
     ("experiments", "artifact_location"),
     ("runs", "artifact_uri"),
     ("logged_models", "artifact_location"),
@@ -41,11 +41,11 @@ _ADDRESSES = {  # the columns that say where artifacts lie
 
 @dataclass(frozen=True, kw_only=True)
 class StoreCopy:
-    """What was copied, and found equal in its new place."""
+    """What was copied and then compared with the source."""
 
-    databases: dict[str, list[Content]]  # "runs", "studies": their tables, in the target
+    databases: dict[str, list[Content]]  # "runs" and "studies", each with its tables in the target
     artifacts: CopiedFiles
-    elsewhere: int  # runs whose artifacts lie outside the source's folder, and stay there
+    elsewhere: int  # runs whose artifacts are outside the source's folder; they are not copied
 
     def as_dict(self) -> dict[str, Any]:
         databases = {name: [vars(table) for table in tables] for name, tables in self.databases.items()}
@@ -53,75 +53,75 @@ class StoreCopy:
 
 
 def copy_store(source: StorePlace, target: StorePlace, *, served: bool = False) -> StoreCopy:
-    """Copies every row of the source's databases, and every artifact, to a target that holds no runs yet.
+    """Copies every row of the source's databases, and every artifact, to a target that has no runs yet.
 
-    Ids stay. Where a row says that artifacts lie in the source's folder, it says the target's; `served`: what an MLflow
-    server calls that. All rows are read back and compared, then kept together. A target that was copied to and not used
-    since is compared again. Raises InputError, and CopyError where it breaks off.
+    Ids stay the same. Addresses in the source's artifact folder change to the target's folder, or with `served` to an
+    MLflow server's name for it. All rows are read back, compared and committed together. If the target is an unused
+    copy of the source, the rows are only compared again. Raises InputError, or CopyError if the copy fails.
     """
     pairs = [(Database(kind, source, "from"), Database(kind, target, "to")) for kind in (RUNS, STUDIES)]
     pairs = [(from_, to) for from_, to in pairs if from_.exists]
     if not pairs:
-        raise InputError("FROM", str(source.folder), "has neither mlflow.db nor optuna.db", "name a store's folder")
+        raise InputError("FROM", str(source.folder), "has neither mlflow.db nor optuna.db", "give a store's folder")
     root = _SERVED if served else target.artifacts.as_uri()
     change = partial(_with_new_address, roots=_roots(source), root=root)
-    with ExitStack() as stack, _telling_failures(target):
+    with ExitStack() as stack, _copy_errors(target):
         readers = [stack.enter_context(snapshot(from_.engine)) for from_, _ in pairs]
         for (from_, _), reader in zip(pairs, readers, strict=True):
             _check_source(from_, reader)
         for (from_, to), reader in zip(pairs, readers, strict=True):
             _check_target(from_, to, reader, change)
-        _say(f"artifacts to {target.artifacts}")
+        LOG.info(f"copying artifacts to {target.artifacts}")
         artifacts = copy_files(source.artifacts, target.artifacts)
         databases: dict[str, list[Content]] = {}
         for (_, to), reader in zip(pairs, readers, strict=True):
-            _say(f"{to.kind.name} to {to.shown}")
+            LOG.info(f"copying {to.kind.name} to {to.shown}")
             databases[to.kind.name] = _copy_rows(to, reader, stack.enter_context(to.engine.begin()), change)
         elsewhere = _count_elsewhere(readers[0], source) if "runs" in databases else 0
     return StoreCopy(databases=databases, artifacts=artifacts, elsewhere=elsewhere)
 
 
 def _check_source(source: Database, reader: Connection) -> None:
-    """Raises InputError where there is nothing to copy, or it is not whole yet: a process may have something open."""
+    """Raises InputError if the source has nothing to copy, or a run or trial that a process may still be writing."""
     if schema_version(reader) is None:
-        message, remedy = f"has none of the tables of {source.kind.name}", "name the database that has them"
+        message, remedy = f"has no tables for {source.kind.name}", "give the database that has them"
         raise InputError(source.field, source.shown, message, remedy)
     for name, text_of_owner in reader.execute(text(source.kind.owners)):
         owner = Owner.parse(text_of_owner.strip('"'))
         if owner is not None and not owner.is_gone():
-            message = f"{source.kind.item} {name} is still open, held by process {owner.pid} of {owner.host}"
-            remedy = f"let it end, or stop it; if {owner.host} is gone for good, set its status to failed"
+            message = f"{source.kind.item} {name} is still open in process {owner.pid} on {owner.host}"
+            remedy = f"let the process end, or stop it; if {owner.host} no longer exists, set the status to failed"
             raise InputError(source.field, source.shown, message, remedy)
     if source.kind is RUNS and not source.place.artifacts.is_dir() and row_counts(reader)["runs"]:
-        remedy = "name the folder that has; a server's is the one that --artifacts-destination named"
-        raise InputError("FROM", str(source.place.folder), "has no artifacts/ for its runs", remedy)
+        remedy = "give the folder that contains it; a server's --artifacts-destination says where it is"
+        raise InputError("FROM", str(source.place.folder), "has runs but no artifacts/", remedy)
 
 
 def _check_target(source: Database, target: Database, reader: Connection, change: Change) -> None:
-    """Makes the target's tables where there are none; InputError unless they can take the rows, or have them."""
+    """Creates missing tables in the target; raises InputError unless it has no rows or the same rows as the source."""
     where, what = (target.field, target.shown), target.kind.name
     if source.shown == target.shown:
-        raise InputError(*where, f"is where the {what} are", "name another place")
+        raise InputError(*where, f"already holds these {what}", "give another folder or database")
     target.make_tables()
     with target.engine.connect() as connection:
         versions = schema_version(reader), schema_version(connection)
         if versions[0] != versions[1]:
-            message = f"the schema of its {what} is at {versions[1]}, of those to copy at {versions[0]}"
-            raise InputError(*where, message, f"back both up, and bring both to the newest: {target.kind.upgrade}")
+            message = f"its {what} have schema version {versions[1]}, those to copy have {versions[0]}"
+            raise InputError(*where, message, f"back up both, then upgrade both: {target.kind.upgrade}")
         if not _is_new(target, connection):
             different = _differences(contents(reader, change), contents(connection))
             if different:
-                message = f"holds {what} already, and others (see its table {different[0]})"
-                raise InputError(*where, message, "name a database or folder without any")
+                message = f"its {what} differ from the source's, for example in table {different[0]}"
+                raise InputError(*where, message, f"give a folder or database without {what}")
 
 
 def _copy_rows(target: Database, reader: Connection, writer: Connection, change: Change) -> list[Content]:
-    """Puts the rows into a new target and reads them back; one that is not new was found to have them already."""
+    """Copies the rows to a new target and reads them back. A target that is not new is known to hold the same rows."""
     if not _is_new(target, writer):
         return contents(writer)
     sent = copy_tables(reader, writer, change)
     if different := _differences(sent, contents(writer)):
-        raise CopyError(target.shown, f"the rows of {', '.join(different)} are not the same when read again")
+        raise CopyError(target.shown, f"the rows of {', '.join(different)} differ when they are read back")
     return sent
 
 
@@ -130,38 +130,38 @@ def _is_new(database: Database, connection: Connection) -> bool:
 
 
 def _differences(sent: list[Content], found: list[Content]) -> list[str]:
-    """The tables whose rows differ."""
-    there = {content.table: content for content in found}
-    return [content.table for content in sent if content.table in there and content != there[content.table]]
+    """Returns the names of the tables whose rows differ."""
+    by_table = {content.table: content for content in found}
+    return [content.table for content in sent if content.table in by_table and content != by_table[content.table]]
 
 
 def _roots(place: StorePlace) -> tuple[str, ...]:
-    """How rows may call the folder of artifacts."""
+    """Returns the addresses that rows may use for the folder of artifacts."""
     return place.artifacts.as_uri(), str(place.artifacts), _SERVED
 
 
 def _with_new_address(table: str, row: Row, *, roots: tuple[str, ...], root: str) -> Row:
-    """The row, with `root` in place of one of `roots` wherever it says where artifacts lie."""
+    """Returns the row with `root` instead of one of `roots` in every address of artifacts."""
     for column, value in row.items():
-        if (table, column) in _ADDRESSES and (rest := _below(value, roots)) is not None:
+        if (table, column) in _ADDRESSES and (rest := _relative(value, roots)) is not None:
             row = row | {column: root + rest}
     return row
 
 
-def _below(address: str | None, roots: tuple[str, ...]) -> str | None:
-    """What follows one of the roots; None where the address lies below none of them."""
+def _relative(address: str | None, roots: tuple[str, ...]) -> str | None:
+    """Returns the rest of the address after one of the roots; None if it is under none of them."""
     rests = [address.removeprefix(root) for root in roots if address and address.startswith(root)]
     return next((rest for rest in rests if rest == "" or (rest[0] == "/" and rest[:2] != "//")), None)
 
 
 def _count_elsewhere(reader: Connection, place: StorePlace) -> int:
     addresses = reader.execute(text("SELECT artifact_uri FROM runs")).scalars()
-    return sum(_below(address, _roots(place)) is None for address in addresses)
+    return sum(_relative(address, _roots(place)) is None for address in addresses)
 
 
 @contextmanager
-def _telling_failures(target: StorePlace) -> Iterator[None]:
-    """A disk or database that fails, as a CopyError."""
+def _copy_errors(target: StorePlace) -> Iterator[None]:
+    """Raises a CopyError for any error in the block that comes from a disk or a database."""
     try:
         yield
     except (InputError, CopyError):
@@ -171,7 +171,3 @@ def _telling_failures(target: StorePlace) -> Iterator[None]:
         if reason is None:
             raise
         raise CopyError(str(target.folder), without_credentials(reason)) from error
-
-
-def _say(what: str) -> None:
-    LOG.info(f"copying {what}")

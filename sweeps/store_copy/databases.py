@@ -1,4 +1,4 @@
-"""The two databases of a store, wherever they lie: MLflow's of runs, Optuna's of studies."""
+"""The two databases of a store, SQLite or PostgreSQL: MLflow's with the runs, Optuna's with the studies."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,7 +18,7 @@ from sweeps.study.storage import Storage
 
 @dataclass(frozen=True)
 class StorePlace:
-    """A store's folder, with `artifacts/`, and the URLs of those of its databases that lie in PostgreSQL."""
+    """A store's folder, which holds `artifacts/`, and the URLs of its databases if they are in PostgreSQL."""
 
     folder: Path
     tracking: str | None = None  # None: mlflow.db in the folder
@@ -31,15 +31,15 @@ class StorePlace:
 
 @dataclass(frozen=True)
 class DatabaseKind:
-    """What one of the two databases holds."""
+    """What differs between the two kinds of databases."""
 
     name: Literal["runs", "studies"]
-    item: str  # one of what may be open in it
+    item: str  # an entry that a process may have open
     file: str
-    option: str  # of the command line, for one that lies elsewhere
-    new_has: frozenset[str]  # the tables that have rows, one each, as soon as they are made
-    owners: str  # a query: what is open, and the process that has it
-    upgrade: str  # the command that brings its schema to the newest
+    option: str  # the end of the command-line option for its URL
+    new_has: frozenset[str]  # the tables that have one row each right after creation
+    owners: str  # a query for open entries, each with its process
+    upgrade: str  # the command that upgrades its schema
 
 
 RUNS = DatabaseKind(
@@ -66,15 +66,15 @@ STUDIES = DatabaseKind(
 
 @dataclass(frozen=True)
 class Database:
-    """One of the two, at one place."""
+    """One of a store's two databases."""
 
     kind: DatabaseKind
     place: StorePlace
-    side: Literal["from", "to"]  # of a copy
+    side: Literal["from", "to"]  # source or target of the copy
 
     @property
     def url(self) -> str | None:
-        """None: a file in the folder."""
+        """The PostgreSQL URL; None if the database is a file in the folder."""
         return self.place.tracking if self.kind is RUNS else self.place.storage
 
     @property
@@ -83,12 +83,12 @@ class Database:
 
     @property
     def shown(self) -> str:
-        """Where it lies, as it may be printed."""
+        """The file or URL for messages, without credentials."""
         return str(self.file) if self.url is None else without_credentials(self.url)
 
     @property
     def field(self) -> str:
-        """What the command line calls it."""
+        """Its name on the command line."""
         return self.side.upper() if self.url is None else f"--{self.side}-{self.kind.option}"
 
     @property
@@ -97,14 +97,14 @@ class Database:
 
     @cached_property
     def engine(self) -> Engine:
-        """On the database, which exists; InputError where it cannot be opened."""
+        """The engine of an existing database. Raises InputError if the database cannot be opened."""
         if self.url is not None:
             return connect(self.url, self.field, poolclass=NullPool)
         check_database(self.file)
         return sqlalchemy.create_engine(f"sqlite:///{self.file}", poolclass=NullPool)
 
     def make_tables(self) -> None:
-        """Has MLflow or Optuna make their tables where there are none."""
+        """Lets MLflow or Optuna create its tables if there are none."""
         if self.exists:
             with self.engine.connect() as connection:
                 if schema_version(connection) is not None:

@@ -1,4 +1,4 @@
-"""All rows of one database copied into another of the same schema, SQLite or PostgreSQL, and checked."""
+"""Copies all rows of a database to another one with the same schema (SQLite or PostgreSQL) and hashes them."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator
@@ -20,7 +20,7 @@ _ROWS_AT_A_TIME = 2000
 
 @dataclass(frozen=True, kw_only=True)
 class Content:
-    """What a table holds; equal for equal rows, in whatever order they lie and whichever database keeps them."""
+    """The row count and hash of a table. Equal rows give an equal hash in any order and in either kind of database."""
 
     table: str
     rows: int
@@ -29,25 +29,25 @@ class Content:
 
 @contextmanager
 def snapshot(engine: Engine) -> Iterator[Connection]:
-    """A connection that reads one moment's state, whatever others write meanwhile."""
+    """Opens a connection that reads the state of one moment, even if other processes write at the same time."""
     with engine.connect() as connection:
         if engine.dialect.name == "sqlite":
             connection.exec_driver_sql("BEGIN")
-            connection.exec_driver_sql("SELECT count(*) FROM sqlite_master")  # only with its first read does it begin
+            connection.exec_driver_sql("SELECT count(*) FROM sqlite_master")  # the snapshot starts at the first read
         else:
             connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         yield connection
 
 
 def schema_version(connection: Connection) -> str | None:
-    """The revision of the schema, as Alembic names it; None where there is no schema."""
+    """Returns Alembic's revision of the schema; None if there is no schema."""
     if not inspect(connection).has_table(_VERSION):
         return None
     return str(connection.scalar(text(f"SELECT version_num FROM {_VERSION}")))
 
 
 def tables_of(connection: Connection) -> list[Table]:
-    """All tables but the schema's version, each after those that its foreign keys point to."""
+    """Returns all tables except Alembic's, each after the tables that its foreign keys point to."""
     metadata = MetaData()
     metadata.reflect(connection)
     for table in metadata.tables.values():
@@ -58,7 +58,7 @@ def tables_of(connection: Connection) -> list[Table]:
 
 
 def row_counts(connection: Connection) -> dict[str, int]:
-    """How many rows each table has."""
+    """Returns the number of rows of each table."""
     counts = (
         (table.name, connection.scalar(select(func.count()).select_from(table))) for table in tables_of(connection)
     )
@@ -66,7 +66,7 @@ def row_counts(connection: Connection) -> dict[str, int]:
 
 
 def contents(connection: Connection, change: Change = lambda _, row: row) -> list[Content]:
-    """What each table holds, after `change`."""
+    """Returns the content of each table after `change`."""
     found = []
     for table in tables_of(connection):
         digest = _Digest()
@@ -77,14 +77,14 @@ def contents(connection: Connection, change: Change = lambda _, row: row) -> lis
 
 
 def copy_tables(source: Connection, target: Connection, change: Change) -> list[Content]:
-    """Puts the source's rows, after `change`, in place of all of the target's; what was put there, table by table.
+    """Replaces all rows of the target by the source's rows after `change`; returns the content of each copied table.
 
-    A table that the target lacks is none of the schema's, and left out. The transaction is the caller's to commit.
+    Skips tables that the target lacks, because they are not in the schema. The caller commits the transaction.
     """
     tables = {table.name: table for table in tables_of(target)}
     for table in reversed(tables.values()):
         target.execute(delete(table))
-    put = []
+    copied = []
     for table in (table for table in tables_of(source) if table.name in tables):
         digest, into = _Digest(), tables[table.name]
         computed = {column.name for column in into.columns if column.computed is not None}
@@ -92,16 +92,16 @@ def copy_tables(source: Connection, target: Connection, change: Change) -> list[
             for row in rows:
                 digest.add(row)
             target.execute(insert(into), [{k: v for k, v in row.items() if k not in computed} for row in rows])
-        put.append(digest.content(table.name))
+        copied.append(digest.content(table.name))
     if target.dialect.name == "postgresql":
-        _number_on(target, tables.values())
-    return put
+        _continue_numbering(target, tables.values())
+    return copied
 
 
 def _rows(connection: Connection, table: Table, change: Change) -> Iterator[Row]:
     found = connection.execute(select(table).execution_options(yield_per=_ROWS_AT_A_TIME))
     for row in found.mappings():
-        # SQLite, where a real number of no fraction is kept as an integer, knows no negative zero.
+        # SQLite stores a real number without a fraction as an integer, so it has no negative zero.
         plain = {name: value + 0.0 if isinstance(value, float) else value for name, value in row.items()}
         yield change(table.name, plain)
 
@@ -111,8 +111,8 @@ def _chunks(rows: Iterator[Row]) -> Iterator[list[Row]]:
         yield chunk
 
 
-def _number_on(connection: Connection, tables: Iterable[Table]) -> None:
-    """Has PostgreSQL number new rows on from the highest number that was copied."""
+def _continue_numbering(connection: Connection, tables: Iterable[Table]) -> None:
+    """Makes PostgreSQL number new rows after the highest number that was copied."""
     for table in tables:
         for column in table.primary_key:
             if not isinstance(column.type, Integer):
@@ -124,7 +124,7 @@ def _number_on(connection: Connection, tables: Iterable[Table]) -> None:
 
 
 class _Digest:
-    """Sums the hashes of rows, so that their order says nothing."""
+    """Adds up the hashes of rows, so that their order does not matter."""
 
     def __init__(self) -> None:
         self._rows = self._sum = 0
@@ -139,5 +139,5 @@ class _Digest:
 
 
 def _as_text(value: Any) -> str:
-    """A value that JSON does not have: bytes, a moment."""
+    """Writes values that JSON does not have, such as bytes and times, as text."""
     return value.hex() if isinstance(value, bytes | memoryview) else str(value)

@@ -1,4 +1,4 @@
-"""What has been tried: the study and its slots, trials, finalists, their storage, and the repair after a kill.
+"""The Optuna study of a sweep: slots, trials, finalists, their storage, and recovery after a process was killed.
 
-May import `sweeps.strategy`. Optuna's private names stand in `storage.py` alone.
+May import `sweeps.strategy`. Only `storage.py` uses private names of Optuna.
 """

@@ -1,8 +1,8 @@
-"""The top k configurations again over several seeds, and which of them, or of the recipe's own settings, is champion.
+"""Finalists: trains the best configurations again over several seeds and chooses the champion by the mean score.
 
-The test set is read once a seed, for the champion alone.
+The recipe's own settings can also become champion. Only the champion reads the test set, once per seed.
 
-The finalists are trials too, of a study of their own, `NAME finalists`: one slot a configuration and seed.
+Finalists are trials of a second Optuna study, `NAME finalists`. It has one slot per configuration and seed.
 """
 
 import itertools
@@ -27,26 +27,26 @@ from sweeps.config import Sweep
 from sweeps.strategy.budget import counts
 from sweeps.strategy.space import Point, describe
 from sweeps.study.search import Search
-from sweeps.study.stage import ATTEMPT, Claim, Stage, best_trials, deaths, left_open_by
+from sweeps.study.stage import ATTEMPT, Claim, Stage, best_trials, deaths, latest_attempt
 from sweeps.study.storage import database_of, id_of
 
-BASELINE = -1  # in place of a trial's number: the recipe's own settings
+BASELINE = -1  # stands for the recipe's own settings where a trial number is expected
 
-Place = tuple[int, int]  # the number of a trial of the search, and which of the fresh seeds
+Place = tuple[int, int]  # (a trial number of the search or BASELINE, index of a fresh seed): one slot
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finalist:
-    """A configuration over fresh seeds: its validation scores, one run a seed; NaN where a run gave none."""
+    """A configuration trained over fresh seeds. `values` has its validation score for each seed, NaN if it failed."""
 
-    number: int  # of the search's trial, or BASELINE
+    number: int  # its trial number in the search, or BASELINE
     params: dict[str, Any]
     values: list[float] = field(default_factory=list)
     run_ids: list[str] = field(default_factory=list)
 
     @property
-    def is_sound(self) -> bool:
-        """Whether every seed gave a score; only such finalists can become champion."""
+    def has_all_scores(self) -> bool:
+        """Whether every seed has a finite score. Only such finalists can become champion."""
         return all(math.isfinite(value) for value in self.values)
 
     @property
@@ -58,13 +58,13 @@ class Finalist:
         return estimate(self.values)
 
     def merit(self, sign: int) -> float:
-        """Its mean, the higher the better; rounded, so that equal scores tie whatever order they were summed in."""
-        return round(sign * self.score.mean, 9) if self.is_sound else -math.inf
+        """Returns the mean score times `sign`: higher is better. Rounded, so that no rounding error breaks a tie."""
+        return round(sign * self.score.mean, 9) if self.has_all_scores else -math.inf
 
 
 @dataclass(frozen=True)
 class Finals(Stage):
-    """Trains the finalists, and the recipe's own settings beside them where `finalists.baseline` is set."""
+    """The stage that trains the finalists and, if `finalists.baseline` is set, the recipe's own settings."""
 
     kind = "finalist"
     search: Search
@@ -77,7 +77,7 @@ class Finals(Stage):
                 study = optuna.create_study(
                     study_name=f"{sweep.name} finalists",
                     storage=database_of(search.study),
-                    sampler=RandomSampler(seed=0),  # nothing is drawn: every trial has its parameters
+                    sampler=RandomSampler(seed=0),  # draws nothing: the parameters of every trial are given
                     pruner=NopPruner(),
                     direction=sweep.config.objective.direction,
                     load_if_exists=True,
@@ -95,7 +95,7 @@ class Finals(Stage):
             trial = self.ask()
             number, index = place = tuple(trial.user_attrs["place"])
             params = self.sweep.space.suggest(trial) if number != BASELINE else {}
-            seed = self.sweep.seed("finalist", index)  # the same seeds for all finalists, none of them a trial's
+            seed = self.sweep.seed("finalist", index)  # all finalists share these seeds; no search trial has them
             self.take(trial, seed=seed)
         what = describe(params) if number != BASELINE else "the recipe's own settings"
         return Claim(
@@ -104,7 +104,7 @@ class Finals(Stage):
             params=params,
             name=f"finalist {what} #{index + 1}",
             tags={"workbench.trial": "baseline" if number == BASELINE else str(number), "workbench.seed": str(seed)},
-            earlier=left_open_by(_at(trials, place), params),
+            earlier=latest_attempt(_attempts_at(trials, place), params),
         )
 
     @property
@@ -119,14 +119,14 @@ class Finals(Stage):
         return self._open_place(self.trials()) is not None
 
     def finalists(self) -> list[Finalist]:
-        """All of them, best mean first; the baseline, which is no finalist, comes last."""
+        """Returns all finalists, best mean first. The baseline is no finalist and comes last."""
         run_ids = {run.data.tags.get(ATTEMPT): run.info.run_id for run in children(self.store, self.sweep_run_id, {})}
         trials = self.trials()
         found: dict[int, Finalist] = {}
         for place in self._places():
             number = place[0]
             finalist = found.setdefault(number, Finalist(number=number, params=self._params(number)))
-            attempts = _at(trials, place)
+            attempts = _attempts_at(trials, place)
             trial = next(filter(counts, attempts), attempts[-1])
             finalist.values.append(math.nan if trial.value is None else trial.value)
             if (run_id := run_ids.get(str(id_of(trial)))) is not None:
@@ -135,7 +135,7 @@ class Finals(Stage):
         return sorted(found.values(), key=lambda each: (each.is_baseline, -each.merit(sign)))
 
     def _places(self) -> Iterator[Place]:
-        """All there are to fill, in order."""
+        """Returns all slots in order: the best trials of the search, then the baseline, each with every seed."""
         config = self.sweep.config.finalists
         numbers = [trial.number for trial in best_trials(self.search.study)[: config.top]]
         numbers += [BASELINE] if numbers and config.baseline else []
@@ -143,7 +143,7 @@ class Finals(Stage):
 
     def _open_place(self, trials: list[FrozenTrial]) -> Place | None:
         for place in self._places():
-            attempts = _at(trials, place)
+            attempts = _attempts_at(trials, place)
             is_held = any(counts(trial) or trial.state == TrialState.RUNNING for trial in attempts)
             if not is_held and deaths(attempts) <= self.sweep.config.retries:
                 return place
@@ -154,22 +154,22 @@ class Finals(Stage):
 
 
 def champion_of(finalists: Sequence[Finalist], sign: int) -> Finalist | None:
-    """The best mean over seeds; of equal ones the baseline: a trial must do better than no search at all.
+    """Returns the finalist with the best mean; on a tie the baseline, because a search must beat no search.
 
-    `sign`: 1 where a higher score is better, else -1. None where no finalist is sound.
+    `sign`: 1 if a higher score is better, else -1. Returns None if no finalist has a score for every seed.
     """
-    sound = [each for each in finalists if each.is_sound]
-    return max(sound, key=lambda each: (each.merit(sign), each.is_baseline), default=None)
+    scored = [each for each in finalists if each.has_all_scores]
+    return max(scored, key=lambda each: (each.merit(sign), each.is_baseline), default=None)
 
 
 def read_test(store: Store, champion: Finalist, dataset: ImageDataset) -> None:
-    """Scores the champion's runs on the test split, those that are not scored yet."""
+    """Scores on the test split each of the champion's runs that has no test score yet."""
     for run_id in champion.run_ids:
         data = store.client.get_run(run_id).data
         if "test/accuracy" not in data.metrics or data.tags.get("workbench.outcome") != "finished":
             runner.read_test(store, run_id, dataset=dataset)
 
 
-def _at(trials: list[FrozenTrial], place: Place) -> list[FrozenTrial]:
-    """The attempts at one place, in order."""
+def _attempts_at(trials: list[FrozenTrial], place: Place) -> list[FrozenTrial]:
+    """Returns the trials of one slot, in order."""
     return [trial for trial in trials if trial.user_attrs.get("place") == list(place)]

@@ -1,7 +1,7 @@
-"""The search: the Optuna study of a sweep, and who may take which slot of it with which parameters.
+"""The search stage: the sweep's Optuna study, and which parameters and seed the next trial gets.
 
-A search has as many slots as its budget allows (sweeps/budget.py). A slot that was left open is tried again with the
-same parameters, after `retries` deaths with new ones. Seeds hang on the slot.
+A search has as many slots as its budget allows (sweeps/strategy/budget.py). An open slot is tried again with the same
+parameters; after more than `retries` deaths it gets new ones. The slot determines the seed.
 """
 
 import json
@@ -24,12 +24,12 @@ from sweeps.strategy.pruners import make_pruner
 from sweeps.strategy.samplers import make_sampler, next_listed
 from sweeps.strategy.space import Point, describe
 from sweeps.strategy.start import earlier_study, first_points
-from sweeps.study.stage import Claim, Stage, best_trials, left_open_by
+from sweeps.study.stage import Claim, Stage, best_trials, latest_attempt
 from sweeps.study.storage import Storage
 
 
 class Search(Stage):
-    """Draws parameters for slot after slot, until the budget is spent."""
+    """The stage that draws parameters for each slot until the budget is used up."""
 
     kind = "trial"
 
@@ -53,10 +53,10 @@ class Search(Stage):
             if not is_waiting and not (earlier and self._enqueue_again(earlier[-1])):
                 is_listed = self._enqueue_listed(trials, slot)
                 if not is_listed and sweep.config.sampler.kind == "grid":
-                    # Slots are left, and no point: some killed their process again and again.
+                    # Slots are open but no point is left: some points repeatedly killed their process.
                     study.set_user_attr("grid_is_spent", True)
                     return None
-            # Reseeded for every draw, so that a sweep cut in two draws what the whole one would have drawn.
+            # A new sampler with its own seed for every draw: an interrupted sweep then draws the same points.
             study.sampler = make_sampler(sweep.config.sampler, sweep.seed(f"sampler {len(earlier)}", slot))
             trial = self.ask()
             slot = trial.user_attrs.get("slot", slot)
@@ -69,7 +69,7 @@ class Search(Stage):
             params=params,
             name=describe(params),
             tags={"workbench.trial": str(trial.number), "workbench.slot": str(slot)},
-            earlier=left_open_by(_of_slot(trials, slot), params),
+            earlier=latest_attempt(_of_slot(trials, slot), params),
         )
 
     @property
@@ -87,16 +87,16 @@ class Search(Stage):
         return open_slot(trials, self.sweep.config.budget, sign_of(self.sweep.config.objective.metric), datetime.now())
 
     def _enqueue_again(self, last: FrozenTrial) -> bool:
-        """Has the slot's next trial take the parameters of its last one, unless those cost too many lives."""
+        """Enqueues the last trial's parameters again and returns True, unless too many trials died with them."""
         deaths = last.user_attrs.get("deaths", 0) + (last.user_attrs.get("outcome") == "died")
-        point = last.system_attrs.get("fixed_params", {}) | last.params  # killed while it drew, it may lack params
+        point = last.system_attrs.get("fixed_params", {}) | last.params  # params lacks some if it died while drawing
         is_again = bool(point) and deaths <= self.sweep.config.retries
         if is_again:
             self.study.enqueue_trial(point, user_attrs={"slot": last.user_attrs["slot"], "deaths": deaths})
         return is_again
 
     def _enqueue_listed(self, trials: list[FrozenTrial], slot: int) -> bool:
-        """Has the slot's next trial take the next point of the warm start or of the sampler's list, if there is one."""
+        """Enqueues the next point of the warm start or of the sampler's list; returns whether there was one."""
         sweep = self.sweep
         start = self.study.user_attrs["start"] if sweep.config.start.is_given else []
         taken = {trial.user_attrs["listed"] for trial in trials if "listed" in trial.user_attrs}
@@ -108,7 +108,7 @@ class Search(Stage):
 
 
 def _study_of(sweep: Sweep, data_sha256: str, database: RDBStorage) -> optuna.Study:
-    """The sweep's study, made where it is missing; raises InputError where it was started with other settings."""
+    """Returns the sweep's study, creating it if needed; raises InputError if it was started with other settings."""
     start = [] if _is_started(sweep.name, database) else _first_points(sweep, database)
     study = optuna.create_study(
         study_name=sweep.name,
@@ -124,7 +124,7 @@ def _study_of(sweep: Sweep, data_sha256: str, database: RDBStorage) -> optuna.St
         study.set_user_attr("identity", identity)
     elif (name := _first_change(before, identity)) is not None:
         message = f"the sweep {sweep.name} was started with {before.get(name)!r}"
-        remedy = "set it back, or start a sweep of its own with --name"
+        remedy = "restore the old value, or start a new sweep with another --name"
         raise InputError(name, identity.get(name), message, remedy)
     return study
 
@@ -140,7 +140,7 @@ def _is_started(name: str, database: RDBStorage) -> bool:
 
 
 def _first_change(before: dict[str, Any], now: dict[str, Any]) -> str | None:
-    """The first field whose value is another. A field that the study lacks, being new, stood at its default."""
+    """Returns the first changed field. A field that an old study lacks is newer than it, and had its default value."""
     defaults = flatten(ExperimentConfig().tree())
     return next((name for name in {**before, **now} if before.get(name, defaults.get(name)) != now.get(name)), None)
 

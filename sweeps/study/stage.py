@@ -1,7 +1,7 @@
-"""A sweep's two stages, search and finalists, as what workers do: claim a slot, fill it, until none is open.
+"""The interface of a sweep's two stages, search and finalists: workers claim and fill slots until none is open.
 
-A stage is an Optuna study. A slot is filled by a trial that counts: completed, pruned, or failed by its own doing. A
-trial that was interrupted or whose process died leaves its slot open, for one that goes on from its last checkpoint.
+Each stage has one Optuna study. A trial fills its slot if it completed, was pruned, or failed through its own error. A
+trial that was interrupted or whose process died leaves its slot open; the next one resumes from its last checkpoint.
 """
 
 import warnings
@@ -23,19 +23,19 @@ from sweeps.strategy.budget import counts
 from sweeps.strategy.space import Point
 from sweeps.study.storage import Storage, give_sign_of_life, id_of
 
-ATTEMPT = "workbench.attempt"  # the tag of a run that holds the id of its Optuna trial
+ATTEMPT = "workbench.attempt"  # this tag of a run holds the id of its Optuna trial
 
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """A trial that this process has taken: nobody else runs it."""
+    """A trial that this process has claimed; no other process runs it."""
 
     trial: Trial
     seed: int
     params: Point
-    name: str  # of its MLflow run
-    tags: dict[str, str]  # of its MLflow run
-    earlier: int | None  # the id of the latest trial that left this slot open, with the same parameters
+    name: str  # the name of its MLflow run
+    tags: dict[str, str]  # the tags of its MLflow run
+    earlier: int | None  # the id of the latest trial with these parameters that left the slot open
 
 
 @dataclass(frozen=True)
@@ -47,65 +47,65 @@ class Stage(ABC):
     study: optuna.Study
     storage: Storage
 
-    kind: ClassVar[Literal["trial", "finalist"]]  # of its MLflow runs
+    kind: ClassVar[Literal["trial", "finalist"]]  # the kind of its MLflow runs
 
     @classmethod
     @abstractmethod
     def open(cls, store: Store, sweep: Sweep, data_sha256: str) -> AbstractContextManager[Self]:
-        """Opens the stage for a `with` block, whose end closes its database; makes its study where that is missing.
+        """Opens the stage for a `with` block and closes its database at the end; creates its study if needed.
 
-        Raises InputError where the sweep began with other settings.
+        Raises InputError if the sweep was started with other settings.
         """
 
     @abstractmethod
     def claim(self) -> Claim | None:
-        """Takes the lowest open slot, under the sweep's lock; None once no slot is open."""
+        """Claims the lowest open slot, under the sweep's lock; returns None if no slot is open."""
 
     @abstractmethod
     def has_open_slot(self) -> bool:
-        """Whether there is a slot to take."""
+        """Returns whether a slot is open."""
 
     @property
     @abstractmethod
     def target(self) -> int | None:
-        """How many slots there are; None where that is not known beforehand."""
+        """The total number of slots; None if it is not known in advance."""
 
     @property
     @abstractmethod
     def sweep_run_id(self) -> str:
-        """The sweep's own MLflow run, the parent of the runs of its trials."""
+        """The id of the sweep's own MLflow run, the parent of its trials' runs."""
 
     def is_running(self) -> bool:
-        """Whether any process is at work on a trial."""
+        """Returns whether any process is running a trial."""
         return bool(self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
 
     def trials(self) -> list[FrozenTrial]:
-        """All there are, in order."""
+        """Returns all trials in order."""
         return self.study.get_trials(deepcopy=False)
 
     def lock(self) -> Any:
-        """Held by whoever takes or frees a slot."""
+        """Returns the lock to hold while claiming a slot or opening it again."""
         return self.storage.lock(f"sweep-{self.sweep.name}")
 
     def ask(self) -> Trial:
-        """The next trial of the study."""
+        """Returns the next trial of the study."""
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Heartbeat of storage is supposed")  # to be used with Study.optimize
+            warnings.filterwarnings("ignore", "Heartbeat of storage is supposed")  # to be used with optimize()
             return self.study.ask()
 
     def take(self, trial: Trial, **attributes: Any) -> None:
-        """Makes a trial this process's own."""
+        """Records this process as the owner of the trial, together with the trial's `attributes`."""
         for name, value in {**attributes, "owner": str(Owner.current())}.items():
             trial.set_user_attr(name, value)
         give_sign_of_life(self.study, trial)
 
 
 def settle(study: optuna.Study, trial: Trial, outcome: Outcome, value: float | None = None, error: str = "") -> None:
-    """Tells the study how a trial ended, and why; nothing happens where others took it over and ended it already."""
+    """Records in the study how and why a trial ended. Does nothing if another process took it over and ended it."""
     try:
         trial.set_user_attr("outcome", outcome)
         if trial.user_attrs.get("owner") != str(Owner.current()):
-            trial.set_user_attr("settled_by_another", True)  # when it really ended is not known
+            trial.set_user_attr("settled_by_another", True)  # its true end time is unknown
         if error:
             trial.set_user_attr("error", error)
     except UpdateFinishedTrialError:
@@ -116,22 +116,22 @@ def settle(study: optuna.Study, trial: Trial, outcome: Outcome, value: float | N
 
 
 def counted(study: optuna.Study) -> list[FrozenTrial]:
-    """The trials that fill a slot, in order."""
+    """Returns the trials that fill a slot, in order."""
     return [trial for trial in study.get_trials(deepcopy=False) if counts(trial)]
 
 
 def best_trials(study: optuna.Study) -> list[FrozenTrial]:
-    """Completed trials, best value first; of equal ones the earlier."""
+    """Returns the completed trials, best value first; on a tie the earlier trial first."""
     sign = 1 if study.direction == optuna.study.StudyDirection.MAXIMIZE else -1
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     return sorted(complete, key=lambda trial: (-sign * (trial.value or 0.0), trial.number))
 
 
-def left_open_by(earlier: Sequence[FrozenTrial], params: Point) -> int | None:
-    """The id of the latest of a slot's earlier trials that had the same parameters."""
+def latest_attempt(earlier: Sequence[FrozenTrial], params: Point) -> int | None:
+    """Returns the id of the latest of a slot's earlier trials with these parameters; None if there is none."""
     return next((id_of(trial) for trial in reversed(earlier) if trial.params == params), None)
 
 
 def deaths(earlier: Sequence[FrozenTrial]) -> int:
-    """How many of a slot's trials, of the same parameters, cost their process its life."""
+    """Returns how many of a slot's earlier trials ended because their process died."""
     return sum(trial.user_attrs.get("outcome") == "died" for trial in earlier)

@@ -1,4 +1,4 @@
-"""Where studies are kept: an SQLite file in the store's folder, or a PostgreSQL database that machines share."""
+"""The database of studies: an SQLite file in the store's folder, or a PostgreSQL database for several machines."""
 
 import warnings
 from collections.abc import Callable, Iterator
@@ -23,24 +23,25 @@ from experiments.process.retry import pauses, retry
 from experiments.tracking.postgres import connect
 from experiments.tracking.store import Store, check_database, enable_wal
 
-BEAT, GRACE = 15, 120  # seconds between two signs of life of a trial, and without one until others take it over
-_TRIES = 5  # again to do what a lost connection broke off
+BEAT = 15  # seconds between two signs of life of a trial
+GRACE = 120  # seconds without a sign of life after which another process takes over the trial
+_RETRIES = 5  # of an operation that lost its connection
 
 _Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
 class Storage:
-    """The database of studies of one store; `url` None: the file `optuna.db` in its folder."""
+    """The database of a store's studies. If `url` is None, it is the file `optuna.db` in the store's folder."""
 
     store: Store
     url: str | None = None
 
     @contextmanager
     def open(self) -> Iterator[RDBStorage]:
-        """Opens Optuna's storage for a `with` block, whose end closes its connections; makes tables that are missing.
+        """Opens Optuna's storage for a `with` block and closes its connections at the end; creates missing tables.
 
-        Raises InputError where the database cannot be opened.
+        Raises InputError if the database cannot be opened.
         """
         with self.lock("optuna"):
             if self.url is None:
@@ -51,39 +52,39 @@ class Storage:
                 enable_wal(database)
             else:
                 storage = _rdb_storage(self._server.url.render_as_string(hide_password=False), pool_pre_ping=True)
-                _be_patient(storage.engine)
+                _retry_connecting(storage.engine)
         try:
             yield storage
-        finally:  # Optuna's storage has no way of its own to close
+        finally:  # Optuna's storage has no close method
             storage.remove_session()
             storage.engine.dispose()
 
     def lock(self, name: str) -> AbstractContextManager[Any]:
-        """Held by one process at a time, of all that use this database."""
+        """Returns a lock that all processes using this database share."""
         if self.url is None:
             return self.store.lock(name.replace("/", "_"))
         return _advisory_lock(self._server, name)
 
     def persist(self, do: Callable[[], _Result]) -> _Result:
-        """What `do` gives; done again, after growing pauses, where a server was lost in the middle of it.
+        """Returns the result of `do`. Retries it with growing pauses if the connection to a server is lost.
 
-        Raises StoreError where it fails again and again, or at once where there is no server.
+        Raises StoreError if the last retry fails too. Without a server it does not retry.
         """
 
-        def tell() -> _Result:
+        def attempt() -> _Result:
             with self.store.telling_failures():
                 return do()
 
         has_server = self.url is not None or self.store.is_served
-        waits = islice(pauses(), _TRIES) if has_server else ()
-        return retry(tell, lambda error: error.message if isinstance(error, StoreError) else None, waits)
+        waits = islice(pauses(), _RETRIES) if has_server else ()
+        return retry(attempt, lambda error: error.message if isinstance(error, StoreError) else None, waits)
 
     @cached_property
     def _server(self) -> Engine:
-        """Where locks are held, each on a connection of its own. The first use finds out whether there is a server."""
+        """The engine for locks, one connection per lock. The first use raises InputError if there is no server."""
         assert self.url is not None
         engine = connect(self.url, "storage", poolclass=NullPool)
-        _be_patient(engine)
+        _retry_connecting(engine)
         return engine
 
 
@@ -91,46 +92,46 @@ class Storage:
 
 
 def id_of(trial: Trial | FrozenTrial) -> int:
-    """The id of a trial in the database. It is unique among all studies, which the trial's number is not."""
+    """Returns the trial's id in the database. It is unique among all studies; the trial's number is not."""
     return trial._trial_id
 
 
 def database_of(study: optuna.Study) -> BaseStorage:
-    """The storage that a study was opened on."""
+    """Returns the storage on which the study was opened."""
     return study._storage
 
 
 def reopen(study: optuna.Study, trial: FrozenTrial) -> Trial:
-    """A trial that was read from the study, to be written to."""
+    """Returns a writable trial for a trial that was read from the study."""
     return Trial(study, trial._trial_id)
 
 
 def give_sign_of_life(study: optuna.Study, trial: Trial) -> None:
-    """Records that the trial's process lives, now."""
+    """Records that the trial's process is alive now."""
     study._storage.record_heartbeat(trial._trial_id)  # type: ignore[attr-defined]  # an RDBStorage has it
 
 
 @contextmanager
 def signs_of_life(study: optuna.Study, trial: Trial) -> Iterator[None]:
-    """Within the block, a thread records every `BEAT` seconds that the trial's process lives."""
+    """Records every `BEAT` seconds, in a thread, that the trial's process is alive, until the block ends."""
     with get_heartbeat_thread(trial._trial_id, study._storage):
         yield
 
 
 def silent_trials(study: optuna.Study) -> set[int]:
-    """The ids of the RUNNING trials without a sign of life for `GRACE` seconds."""
+    """Returns the ids of the RUNNING trials without a sign of life for `GRACE` seconds."""
     return set(study._storage._get_stale_trial_ids(study._study_id))  # type: ignore[attr-defined]  # as above
 
 
 def _rdb_storage(url: str, **engine: Any) -> RDBStorage:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)  # heartbeats are so marked since Optuna 2.9
+        warnings.simplefilter("ignore", ExperimentalWarning)  # Optuna marks heartbeats so since 2.9
         return RDBStorage(url, engine_kwargs=engine, heartbeat_interval=BEAT, grace_period=GRACE)
 
 
 @contextmanager
 def _advisory_lock(engine: Engine, name: str) -> Iterator[None]:
-    """PostgreSQL lets go of it when the connection ends, however that comes about."""
+    """Holds a lock in PostgreSQL, which releases it when the connection ends for any reason."""
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         key = {"name": f"workbench {name}"}
         connection.execute(sqlalchemy.text("SELECT pg_advisory_lock(hashtextextended(:name, 0))"), key)
@@ -140,10 +141,10 @@ def _advisory_lock(engine: Engine, name: str) -> Iterator[None]:
             connection.execute(sqlalchemy.text("SELECT pg_advisory_unlock(hashtextextended(:name, 0))"), key)
 
 
-def _be_patient(engine: Engine) -> None:
-    """From now on a connection that cannot be made is tried for again, patiently."""
+def _retry_connecting(engine: Engine) -> None:
+    """Makes the engine retry, with growing pauses, every connection that fails."""
 
-    def try_on(dialect: Any, _: Any, words: Any, options: Any) -> Any:
+    def connect_with_retries(dialect: Any, _: Any, words: Any, options: Any) -> Any:
         def reason(error: Exception) -> str | None:
             if not isinstance(error, dialect.loaded_dbapi.OperationalError):
                 return None
@@ -151,4 +152,4 @@ def _be_patient(engine: Engine) -> None:
 
         return retry(lambda: dialect.connect(*words, **options), reason)
 
-    sqlalchemy.event.listen(engine, "do_connect", try_on)
+    sqlalchemy.event.listen(engine, "do_connect", connect_with_retries)

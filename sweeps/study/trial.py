@@ -1,4 +1,4 @@
-"""One trial = one tracked run, scored on validation data, stopped early where the pruner says so."""
+"""Runs one trial as one tracked run, scored on the validation split. The pruner may stop it early."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -18,9 +18,9 @@ from sweeps.study.storage import id_of, signs_of_life
 
 
 def run_trial(stage: Stage, claim: Claim, dataset: ImageDataset) -> None:
-    """Runs a claimed trial to its end and tells both stores. What a trial breaks on is its result, not the sweep's.
+    """Runs a claimed trial and records its end in MLflow and Optuna. A trial that fails does not stop the sweep.
 
-    Raises StoreError where the store cannot be written: the trial's slot is open again.
+    Raises StoreError if the store cannot be written. The trial's slot is then open again.
     """
     trial, study, sweep = claim.trial, stage.study, stage.sweep
     limits = sweep.config.constraints
@@ -33,7 +33,7 @@ def run_trial(stage: Stage, claim: Claim, dataset: ImageDataset) -> None:
                 stage.store,
                 dataset=dataset,
                 observers=[_Report(trial, sweep.config.objective.metric)],
-                callbacks=[Limits(trial, limits)] if is_limited else [],  # every callback costs time a step
+                callbacks=[Limits(trial, limits)] if is_limited else [],  # every callback costs time at each step
             )
         except LimitBroken as broken:
             settle(study, trial, "pruned", error=str(broken))
@@ -45,7 +45,7 @@ def run_trial(stage: Stage, claim: Claim, dataset: ImageDataset) -> None:
             settle(study, trial, "interrupted")
             raise
         except StoreError:
-            with suppress(Exception):  # it is in the same trouble, as a rule; then the slot opens with our end
+            with suppress(Exception):  # this usually fails too; the slot then opens when this process ends
                 settle(study, trial, "interrupted")
             raise
         except Exception as error:
@@ -55,11 +55,11 @@ def run_trial(stage: Stage, claim: Claim, dataset: ImageDataset) -> None:
 
 
 def _role(stage: Stage, claim: Claim) -> runner.Role:
-    """What the trial's run is: a child of the sweep's, after the run, if there is one, that left its slot open."""
-    left_open = []
+    """Returns the role of the trial's run: a child of the sweep's run that continues the slot's earlier run, if any."""
+    earlier_runs = []
     if claim.earlier is not None:
         with stage.store.telling_failures():
-            left_open = children(stage.store, stage.sweep_run_id, {ATTEMPT: str(claim.earlier)})
+            earlier_runs = children(stage.store, stage.sweep_run_id, {ATTEMPT: str(claim.earlier)})
     return runner.Role(
         name=claim.name,
         kind=stage.kind,
@@ -70,28 +70,28 @@ def _role(stage: Stage, claim: Claim) -> runner.Role:
             **claim.tags,
         },
         read_test=False,
-        continues=left_open[0].info.run_id if left_open else None,
+        continues=earlier_runs[0].info.run_id if earlier_runs else None,
     )
 
 
 class _Report:
-    """An observer that reports the objective after every epoch, and ends the run where the pruner says so."""
+    """Reports the objective to Optuna after every epoch, and ends the run if the pruner says so."""
 
     def __init__(self, trial: Trial, metric: str) -> None:
         self._trial, self._metric = trial, metric
 
     def begin(self, history: Sequence[Scores]) -> None:
-        """Reports the epochs that training continues from."""
+        """Reports the earlier epochs of a resumed run."""
         for scores in history:
-            self._tell(int(scores["epoch"]), scores[self._metric])
+            self._report(int(scores["epoch"]), scores[self._metric])
 
     def __call__(self, epoch: Epoch) -> None:
-        self._tell(epoch.number, epoch.scores[self._metric])
+        self._report(epoch.number, epoch.scores[self._metric])
         if not epoch.is_last and self._trial.should_prune():
             raise Pruned(f"after epoch {epoch.number}")
 
-    def _tell(self, epoch: int, value: float) -> None:
+    def _report(self, epoch: int, value: float) -> None:
         try:
             self._trial.report(value, step=epoch)
         except UpdateFinishedTrialError as error:
-            raise TakenOver("this process gave no sign of life, and another one took the trial over") from error
+            raise TakenOver("this process gave no sign of life, so another one took over the trial") from error

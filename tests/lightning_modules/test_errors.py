@@ -30,7 +30,7 @@ def test_an_error_is_one_line_and_has_its_exit_code(error: WorkbenchError, line:
 def test_the_errors_of_stores_name_where_and_what_to_do() -> None:
     assert str(StoreError(Path("/runs"), "disk full")).startswith("--store: /runs failed: disk full; fix the cause")
     assert str(CopyError("/to", "disk full")).startswith(
-        "store copy: to /to broke off, and keeps no row: disk full; fix"
+        "store copy: the copy to /to failed and stored no rows: disk full; fix"
     )
 
 

@@ -156,7 +156,7 @@ def test_the_second_finalist_against_the_first(ci95: tuple[float, float] | None,
 
 
 @pytest.mark.parametrize(
-    ("mean", "verdict"), [(0.9769, "0.0092 of it was luck"), (0.9861, "it was no luck"), (0.99, "it was no luck")]
+    ("mean", "verdict"), [(0.9769, "0.0092 of it was luck"), (0.9861, "it was not luck"), (0.99, "it was not luck")]
 )
 def test_luck(mean: float, verdict: str) -> None:
     luck = {"number": 7, "value": 0.9861, "mean": mean, "luck": 0.9861 - mean}
