@@ -1,6 +1,6 @@
-"""One run: configured, tracked in MLflow, listed, compared. Knows lightning_modules and MLflow; nothing of Optuna.
+"""One run: configuration, tracking in MLflow, lists, comparison. Uses lightning_modules and MLflow, but not Optuna.
 
-The public names stand in `__init__.pyi`; each is imported only once it is used: listing runs needs no torch.
+`__init__.pyi` lists the public names. Each is imported when it is first used, so listing runs does not load torch.
 """
 
 import lazy_loader

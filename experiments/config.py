@@ -1,4 +1,4 @@
-"""The configuration of one run, typed and checked when it is made."""
+"""The typed configuration of one run. Its values are checked when it is created."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -25,18 +25,18 @@ Compile = Literal["none", "default", "cuda_graphs"]
 
 @section("trainer")
 class TrainerConfig:
-    """How long, with which weights at the end, and on what."""
+    """How long a run trains, which weights it uses at the end, and on what hardware it runs."""
 
     max_epochs: Count = 10
-    weights: Weights = "last"  # which epoch's weights give the value, test metrics and logged model
-    monitor: str = "val/accuracy"  # the run's value, and what `best` means: a metric on val, in its own direction
+    weights: Weights = "last"  # the epoch whose weights give the run's value, test metrics and logged model
+    monitor: str = "val/accuracy"  # the val metric that is the run's value and decides which epoch is `best`
     accelerator: Accelerator = "auto"
     # CPU threads; null: all cores for one run, one for a sweep's trial
     threads: Annotated[int, Field(ge=1, examples=[1])] | None = None
     precision: Precision = "32-true"  # 32-true, 64-true, or autocast: bf16-mixed, 16-mixed
-    matmul_precision: MatmulPrecision = "highest"  # of float32 products: high allows TF32, medium bfloat16
-    exact: bool = False  # the same numbers for every number of threads, on one CPU model; slower (README, How fast)
-    compile: Compile = "none"  # torch.compile of the network; cuda_graphs: each step's kernels launched as one graph
+    matmul_precision: MatmulPrecision = "highest"  # for float32 products: high allows TF32, medium bfloat16
+    exact: bool = False  # same numbers with any number of threads, on one CPU model; slower (benchmarks/results.md)
+    compile: Compile = "none"  # torch.compile of the network; cuda_graphs: launches the kernels of a step as one graph
 
     def __post_init__(self) -> None:
         check_choice("trainer.monitor", self.monitor, monitors())
@@ -44,7 +44,7 @@ class TrainerConfig:
 
 @section()
 class ExperimentConfig:
-    """Everything that decides one run. `data`, `model` and `optimizer` are declared beside their code."""
+    """Everything that determines one run. `data`, `model` and `optimizer` are declared beside their code."""
 
     experiment: str = "workbench"  # the MLflow experiment that the run belongs to
     seed: Seed = 0  # initial weights, batch order, augmentation, dropout
@@ -57,29 +57,29 @@ class ExperimentConfig:
         if not self.experiment.strip():
             raise InputError("experiment", self.experiment, "must not be empty", "name the MLflow experiment")
         if self.model.class_weights == self.data.sampling == "balanced":
-            message = "data.sampling is balanced too, so that rare classes would count twice"
+            message = "data.sampling is balanced too, so rare classes would count twice"
             raise InputError("model.class_weights", "balanced", message, "leave one of the two out")
 
     def tree(self) -> dict[str, Any]:
-        """All fields, nested as in a recipe."""
+        """Returns all fields, nested as in a recipe."""
         return dataclasses.asdict(self)
 
     def to_yaml(self) -> str:
-        """A complete recipe of this run."""
+        """Returns a complete recipe of this run."""
         return yaml.safe_dump(self.tree(), sort_keys=False, allow_unicode=True)
 
     def with_overrides(self, overrides: Mapping[str, Any]) -> "ExperimentConfig":
-        """The same configuration with other values at some dotted paths."""
+        """Returns the same configuration with other values at some dotted paths."""
         return build(ExperimentConfig, with_overrides(self.tree(), overrides))
 
 
 def load_config(recipe: str, overrides: Mapping[str, Any] | None = None) -> ExperimentConfig:
-    """The configuration in a recipe (a path, or the name of one that comes with the workbench), with overrides."""
+    """Returns the configuration of a recipe (a path, or the name of a built-in one), with the overrides applied."""
     return build(ExperimentConfig, with_overrides(read_recipe(find_recipe(recipe, RECIPES)), overrides or {}))
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested fields as dotted paths; an empty mapping stays as it is."""
+    """Returns nested fields under dotted paths. An empty mapping stays a value."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, dict) and value:

@@ -1,4 +1,4 @@
-"""From a YAML recipe and dotted overrides to a typed, checked configuration."""
+"""Turns a YAML recipe and dotted overrides into a typed, checked configuration."""
 
 import dataclasses
 import re
@@ -15,7 +15,7 @@ Tree = dict[str, Any]
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML with the numbers of YAML 1.2, so that 1e-3 is a number and not a string."""
+    """Reads numbers as in YAML 1.2, so that 1e-3 is a number and not a string."""
 
 
 _Loader.add_implicit_resolver(
@@ -26,7 +26,7 @@ _Loader.add_implicit_resolver(
 
 
 def find_recipe(name: str, folder: Path) -> Path:
-    """The file that a path, or the bare name of a recipe in `folder`, stands for."""
+    """Returns the file of a recipe, given by its path or by its bare name in `folder`."""
     if Path(name).is_file():
         return Path(name)
     if (built_in := folder / f"{name}.yaml").is_file():
@@ -36,27 +36,27 @@ def find_recipe(name: str, folder: Path) -> Path:
 
 
 def read_recipe(path: Path) -> Tree:
-    """The recipe's fields as they are written."""
+    """Returns the recipe's fields as they are written."""
     try:
         tree = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
-        raise InputError("RECIPE", str(path), f"cannot be read as YAML: {reason}", "mend the file") from error
+        raise InputError("RECIPE", str(path), f"cannot be read as YAML: {reason}", "fix the file") from error
     if tree is None:
         return {}
     if not isinstance(tree, dict):
-        raise InputError("RECIPE", str(path), "is no mapping of fields", "write lines such as `seed: 0`")
+        raise InputError("RECIPE", str(path), "is not a mapping of fields", "write lines such as `seed: 0`")
     return tree
 
 
 def parse_overrides(words: Sequence[str]) -> Tree:
-    """`--optimizer.lr 0.01 --seed=3` as {"optimizer.lr": 0.01, "seed": 3}; values are read as YAML."""
+    """Turns `--optimizer.lr 0.01 --seed=3` into {"optimizer.lr": 0.01, "seed": 3}. Values are read as YAML."""
     overrides: Tree = {}
     rest = list(words)
     while rest:
         flag = rest.pop(0)
         if not flag.startswith("--") or flag == "--":
-            raise InputError("command line", flag, "is not understood", "overrides are written --FIELD.PATH VALUE")
+            raise InputError("command line", flag, "is not understood", "write overrides as --FIELD.PATH VALUE")
         path, equals, value = flag[2:].partition("=")
         if not equals:
             if not rest or rest[0].startswith("--"):
@@ -70,7 +70,7 @@ def parse_overrides(words: Sequence[str]) -> Tree:
 
 
 def with_overrides(tree: Mapping[str, Any], overrides: Mapping[str, Any]) -> Tree:
-    """A copy of `tree` in which each dotted path has its new value."""
+    """Returns a copy of `tree` in which each dotted path has its new value."""
     result: Tree = {key: with_overrides(value, {}) if isinstance(value, dict) else value for key, value in tree.items()}
     for path, value in overrides.items():
         *parents, last = path.split(".")
@@ -85,12 +85,12 @@ def with_overrides(tree: Mapping[str, Any], overrides: Mapping[str, Any]) -> Tre
 
 
 def build(cls: type[Config], tree: Mapping[str, Any]) -> Config:
-    """An instance of the dataclass `cls`, which checks its fields; InputError names the first that is wrong."""
+    """Returns an instance of the dataclass `cls`, which checks its fields. InputError names the first wrong field."""
     return cls(**_with_sections(cls, tree, "", cls))
 
 
 def _with_sections(cls: type[Any], tree: Mapping[str, Any], prefix: str, root: type[Any]) -> Tree:
-    """The fields of `cls` as `tree` has them, its sections made."""
+    """Returns the fields of `cls` from `tree`, with each section as an instance of its dataclass."""
     types, values = {field.name: field.type for field in dataclasses.fields(cls)}, {}
     for name, value in tree.items():
         path = f"{prefix}{name}"
@@ -101,14 +101,14 @@ def _with_sections(cls: type[Any], tree: Mapping[str, Any], prefix: str, root: t
         if isinstance(section, type) and dataclasses.is_dataclass(section):
             if not isinstance(value, dict):
                 below = f"{path}.{dataclasses.fields(section)[0].name}"
-                raise InputError(path, value, "holds fields of its own", f"set those, for example {below}")
+                raise InputError(path, value, "is a section, not a value", f"set its fields, for example {below}")
             value = section(**_with_sections(section, value, f"{path}.", root))
         values[name] = value
     return values
 
 
 def field_paths(cls: type[Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every field of a dataclass and of the dataclasses within it: its dotted path and its type."""
+    """Yields the dotted path and the type of every field of a dataclass and of the dataclasses in it."""
     hints = get_type_hints(cls)
     for field in dataclasses.fields(cls):
         hint = hints[field.name]

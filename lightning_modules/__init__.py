@@ -1,6 +1,6 @@
-"""The science: networks, optimizers, data. Knows torch, Lightning, scikit-learn and pydantic; not MLflow or Optuna.
+"""The science: networks, optimizers, data. Uses torch, Lightning, scikit-learn and pydantic, but not MLflow or Optuna.
 
-The public names stand in `__init__.pyi`; each is imported only once it is used.
+`__init__.pyi` lists the public names. Each is imported when it is first used.
 """
 
 import lazy_loader

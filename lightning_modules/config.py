@@ -1,11 +1,11 @@
-"""How a section of the configuration is declared: a frozen dataclass whose fields carry their bounds.
+"""Declares the sections of the configuration: frozen dataclasses whose fields state their bounds.
 
 @section("optimizer.schedule")
 class ScheduleConfig:
     gamma: Share = 0.1
 
-pydantic checks types and bounds of every new instance, made from a recipe or in Python. It converts nothing, except
-that a float field takes a whole number. `__post_init__` checks combinations of fields. All errors are InputErrors.
+pydantic checks types and bounds of every new instance, from a recipe or from Python. It converts no values, except that
+a float field accepts a whole number. `__post_init__` checks combinations of fields. Every error is an InputError.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ from pydantic.dataclasses import dataclass
 
 from lightning_modules.errors import InputError, choose_from
 
-# The error for a value out of bounds suggests the example, or else the field's default.
+# For a value out of bounds, the error suggests the example. Without an example it suggests the field's default.
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Probability = Annotated[float, Field(ge=0, le=1, examples=[0.5])]
@@ -35,7 +35,7 @@ _WORDS = {int: "an integer", float: "a number", str: "text", bool: "true or fals
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(dataclasses.field,))
 def section(path: str = "") -> Callable[[type[Config]], type[Config]]:
-    """Declares a class as the section at a dotted path of the configuration, or, without a path, as the whole of it."""
+    """Makes a class the config section at the dotted path `path`. Without a path, the class is the whole config."""
 
     def declare(cls: type[Config]) -> type[Config]:
         declared: Any = dataclass(cls, frozen=True, kw_only=True, config=_STRICT)
@@ -47,8 +47,8 @@ def section(path: str = "") -> Callable[[type[Config]], type[Config]]:
                 check(self, **given)
                 return
             except ValidationError as error:
-                refused = _in_one_line(cls, path and f"{path}.", given, error)
-            raise refused  # here, so that a traceback shows this error alone
+                input_error = _input_error(cls, path and f"{path}.", given, error)
+            raise input_error  # outside `except`, so that a traceback shows only this error
 
         declared.__init__ = __init__
         return cls
@@ -56,8 +56,8 @@ def section(path: str = "") -> Callable[[type[Config]], type[Config]]:
     return declare
 
 
-def _in_one_line(cls: type[Any], prefix: str, given: Mapping[str, Any], error: ValidationError) -> Exception:
-    """The first of pydantic's findings as an InputError; what `__post_init__` raised, as it is."""
+def _input_error(cls: type[Any], prefix: str, given: Mapping[str, Any], error: ValidationError) -> Exception:
+    """Returns the first error found by pydantic as an InputError, or the exception that `__post_init__` raised."""
     found = error.errors()[0]
     if isinstance(raised := found.get("ctx", {}).get("error"), Exception):
         return raised
@@ -69,7 +69,7 @@ def _in_one_line(cls: type[Any], prefix: str, given: Mapping[str, Any], error: V
     if name not in given:
         return InputError(field, None, "is missing", f"give {takes}")
     if value is None:
-        return InputError(field, None, "takes no null", f"give {takes}, or leave the field out")
+        return InputError(field, None, "must not be null", f"give {takes}, or leave the field out")
     match found["type"]:
         case "literal_error":
             literals = [part for part in _parts(hint) if get_origin(part) is Literal]
@@ -88,7 +88,7 @@ def _in_one_line(cls: type[Any], prefix: str, given: Mapping[str, Any], error: V
 
 
 def describe(hint: Any) -> str:
-    """What a field takes, as a user would say it: `an integer`, `one of sgd, adam`, `1 or more, or null`."""
+    """Describes the values that a field accepts: `an integer`, `one of sgd, adam`, `1 or more, or null`."""
     if len(parts := _parts(hint)) > 1:
         return ", or ".join(map(describe, parts))
     if metadata := getattr(hint, "__metadata__", ()):
@@ -98,18 +98,18 @@ def describe(hint: Any) -> str:
     kind, args = get_origin(hint) or hint, get_args(hint)
     if kind is Literal:
         return ("one of " if len(args) > 1 else "") + ", ".join(map(str, args))
-    return f"a list, each of it {describe(args[0])}" if kind is list else _WORDS.get(kind, kind.__name__)
+    return f"a list, each item {describe(args[0])}" if kind is list else _WORDS.get(kind, kind.__name__)
 
 
 def _parts(hint: Any) -> tuple[Any, ...]:
-    """The types of a union; of any other type, itself."""
+    """Returns the member types of a union. Any other type is returned as the only item."""
     return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
 
 
 def check_settings(path: str, config: Any, settings: Mapping[str, Collection[str]]) -> None:
-    """Raises InputError for a setting that the config's kind does not take; `settings` has those of every kind."""
+    """Raises InputError for a setting that the config's kind does not have. `settings` lists the settings per kind."""
     for name in sorted(set().union(*settings.values()) - set(settings[config.kind])):
         if (value := getattr(config, name)) is not None:
             takers = ", ".join(sorted(kind for kind, names in settings.items() if name in names))
             remedy = f"set it to null, or choose {path}.kind from {takers}"
-            raise InputError(f"{path}.{name}", value, f"is no setting of {config.kind}", remedy)
+            raise InputError(f"{path}.{name}", value, f"is not a setting of {config.kind}", remedy)

@@ -1,4 +1,4 @@
-"""The LightningDataModule: source → split → clean → fit normalization; then each batch: gather, augment, normalize."""
+"""The LightningDataModule: load, split, clean, fit the normalization. For each batch: gather, augment, normalize."""
 
 import re
 from dataclasses import field
@@ -23,34 +23,34 @@ from lightning_modules.pipeline.placement import Placement
 from lightning_modules.pipeline.sampling import Sampling
 from lightning_modules.pipeline.splits import Subset, make_splits
 
-# Images a batch where no gradient is kept: what a CPU's cache holds is three times as fast there as 1,000.
+# Images per batch when no gradients are kept. On a CPU, 128 images fit in the cache: three times as fast as 1,000.
 _EVALUATION_BATCH = {"cpu": 128, "cuda": 4096}
 
 
 @section("data")
 class DataConfig:
-    """Which images, how they are split, and what happens to them on the way to the network."""
+    """Which images a run uses, how they are split, and how they are processed before they reach the network."""
 
     source: str = "digits"  # a name from `workbench data list`
-    root: str | None = None  # folder of downloads; null: WORKBENCH_DATA, else the user's cache folder
-    path: str | None = None  # source arrays: one .npz, or a .npy of images; image_folder: the folder
-    labels_path: str | None = None  # source arrays: the .npy of labels that goes with a .npy of images
-    image_size: int | list[int] | None = None  # image_folder: side, or [height, width]; null: all have one size
+    root: str | None = None  # folder for downloads; null: WORKBENCH_DATA if set, or the user's cache folder
+    path: str | None = None  # source arrays: an .npz, or a .npy of images; image_folder: the folder
+    labels_path: str | None = None  # source arrays: the .npy of labels for a .npy of images
+    image_size: int | list[int] | None = None  # image_folder: side, or [height, width]; null: all have the same size
     channels: Literal[1, 3] | None = None  # image_folder: 1 gray, 3 RGB; null: 3
-    # source arrays: a larger .npy stays on disk, shuffled in blocks; null: 256
+    # source arrays: a .npy larger than this (in MB) stays on disk and is shuffled in blocks; null: 256
     in_memory_mb: Annotated[int, Field(ge=0, examples=[256])] | None = None
-    batch_size: Count | Literal["full"] = 32  # images a step; full: the whole train split, gradient descent
-    val_fraction: Fraction = 0.1  # of the training images, where the source has no val split of its own
-    test_fraction: Fraction = 0.2  # of all images, where the source has no test split of its own
-    groups: str | None = None  # .npy, or .npz with `groups`: one value a training image; equal ones are never parted
-    group_pattern: str | None = None  # image_folder: regular expression; files whose first group is equal stay together
-    folds: Annotated[int, Field(ge=2, examples=[5])] | None = None  # val is one of so many parts: no val_fraction
-    fold: int | None = None  # which one, counted from 0
-    split_seed: Seed = 0  # who validates; apart from `seed`, so that all trials of a sweep score on the same images
+    batch_size: Count | Literal["full"] = 32  # images per step; full: the whole train split (gradient descent)
+    val_fraction: Fraction = 0.1  # share of the training images; unused if the source has a val split
+    test_fraction: Fraction = 0.2  # share of all images; unused if the source has a test split
+    groups: str | None = None  # .npy, or .npz with `groups`: a value per training image; equal values stay together
+    group_pattern: str | None = None  # image_folder: regular expression; files with equal first groups stay together
+    folds: Annotated[int, Field(ge=2, examples=[5])] | None = None  # number of folds; replaces val_fraction
+    fold: int | None = None  # the number of the val fold, counted from 0
+    split_seed: Seed = 0  # chooses the val images; not `seed`, so that all trials of a sweep share them
     cleaning: CleaningConfig = field(default_factory=CleaningConfig)
-    normalization: NormalizationKind = "per_pixel"  # fitted on train alone
+    normalization: NormalizationKind = "per_pixel"  # fitted on the train split alone
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
-    sampling: Sampling = "shuffled"  # each training image once an epoch; balanced: as many draws, each class as likely
+    sampling: Sampling = "shuffled"  # each train image once an epoch; balanced: as many draws, classes equally likely
 
     def __post_init__(self) -> None:
         source = find_source(self.source)
@@ -58,10 +58,10 @@ class DataConfig:
             if getattr(self, name) is not None and name not in source.takes:
                 takers = ", ".join(name_ for name_, other in sorted(all_sources().items()) if name in other.takes)
                 remedy = f"leave it out, or set data.source to {takers}"
-                raise InputError(f"data.{name}", getattr(self, name), f"is not for source {self.source}", remedy)
+                raise InputError(f"data.{name}", getattr(self, name), f"does not apply to source {self.source}", remedy)
         if self.image_size is not None and not (len(sides := self._sides(self.image_size)) == 2 and min(sides) >= 1):
             raise InputError("data.image_size", self.image_size, "must be 1 pixel or more", "try 64, or [48, 64]")
-        for name in ("root", "path", "labels_path", "groups"):  # absolute, so that it means the same from anywhere
+        for name in ("root", "path", "labels_path", "groups"):  # absolute, so that it is valid in any working directory
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, str(Path(value).expanduser().resolve()))
@@ -73,16 +73,16 @@ class DataConfig:
         try:
             re.compile(self.group_pattern or "")
         except re.error as error:
-            message = f"is no regular expression: {error}"
+            message = f"is not a regular expression: {error}"
             raise InputError(
-                "data.group_pattern", self.group_pattern, message, "try '([^/]+)_[0-9]+' or the like"
+                "data.group_pattern", self.group_pattern, message, "for example, try '([^/]+)_[0-9]+'"
             ) from error
         if (self.fold is None) != (self.folds is None):
             missing = "fold" if self.fold is None else "folds"
-            raise InputError(f"data.{missing}", None, "data.fold and data.folds go together", "give both, or none")
+            raise InputError(f"data.{missing}", None, "data.fold and data.folds go together", "give both, or neither")
         if self.fold is not None and self.folds is not None and not 0 <= self.fold < self.folds:
             message = f"folds are counted from 0 to {self.folds - 1}"
-            raise InputError("data.fold", self.fold, message, f"give one of 0 to {self.folds - 1}")
+            raise InputError("data.fold", self.fold, message, f"give a number from 0 to {self.folds - 1}")
 
     @staticmethod
     def _sides(size: int | list[int]) -> tuple[int, ...]:
@@ -90,7 +90,7 @@ class DataConfig:
 
     @property
     def source_options(self) -> SourceOptions:
-        """What the source is asked for."""
+        """The options that the source gets."""
         height_width = None if self.image_size is None else self._sides(self.image_size)
         return SourceOptions(
             root=self.root,
@@ -103,17 +103,17 @@ class DataConfig:
 
 
 def load_dataset(config: DataConfig) -> ImageDataset:
-    """Reads the images that `config` names; the same for every split, batch size, normalization and augmentation."""
+    """Reads the images that `config` names. Splits, batch size, normalization and augmentation change nothing here."""
     return find_source(config.source).load(config.source_options)
 
 
 class ImageDataModule(pl.LightningDataModule):
-    """Serves train, val and test of one data set, all normalized by statistics of the train split alone.
+    """Serves train, val and test of one data set, all normalized with statistics of the train split alone.
 
-    `seed` decides the order and augmentation of training batches; `config.split_seed` who is in which split.
-    `dataset`: what `load_dataset(config)` gave before, so that many runs read it once.
-    Batches are (float32 images (N, C, H, W), int64 labels (N,)). Once set up, `splits` hold what is used, `report` what
-    was found wrong and what was left out. Raises InputError where the data cannot be used.
+    `seed` decides the order and the augmentation of training batches. `config.split_seed` decides the splits.
+    `dataset` is a result of `load_dataset(config)`; several runs can share one, so that it is read only once.
+    Batches are (float32 images (N, C, H, W), int64 labels (N,)). After `setup`, `splits` has the images in use, and
+    `report` the faults found and the images left out. Raises InputError if the data cannot be used.
     """
 
     def __init__(self, config: DataConfig, *, seed: int = 0, dataset: ImageDataset | None = None) -> None:
@@ -129,7 +129,7 @@ class ImageDataModule(pl.LightningDataModule):
             return
         config = self.config
         if config.batch_size == "full" and isinstance(self.dataset.train.images, ImagesOnDisk):
-            message = "the images stay on disk: one batch of all of them might not fit into memory"
+            message = "the images stay on disk: a batch of all images might not fit into memory"
             raise InputError("data.batch_size", "full", message, "give a number, or raise data.in_memory_mb")
         groups = find_groups(self.dataset.train, config.groups, config.group_pattern)
         if groups is not None and {"val", "test"} <= self.dataset.parts.keys():
@@ -149,7 +149,7 @@ class ImageDataModule(pl.LightningDataModule):
         missing = set(range(self.num_classes)) - set(unique(splits["train"].targets).tolist())
         if missing:
             names = ", ".join(self.class_names[k] for k in sorted(missing))
-            raise InputError("data.source", config.source, f"no training image of class {names}", "add some")
+            raise InputError("data.source", config.source, f"no training image of class {names}", "add images of each")
         fitted, key = self.dataset.normalizations, (config.normalization, splits["train"].order_sha256)
         if key not in fitted:
             fitted[key] = fit_normalization(config.normalization, splits["train"])
@@ -158,14 +158,14 @@ class ImageDataModule(pl.LightningDataModule):
 
     @property
     def dataset(self) -> ImageDataset:
-        """All images, read at the first use."""
+        """All images. The first access reads them."""
         if self._dataset is None:
             self._dataset = load_dataset(self.config)
         return self._dataset
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of one image, as the network sees it."""
+        """(C, H, W) of one image, as the network receives it."""
         height, width, channels = self.dataset.train.images.shape[1:]
         return channels, height, width
 
@@ -201,11 +201,11 @@ class ImageDataModule(pl.LightningDataModule):
 
     @property
     def _device(self) -> torch.device:
-        """Where the Trainer trains; the CPU without one."""
+        """The device that the Trainer uses, or the CPU without a Trainer."""
         return torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
 
     def state_dict(self) -> dict[str, Any]:
-        """The fitted normalization, kept in every checkpoint."""
+        """Returns the fitted normalization, which every checkpoint contains."""
         return dict(self.normalization.state_dict())
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Optimizer and schedule settings, and how they become torch objects."""
+"""Settings of optimizers and learning-rate schedules, and the torch objects built from them."""
 
 import math
 from dataclasses import field
@@ -16,7 +16,7 @@ from lightning_modules.errors import InputError
 OptimizerKind = Literal["sgd", "adam", "adamw", "rmsprop"]
 ScheduleKind = Literal["constant", "cosine", "one_cycle", "step"]
 
-# The settings that each optimizer takes beside lr and weight_decay.
+# The settings that each optimizer has besides lr and weight_decay.
 SETTINGS: dict[str, set[str]] = {
     "sgd": {"momentum", "nesterov"},
     "adam": {"beta1", "beta2", "eps"},
@@ -27,22 +27,22 @@ SETTINGS: dict[str, set[str]] = {
 
 @section("optimizer.schedule")
 class ScheduleConfig:
-    """How the learning rate moves over a run, step by step, as a share of `optimizer.lr`.
+    """How the learning rate changes at each step of a run, as a share of `optimizer.lr`.
 
-    Every kind first climbs in a straight line over `warmup_fraction` of the run's steps; then `constant` stays,
-    `cosine` falls to 0 (Loshchilov & Hutter 2017, without restarts), `step` is multiplied by `gamma` at every
+    Every kind first raises it linearly over `warmup_fraction` of the run's steps. Then `constant` keeps it, `cosine`
+    lowers it to 0 (Loshchilov & Hutter 2017, without restarts), and `step` multiplies it by `gamma` after each
     `step_fraction` of the run. `one_cycle` (Smith & Topin 2018, with the proportions of torch's OneCycleLR and without
-    its momentum cycle) climbs and falls along cosines, from lr/25 to lr to lr/250,000.
+    its momentum cycle) raises and lowers it along cosines, from lr/25 to lr to lr/250,000.
     """
 
     kind: ScheduleKind = "constant"
-    # share of all steps; null: 0, one_cycle 0.3
+    # share of all steps; null: 0, or 0.3 for one_cycle
     warmup_fraction: Annotated[float, Field(ge=0, lt=1, examples=[0.1])] | None = None
     step_fraction: Share = 1 / 3  # kind step: share of all steps between two drops
     gamma: Share = 0.1  # kind step: factor of each drop
 
     def factor(self, step: int, total_steps: int) -> float:
-        """The share of the peak learning rate that step `step` (counted from 0) of `total_steps` trains with."""
+        """Returns the share of the peak learning rate at step `step` (counted from 0) of `total_steps`."""
         default_warmup = 0.3 if self.kind == "one_cycle" else 0.0
         warmup = round((default_warmup if self.warmup_fraction is None else self.warmup_fraction) * total_steps)
         if step < warmup:
@@ -65,7 +65,7 @@ def _cosine(start: float, end: float, share: float) -> float:
 
 @section("optimizer")
 class OptimizerConfig:
-    """An optimizer of torch.optim. A setting left null has torch's default; one of another kind is refused."""
+    """An optimizer of torch.optim. A null setting has torch's default. A setting of another kind is an error."""
 
     kind: OptimizerKind = "adam"
     lr: PositiveFloat = 0.001  # the peak learning rate
@@ -85,12 +85,12 @@ class OptimizerConfig:
             raise InputError("optimizer.nesterov", True, "needs momentum above 0", remedy)
 
     def build(self, network: Module) -> Optimizer:
-        """The torch optimizer over all of `network`'s parameters."""
+        """Returns the torch optimizer for all parameters of `network`."""
         given = {name: value for name in SETTINGS[self.kind] if (value := getattr(self, name)) is not None}
         settings: dict[str, Any] = {"lr": self.lr, "weight_decay": self.weight_decay} | given
         if self.kind in {"adam", "adamw"}:
             settings["betas"] = (settings.pop("beta1", 0.9), settings.pop("beta2", 0.999))
-        match self.kind:  # fused: one pass over all parameters a step; RMSprop has none
+        match self.kind:  # fused: one pass over all parameters per step; RMSprop has no fused version
             case "sgd":
                 return torch.optim.SGD(network.parameters(), fused=True, **settings)
             case "adam":
@@ -101,9 +101,9 @@ class OptimizerConfig:
                 return torch.optim.RMSprop(network.parameters(), foreach=True, **settings)
 
     def build_schedule(self, optimizer: Optimizer, total_steps: float) -> LambdaLR | None:
-        """The schedule, to be stepped once an optimizer step; None where the learning rate never moves.
+        """Returns the schedule, for one call per optimizer step, or None if the learning rate is constant.
 
-        `total_steps` is infinite where training has no end set; only a constant learning rate can do with that.
+        `total_steps` is infinite if training has no fixed end. Only a constant learning rate allows that.
         """
         schedule = self.schedule
         if schedule.kind == "constant" and not schedule.warmup_fraction:

@@ -1,4 +1,4 @@
-"""The configuration of a sweep, typed and checked before its first trial."""
+"""The typed configuration of a sweep. It is checked before the first trial."""
 
 import hashlib
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ RECIPES = Path(__file__).parent / "recipes"
 
 @section("objective")
 class ObjectiveConfig:
-    """What a trial is scored by: a metric on the validation split, under the weights that `trainer.weights` keeps."""
+    """The score of a trial: a metric on the validation split, with the weights that `trainer.weights` chooses."""
 
     metric: str = "val/accuracy"
     direction: Literal["maximize", "minimize"] = "maximize"
@@ -41,10 +41,10 @@ class ObjectiveConfig:
 
 @section("finalists")
 class FinalistsConfig:
-    """The `top` configurations run again, each over `seeds` fresh seeds; the best mean is the champion.
+    """Runs the `top` configurations again, each with `seeds` new seeds. The one with the best mean is the champion.
 
-    With `baseline` the recipe's own settings run over the same seeds. Where no finalist has a better mean, they are the
-    champion: the search was not worth it.
+    With `baseline`, the recipe's own settings also run with these seeds. If no finalist has a better mean, they are the
+    champion: the search brought no gain.
     """
 
     top: Count = 1
@@ -54,10 +54,10 @@ class FinalistsConfig:
 
 @section("resources")
 class ResourcesConfig:
-    """What one trial asks a cluster for, in fractions too: with 0.5 GPUs two trials share one.
+    """What one trial requests from a cluster. Fractions are allowed: with 0.5 GPUs, two trials share one.
 
-    Only an engine that places trials by what they ask for reads it. A trial trains on one GPU at most, and on
-    `trainer.threads` threads whatever it asks for.
+    Only an engine that places trials by their requests reads it. A trial trains on one GPU at most. It trains on
+    `trainer.threads` threads, whatever it requests.
     """
 
     cpus: PositiveFloat = 1.0
@@ -66,11 +66,11 @@ class ResourcesConfig:
 
 @section()
 class SweepConfig:
-    """A sweep recipe: the experiment recipe it varies, how, and how long."""
+    """A sweep recipe: the experiment recipe, how its fields vary, and how long the sweep searches."""
 
     recipe: str  # an experiment recipe: a name or a path
     overrides: dict[str, Any] = field(default_factory=dict)  # dotted fields of the recipe, fixed for all trials
-    space: dict[str, Any]  # dotted fields of the recipe, each with a range or choices (sweeps/space.py)
+    space: dict[str, Any]  # dotted fields of the recipe, each with a range or choices (sweeps/strategy/space.py)
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     budget: BudgetConfig = field(default_factory=BudgetConfig)
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
@@ -80,12 +80,12 @@ class SweepConfig:
     finalists: FinalistsConfig = field(default_factory=FinalistsConfig)
     resources: ResourcesConfig = field(default_factory=ResourcesConfig)
     storage: str | None = None  # postgresql://…, for workers on several machines; null: optuna.db in the store
-    retries: NonNegativeInt = 2  # how often a trial whose process died is tried again before its slot gets a new one
+    retries: NonNegativeInt = 2  # how often a trial whose process died runs again before its slot gets a new trial
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
-    """A sweep ready to run: its name, its settings, the configuration that its trials share, and the search space."""
+    """A sweep that is ready to run: its name, its settings, the configuration of all its trials, and the space."""
 
     name: str
     config: SweepConfig
@@ -94,18 +94,18 @@ class Sweep:
 
     @property
     def max_epochs(self) -> int:
-        """The epochs of the longest trial."""
+        """The number of epochs of the longest trial."""
         searched = [parameter for parameter in self.space.parameters if parameter.path == "trainer.max_epochs"]
         values = searched[0].corners() if searched else (self.base.trainer.max_epochs,)
         return max(value for value in values if isinstance(value, int))
 
     def seed(self, role: str, index: int) -> int:
-        """A seed of its own for every slot (`trial`) and finalist; the same whenever and wherever the sweep runs."""
+        """Returns the seed of one slot (`trial`) or finalist. It is the same whenever and wherever the sweep runs."""
         digest = hashlib.sha256(f"{self.base.seed} {role} {index}".encode()).digest()
         return int.from_bytes(digest[:4], "big")
 
     def trial_config(self, params: Mapping[str, Any], seed: int) -> ExperimentConfig:
-        """The configuration of one trial: one thread, unless the recipe says otherwise."""
+        """Returns the configuration of one trial, with one thread unless the recipe sets another number."""
         fixed = {
             "seed": seed,
             "trainer.threads": self.base.trainer.threads or 1,
@@ -114,17 +114,17 @@ class Sweep:
         return self.base.with_overrides(dict(params) | fixed)
 
     def config_tree(self) -> dict[str, Any]:
-        """The sweep's settings as a complete recipe, nested; the experiment's fields are all under `overrides`."""
+        """Returns the sweep's settings as a complete nested recipe. All fields of the experiment are in `overrides`."""
         storage = self.config.storage and without_credentials(self.config.storage)
         return asdict(self.config) | {"overrides": flatten(self.base.tree()), "storage": storage}
 
     def identity(self) -> dict[str, Any]:
-        """What must stay as it is when the sweep is continued.
+        """Returns the settings that must stay the same when the sweep is continued.
 
-        That is all that decides what its trials' values mean: the recipe, the data, the space, the objective, and the
-        constraints, without which another trial would be the best; and the warm start, which would come too late.
-        Sampler, pruner, budget, finalists and retries may change: they decide which points are tried, how long, how
-        many, but every value that is there means what it meant.
+        They decide what the values of its trials mean: the recipe, the data, the space, the objective, and the
+        constraints, because with other constraints another trial would be the best. The warm start must stay too: a new
+        one would come too late. Sampler, pruner, budget, finalists and retries may change: they decide which points are
+        tried, how long and how many, but not what existing values mean.
         """
         base = {name: value for name, value in flatten(self.base.tree()).items() if name != "data.root"}
         space = {f"space.{path}": value for path, value in self.config.space.items()}
@@ -137,9 +137,9 @@ class Sweep:
 
 
 def load_sweep(recipe: str, overrides: Mapping[str, Any] | None = None, *, name: str | None = None) -> Sweep:
-    """Reads a sweep recipe (a path or a bare name) and its experiment recipe, and checks every corner of the space.
+    """Reads a sweep recipe (a path or a bare name) and its experiment recipe, and checks the corners of the space.
 
-    `overrides` are dotted paths, looked up among the sweep's fields first, then the recipe's; `space` takes none.
+    `overrides` have dotted paths to fields of the sweep or else of the recipe. They cannot change the `space`.
     """
     path = find_recipe(recipe, RECIPES)
     sweep_fields, recipe_fields = dict(field_paths(SweepConfig)), dict(field_paths(ExperimentConfig))
@@ -148,7 +148,7 @@ def load_sweep(recipe: str, overrides: Mapping[str, Any] | None = None, *, name:
     for field_path, value in (overrides or {}).items():
         root = field_path.partition(".")[0]
         if root == "space":
-            raise InputError(field_path, value, "a sweep's space takes no overrides", "copy the recipe and edit it")
+            raise InputError(field_path, value, "a sweep's space cannot be overridden", "copy the recipe and edit it")
         if root in sweep_fields:
             for_sweep[field_path] = value
         elif root in recipe_fields:
@@ -158,7 +158,7 @@ def load_sweep(recipe: str, overrides: Mapping[str, Any] | None = None, *, name:
     tree = read_recipe(path)
     for required in ("recipe", "space"):
         if not tree.get(required):
-            remedy = "see sweeps/recipes for examples; an experiment recipe is run by: workbench train"
+            remedy = "see sweeps/recipes for examples; run an experiment recipe with: workbench train"
             raise InputError(required, None, f"is missing in the sweep recipe {path}", remedy)
     config = build(SweepConfig, with_overrides(tree, for_sweep))
     if (beside := path.parent / config.recipe).is_file():
@@ -170,7 +170,7 @@ def load_sweep(recipe: str, overrides: Mapping[str, Any] | None = None, *, name:
 
 
 def _check_search(sweep: Sweep) -> None:
-    """Raises InputError where sampler, pruner or warm start do not fit the space."""
+    """Raises InputError if the sampler, the pruner or the warm start does not fit the space."""
     config = sweep.config
     check_sampler(config.sampler.kind, sweep.space, config.budget.target)
     check_pruner(config.pruner, sweep.max_epochs)

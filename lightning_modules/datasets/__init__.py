@@ -1,4 +1,4 @@
-"""Sources of images, one a file. To add one: a file here that defines `SOURCES`, a mapping from name to `Source`."""
+"""Sources of images, one per file. To add one, write a file here that defines `SOURCES`: name → `Source`."""
 
 import importlib
 import pkgutil
@@ -19,13 +19,13 @@ __all__ = [
 
 
 def all_sources() -> dict[str, Source]:
-    """Every source, by the name that `data.source` takes."""
+    """Returns every source by its name in `data.source`."""
     modules = (importlib.import_module(f"{__name__}.{info.name}") for info in pkgutil.iter_modules(__path__))
     return {name: source for module in modules for name, source in getattr(module, "SOURCES", {}).items()}
 
 
 def find_source(name: str) -> Source:
-    """The source of that name; raises InputError where there is none."""
+    """Returns the source of this name. Raises InputError if there is none."""
     sources = all_sources()
     if name not in sources:
         raise InputError("data.source", name, "no such data set", choose_from(name, sources))

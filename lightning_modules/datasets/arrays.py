@@ -1,4 +1,4 @@
-"""The user's own NumPy files: one `.npz`, or a `.npy` of images with a `.npy` of labels. Nothing is unpickled."""
+"""Reads the user's own NumPy files: an `.npz`, or a `.npy` of images and one of labels. Nothing is unpickled."""
 
 import zipfile
 import zlib
@@ -15,7 +15,7 @@ from lightning_modules.errors import InputError
 from lightning_modules.images.layout import CHANNELS, as_pixels, channels_last
 from lightning_modules.images.on_disk import ImagesOnDisk
 
-_BOMB_BYTES, _BOMB_RATIO = 2**28, 200  # larger than both once unfolded, an archive is refused
+_BOMB_BYTES, _BOMB_RATIO = 2**28, 200  # an archive that unpacks to more than both is refused
 _UNREADABLE = (
     *(ValueError, OSError, EOFError, RuntimeError, MemoryError, ArithmeticError),
     *(zipfile.BadZipFile, zlib.error),
@@ -25,7 +25,7 @@ _PAIRS = {"train": ("x_train", "y_train"), "val": ("x_val", "y_val"), "test": ("
 
 @dataclass(frozen=True)
 class _Array:
-    """One array, and where it came from, to say so when it is refused."""
+    """An array and its origin, which error messages name."""
 
     values: NDArray[Any]
     name: str
@@ -48,7 +48,7 @@ def _load(options: SourceOptions) -> ImageDataset:
     if set(arrays) == {"x"}:
         if options.labels_path is None:
             remedy = "give the .npy of their labels as --data.labels_path FILE"
-            raise InputError("data.labels_path", None, "images alone need their labels", remedy)
+            raise InputError("data.labels_path", None, "the images need labels", remedy)
         labels = read_arrays("data.labels_path", options.labels_path)
         if set(labels) != {"x"}:
             raise InputError("data.labels_path", options.labels_path, "holds several arrays", "give a .npy of labels")
@@ -59,11 +59,11 @@ def _load(options: SourceOptions) -> ImageDataset:
 
 
 def read_arrays(field: str, path: str) -> dict[str, _Array]:
-    """The arrays of an .npz by name; that of a .npy, mapped into memory, as `x`."""
+    """Returns the arrays of an .npz by name, or the array of a .npy, mapped into memory, as `x`."""
     if not Path(path).is_file():
         raise InputError(field, path, "no such file", "check the path")
     try:
-        # Opened here, since NumPy leaves a damaged archive open; the product of declared sides may overflow.
+        # Opened here, because NumPy leaves a damaged archive open. The product of declared sizes may overflow.
         with Path(path).open("rb") as file, np.errstate(over="raise"):
             if file.read(2) != b"PK":
                 return {"x": _Array(np.load(path, mmap_mode="r", allow_pickle=False), "x", field, path)}
@@ -78,20 +78,20 @@ def read_arrays(field: str, path: str) -> dict[str, _Array]:
 
 
 def _check_members(members: Sequence[zipfile.ZipInfo]) -> None:
-    """Raises ValueError unless an archive is what numpy.savez writes, of a size that its file may well unfold to."""
+    """Raises ValueError unless the archive looks like one by numpy.savez and unpacks to a plausible size."""
     for member in members:
         path = PurePosixPath(member.filename.replace("\\", "/"))
         if path.is_absolute() or ".." in path.parts:
-            raise ValueError(f"its member {member.filename!r} leads out of the archive")
+            raise ValueError(f"its member {member.filename!r} points outside the archive")
         if path.suffix != ".npy":
-            raise ValueError(f"its member {member.filename!r} is no array")
-    unfolded, folded = (sum(getattr(member, size) for member in members) for size in ("file_size", "compress_size"))
-    if unfolded > max(_BOMB_BYTES, _BOMB_RATIO * folded):
-        raise ValueError(f"{folded:,} bytes unfold to {unfolded:,}: a zip bomb? If it is none, use numpy.savez")
+            raise ValueError(f"its member {member.filename!r} is not an array")
+    unpacked, packed = (sum(getattr(member, size) for member in members) for size in ("file_size", "compress_size"))
+    if unpacked > max(_BOMB_BYTES, _BOMB_RATIO * packed):
+        raise ValueError(f"{packed:,} bytes unpack to {unpacked:,}: a zip bomb? If it is not, use numpy.savez")
 
 
 def _pairs(arrays: Mapping[str, _Array], path: str) -> dict[str, tuple[_Array, _Array]]:
-    """Images and labels by split, under either of the two namings."""
+    """Returns images and labels by split, for both ways to name them."""
     remedy = "name them x and y, or x_train, y_train and, where they exist, x_val, y_val, x_test, y_test"
     wanted = {"train": ("x", "y")} if "x" in arrays else _PAIRS
     pairs: dict[str, tuple[_Array, _Array]] = {}
@@ -125,18 +125,18 @@ def _dataset(pairs: Mapping[str, tuple[_Array, _Array]], in_memory_bytes: int) -
 def _part(pixels: Images, name: str, labels: _Array, class_values: NDArray[Any]) -> LabelledImages:
     values = _labels(labels)
     if len(pixels) != len(values):
-        message = f"has {len(values)} labels and {name} has {len(pixels)} images"
-        raise labels.refused(message, "give one label an image")
+        message = f"has {len(values)} labels, but {name} has {len(pixels)} images"
+        raise labels.refused(message, "give one label per image")
     indices = np.searchsorted(class_values, values).clip(max=len(class_values) - 1)
     unknown = class_values[indices] != values
     if unknown.any():
-        message = f"has labels that train has not, such as {values[unknown][0]!r}"
+        message = f"has labels that train does not have, such as {values[unknown][0]!r}"
         raise labels.refused(message, "give training images of every class")
     return LabelledImages(pixels, indices.astype(np.int64))
 
 
 def _labels(labels: _Array) -> NDArray[Any]:
-    """Integer or string labels (N,)."""
+    """Returns integer or string labels (N,)."""
     values = labels.values
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
@@ -149,7 +149,7 @@ def _labels(labels: _Array) -> NDArray[Any]:
 
 
 def _pixels(images: _Array, in_memory_bytes: int) -> Images:
-    """To (N, H, W, C), uint8 or float32; on disk where a .npy is larger than `in_memory_bytes`."""
+    """Returns images (N, H, W, C), uint8 or float32. A .npy larger than `in_memory_bytes` stays on disk."""
     values = images.values
     pixels = channels_last(values)
     if pixels.ndim != 4 or pixels.shape[3] not in CHANNELS or pixels.dtype.kind not in "biuf" or 0 in pixels.shape:
@@ -157,7 +157,7 @@ def _pixels(images: _Array, in_memory_bytes: int) -> Images:
         raise images.refused(f"is {images.shape}", remedy)
     if isinstance(values, np.memmap) and values.nbytes > in_memory_bytes:
         if not values.flags.c_contiguous:
-            message = "is too large to be read into memory, and in Fortran order: no image lies in one piece"
+            message = "is too large to be read into memory, and in Fortran order: no image is contiguous"
             raise images.refused(message, "save it with numpy.ascontiguousarray, or raise data.in_memory_mb")
         return ImagesOnDisk(images.path)
     try:

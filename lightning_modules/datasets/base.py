@@ -1,4 +1,4 @@
-"""What every data set is, and what a source of one has to offer."""
+"""Defines data sets, and sources that provide them."""
 
 import hashlib
 import os
@@ -15,12 +15,12 @@ from lightning_modules.errors import InputError
 from lightning_modules.images.content import Content, chunks, content_of
 from lightning_modules.images.on_disk import ImagesOnDisk
 
-Images = NDArray[Any] | ImagesOnDisk  # (N, H, W, C), uint8 or float32; rows of it are arrays in memory
+Images = NDArray[Any] | ImagesOnDisk  # (N, H, W, C), uint8 or float32; indexing returns arrays in memory
 
 
 @dataclass(frozen=True)
 class LabelledImages:
-    """`images` (N, H, W, C), uint8 or float32; `labels` (N,), int64 in 0 … K-1; `names` of N files, where they are."""
+    """`images` (N, H, W, C), uint8 or float32; `labels` (N,), int64 in 0 … K-1; `names` of the N files, if any."""
 
     images: Images
     labels: NDArray[np.int64]
@@ -31,13 +31,13 @@ class LabelledImages:
 
     @cached_property
     def content(self) -> Content:
-        """What each image holds; found once, in one pass."""
+        """Hashes and extreme values of the images, computed once, in one pass."""
         return content_of(self.images)
 
 
 @dataclass(frozen=True)
 class RefusedFile:
-    """A file that stands where a picture should, and is none that can be used."""
+    """A file in the place of a picture that is not a usable picture."""
 
     split: str  # train, val or test
     name: str  # within the data set's folder
@@ -46,7 +46,7 @@ class RefusedFile:
 
 @dataclass(frozen=True)
 class ImageDataset:
-    """A data set as its publisher splits it; `val` and `test` are None where the publisher made none."""
+    """A data set with its publisher's splits. `val` and `test` are None if the publisher made none."""
 
     train: LabelledImages
     class_names: tuple[str, ...]
@@ -56,13 +56,13 @@ class ImageDataset:
 
     @property
     def parts(self) -> dict[str, LabelledImages]:
-        """The parts that there are, by split."""
+        """The existing parts, by split."""
         named = {"train": self.train, "val": self.val, "test": self.test}
         return {split: part for split, part in named.items() if part is not None}
 
     @cached_property
     def normalizations(self) -> dict[tuple[str, str], Any]:
-        """Those fitted to it so far, by kind and by the order of the images: all trials of a sweep need the same."""
+        """The normalizations fitted so far, by kind and hash of the train split: all trials of a sweep share them."""
         return {}
 
     @cached_property
@@ -79,11 +79,11 @@ class ImageDataset:
 
 @dataclass(frozen=True, kw_only=True)
 class SourceOptions:
-    """Where a source looks, and what it makes of pictures.
+    """Where a source finds its files, and how it converts pictures.
 
-    `root` holds downloads and caches (None: WORKBENCH_DATA, else the user's cache folder), `path` and `labels_path` are
-    the user's own. `image_size` is (H, W), None: as they are; `channels` is 1 (gray) or 3 (RGB). A .npy larger than
-    `in_memory_mb` MB stays on disk.
+    `root` is the folder for downloads and caches (None: WORKBENCH_DATA, or else the user's cache folder). `path` and
+    `labels_path` are the user's own files. `image_size` is (H, W), or None to keep the size. `channels` is 1 (gray) or
+    3 (RGB). A .npy larger than `in_memory_mb` MB stays on disk.
     """
 
     root: str | None = None
@@ -94,7 +94,7 @@ class SourceOptions:
     in_memory_mb: int = 256
 
     def folder(self) -> Path:
-        """The folder of downloads and caches, which exists or can be made; InputError where a stated one is missing."""
+        """Returns the folder for downloads and caches. Raises InputError if the user gave one that does not exist."""
         root = self.root or os.environ.get("WORKBENCH_DATA")
         if root is None:
             import pooch
@@ -102,17 +102,15 @@ class SourceOptions:
             return Path(pooch.os_cache("lightning-workbench"))
         if not Path(root).is_dir():
             field = "data.root" if self.root else "WORKBENCH_DATA"
-            raise InputError(
-                field, root, "no such folder", "create it, or name the folder that downloads should live in"
-            )
+            raise InputError(field, root, "no such folder", "create it, or give another folder for downloads")
         return Path(root)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A source of images. `load` reads it, fetching what is missing; `fetch`, where there is one, only downloads."""
+    """A source of images. `load` downloads what is missing and reads it. `fetch`, if given, only downloads."""
 
     summary: str
     load: Callable[[SourceOptions], ImageDataset]
     fetch: Callable[[SourceOptions], Path] | None = None
-    takes: frozenset[str] = frozenset()  # the fields of `data` that it reads beside root
+    takes: frozenset[str] = frozenset()  # the fields of `data` that it reads besides root

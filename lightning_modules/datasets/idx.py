@@ -1,7 +1,7 @@
 """Data sets published as gzipped IDX files (LeCun et al. 1998), downloaded once and checked by SHA-256.
 
 The checksums of MNIST and Kuzushiji-MNIST are those that TensorFlow Datasets publishes (tensorflow_datasets/
-url_checksums/), of the files that stand behind the MD5s of torchvision.datasets too.
+url_checksums/). The MD5 sums in torchvision.datasets belong to the same files.
 """
 
 import gzip
@@ -29,12 +29,12 @@ _LARGEST_GZIP_RATIO = 1032  # https://zlib.net/zlib_tech.html
 
 @dataclass(frozen=True, kw_only=True)
 class _Release:
-    """One published data set: four files by role, their SHA-256, and where they can be had."""
+    """One published data set: its four files by role, their SHA-256, and where to download them."""
 
     name: str
     sha256: Mapping[str, str]  # file name → SHA-256, in the order train images, train labels, test images, test labels
     summary: str
-    mirrors: tuple[str, ...]  # base URLs, tried in turn; WORKBENCH_MIRRORS (separated by spaces) goes before them
+    mirrors: tuple[str, ...]  # base URLs, tried in turn; those in WORKBENCH_MIRRORS (separated by spaces) come first
     class_names: tuple[str, ...]
 
 
@@ -114,7 +114,7 @@ def _load(release: _Release, options: SourceOptions) -> ImageDataset:
 
 
 def _fetch(release: _Release, options: SourceOptions) -> Path:
-    """The folder that holds every file, intact. What is there already needs no network."""
+    """Returns the folder that holds every file, intact. Downloads only what is missing or damaged."""
     folder = options.folder() / release.name
     for name, sha256 in release.sha256.items():
         path = folder / name
@@ -125,7 +125,7 @@ def _fetch(release: _Release, options: SourceOptions) -> Path:
 
 
 def _download(release: _Release, name: str, folder: Path) -> None:
-    """Tries the mirrors in turn; a file appears under its own name only once its SHA-256 is right."""
+    """Tries the mirrors in turn. A file gets its final name only if its SHA-256 is right."""
     import pooch
     import requests
 
@@ -155,17 +155,17 @@ def _download(release: _Release, name: str, folder: Path) -> None:
         with suppress(OSError):
             arriving.unlink()
     remedy = f"put the file into {folder} by hand, or name a mirror in WORKBENCH_MIRRORS"
-    raise InputError("data.source", release.name, f"{name} cannot be had from {', '.join(tried)}", remedy)
+    raise InputError("data.source", release.name, f"{name} could not be downloaded from {', '.join(tried)}", remedy)
 
 
 def _set_aside(damaged: Path, path: Path) -> None:
     aside = path.with_name(path.name + ".damaged")
     damaged.replace(aside)
-    LOG.info(f"{path.name} has the wrong SHA-256: set aside as {aside}")
+    LOG.info(f"{path.name} has the wrong SHA-256: moved to {aside}")
 
 
 def _read_idx(path: Path) -> NDArray[np.uint8]:
-    """An IDX file of unsigned bytes: two zero bytes, type 8, the number of dimensions, big-endian sizes, the values."""
+    """Reads an IDX file of unsigned bytes: two zero bytes, type 8, number of dimensions, big-endian sizes, values."""
     try:
         with gzip.open(path) as file:
             zero, kind, dimensions = struct.unpack(">HBB", file.read(4))

@@ -1,4 +1,4 @@
-"""A folder of pictures: `class/picture`, or `train/class/picture`, with `val/` and `test/` where there are any."""
+"""Reads a folder of pictures: `class/picture`, or `train/class/picture` with optional `val/` and `test/`."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -11,13 +11,13 @@ from lightning_modules.datasets.base import ImageDataset, LabelledImages, Refuse
 from lightning_modules.errors import InputError
 
 _SPLITS = ("train", "val", "test")
-_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"}  # of pictures that are in no class
-_OF_THE_SYSTEM = {"Thumbs.db", "desktop.ini"}  # and hidden files: left in folders by file managers
+_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"}  # reported outside class folders
+_SYSTEM_FILES = {"Thumbs.db", "desktop.ini"}  # skipped, as are hidden files: file managers create them
 
 
 @dataclass(frozen=True)
 class _File:
-    """One file of a class, `name` within the data set's folder."""
+    """One file of a class; `name` is relative to the data set's folder."""
 
     split: str
     label: int
@@ -35,14 +35,14 @@ def _load(options: SourceOptions) -> ImageDataset:
         class_names, files, refused = _scan(folder)
     except OSError as error:
         message = f"{error.filename} cannot be read: {error.strerror}"
-        raise InputError("data.path", str(folder), message, "give yourself the right to read it") from error
+        raise InputError("data.path", str(folder), message, "change its permissions") from error
     names = [file.name for file in files]
     found = PictureFiles(folder, names, options.image_size, options.channels).load(options.folder() / "pictures")
     refused += [RefusedFile(files[k].split, files[k].name, reason) for k, reason in found.refused.items()]
     parts = {}
     for split in _SPLITS:
         rows = [row for row, k in enumerate(found.kept) if files[k].split == split]
-        if rows:  # files come split by split
+        if rows:  # the files are sorted by split
             of_split = [files[found.kept[row]] for row in rows]
             labels = np.array([file.label for file in of_split], np.int64)
             images = found.images[rows[0] : rows[-1] + 1]
@@ -59,7 +59,7 @@ def _load(options: SourceOptions) -> ImageDataset:
 
 
 def _scan(folder: Path) -> tuple[tuple[str, ...], list[_File], list[RefusedFile]]:
-    """The names of the classes, every file of them, split by split, and what is no file to be opened."""
+    """Returns the class names, all files of the classes, sorted by split, and the files that must not be opened."""
     splits = _splits(folder)
     class_names = tuple(path.name for path in _folders(splits["train"]))
     files: list[_File] = []
@@ -67,12 +67,12 @@ def _scan(folder: Path) -> tuple[tuple[str, ...], list[_File], list[RefusedFile]
     for split, split_folder in splits.items():
         stray = (path for path in split_folder.iterdir() if path.suffix.lower() in _SUFFIXES)
         refused += [
-            RefusedFile(split, path.relative_to(folder).as_posix(), "is in no folder of a class")
+            RefusedFile(split, path.relative_to(folder).as_posix(), "is not in a class folder")
             for path in sorted(stray)
         ]
         for class_folder in _folders(split_folder):
             if class_folder.name not in class_names:
-                message = f"{class_folder.relative_to(folder)} is of a class that train has not"
+                message = f"{class_folder.relative_to(folder)} is a class that train does not have"
                 raise InputError("data.path", str(folder), message, "give training pictures of every class")
             label = class_names.index(class_folder.name)
             for path in _files_of(class_folder):
@@ -85,14 +85,14 @@ def _scan(folder: Path) -> tuple[tuple[str, ...], list[_File], list[RefusedFile]
 
 
 def _splits(folder: Path) -> dict[str, Path]:
-    """The folder of each split: of train alone, unless the folder holds those of splits and nothing else."""
+    """Returns the folder of each split. Without split folders, or if there are others too, all is train."""
     found = {path.name: path for path in _folders(folder)}
     if "train" not in found or not found.keys() <= set(_SPLITS):
         return {"train": folder}
     for path in found.values():
         if path.is_symlink():
             reason = _unfit(path, folder)
-            raise InputError("data.path", str(path), reason, "put the folder itself there")
+            raise InputError("data.path", str(path), reason, "replace the link by the folder itself")
     return {split: found[split] for split in _SPLITS if split in found}
 
 
@@ -101,7 +101,7 @@ def _folders(folder: Path) -> Sequence[Path]:
 
 
 def _files_of(class_folder: Path) -> Iterator[Path]:
-    """All that lies below a class but hidden files and the system's; a link to a folder counts as a file."""
+    """Yields all files of a class except hidden and system files. A link to a folder counts as a file."""
     if class_folder.is_symlink():
         yield class_folder
         return
@@ -109,7 +109,7 @@ def _files_of(class_folder: Path) -> Iterator[Path]:
         links = [name for name in folders if Path(parent, name).is_symlink()]
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted([*files, *links]):
-            if not name.startswith(".") and name not in _OF_THE_SYSTEM:
+            if not name.startswith(".") and name not in _SYSTEM_FILES:
                 yield Path(parent, name)
 
 
@@ -118,12 +118,12 @@ def _raise(error: OSError) -> None:
 
 
 def _unfit(path: Path, folder: Path) -> str:
-    """Why a file must not be opened; empty where it may."""
+    """Returns why a file must not be opened, or an empty string."""
     if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(folder):
         return "is a symbolic link out of the folder"
     if path.is_dir():
         return "is a symbolic link to a folder"
-    return "" if path.is_file() else "is no regular file"
+    return "" if path.is_file() else "is not a regular file"
 
 
 SOURCES = {

@@ -1,4 +1,4 @@
-"""A data set in files that several processes map into memory: one copy for all of them, or the user's own file."""
+"""Shares one copy of a data set between processes, which map its files, or the user's own file, into memory."""
 
 import json
 from dataclasses import astuple
@@ -13,7 +13,7 @@ from lightning_modules.images.on_disk import ImagesOnDisk
 
 
 def save_shared(dataset: ImageDataset, folder: Path) -> None:
-    """Writes every part's arrays, and all names, into `folder`; of images on disk the path of their file."""
+    """Writes the arrays of every part and all names into `folder`. For images on disk it writes only their path."""
     on_disk: dict[str, str] = {}
     for split, part in dataset.parts.items():
         if isinstance(part.images, ImagesOnDisk):
@@ -21,27 +21,27 @@ def save_shared(dataset: ImageDataset, folder: Path) -> None:
         else:
             np.save(folder / f"{split}_images.npy", part.images)
         np.save(folder / f"{split}_labels.npy", part.labels)
-    told = {
+    index = {
         "on_disk": on_disk,
         "class_names": dataset.class_names,
         "names": {split: part.names for split, part in dataset.parts.items()},
         "refused": [astuple(file) for file in dataset.refused],
     }
-    (folder / "told.json").write_text(json.dumps(told), encoding="utf-8")
+    (folder / "index.json").write_text(json.dumps(index), encoding="utf-8")
 
 
 def map_shared(folder: Path) -> ImageDataset:
-    """The data set that `save_shared` wrote, mapped: what one process changes stays its own."""
-    told = json.loads((folder / "told.json").read_text(encoding="utf-8"))
+    """Returns the data set that `save_shared` wrote, mapped into memory. Changes stay private to a process."""
+    index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
     parts = {
-        split: _map_part(folder, split, names, told["on_disk"].get(split)) for split, names in told["names"].items()
+        split: _map_part(folder, split, names, index["on_disk"].get(split)) for split, names in index["names"].items()
     }
     return ImageDataset(
         train=parts["train"],
         val=parts.get("val"),
         test=parts.get("test"),
-        class_names=tuple(told["class_names"]),
-        refused=tuple(RefusedFile(*file) for file in told["refused"]),
+        class_names=tuple(index["class_names"]),
+        refused=tuple(RefusedFile(*file) for file in index["refused"]),
     )
 
 

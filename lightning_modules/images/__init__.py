@@ -1,4 +1,4 @@
-"""Pictures and arrays as pixels: decoding, layouts, content, in memory or on disk.
+"""Pictures and arrays as pixels: decoding, layouts, hashes, images in memory or on disk.
 
-May import `lightning_modules.errors`. A new picture format belongs in `pictures.py`.
+May import `lightning_modules.errors`. Add new picture formats in `pictures.py`.
 """

@@ -1,4 +1,4 @@
-"""What each image of an array holds, found in one pass over its bytes."""
+"""Hash, lowest and highest value of each image of an array, computed in one pass over its bytes."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from lightning_modules.images.on_disk import ImagesOnDisk
 
-_CHUNK_BYTES = 2**22  # read at a time: what a CPU's cache holds
+_CHUNK_BYTES = 2**22  # read at a time: this fits in a CPU's cache
 
 
 @dataclass(frozen=True)
 class Content:
-    """Of N images: `hashes` (equal images have equal ones), lowest and highest value (NaN or infinite if one is)."""
+    """`hashes` of N images (equal if the images are), lowest and highest values (NaN or infinite if one occurs)."""
 
     hashes: NDArray[np.uint64]
     low: NDArray[Any]
@@ -23,10 +23,10 @@ class Content:
 
 
 def content_of(images: NDArray[Any] | ImagesOnDisk) -> Content:
-    """Reads `images` (N, ...) once, in chunks: they may be larger than memory.
+    """Reads `images` (N, ...) once, in chunks, because they may be larger than memory.
 
-    The hash is the sum of 64-bit words times random odd numbers, modulo 2^64: one multiplication a word. Different
-    images may share one (two that differ in the highest bits of two words do), so equality is to be verified.
+    The hash is the sum of 64-bit words times random odd numbers, modulo 2^64: one multiplication per word. Different
+    images can have the same hash (two that differ in the highest bits of two words do), so verify equality.
     """
     values_an_image = int(np.prod(images.shape[1:]))
     itemsize = images.dtype.itemsize
@@ -46,7 +46,7 @@ def content_of(images: NDArray[Any] | ImagesOnDisk) -> Content:
 
 
 def chunks(array: NDArray[Any] | ImagesOnDisk) -> Iterator[slice]:
-    """All rows of an array (N, ...), as many at a time as a few MB hold."""
+    """Yields slices that together cover all rows of an array (N, ...), each of a few MB."""
     size = max(1, _CHUNK_BYTES // (array.dtype.itemsize * int(np.prod(array.shape[1:]))))
     for start in range(0, len(array), size):
         yield slice(start, start + size)

@@ -1,4 +1,4 @@
-"""Many picture files as one array: decoded once, in parallel, into a file that later runs map into memory."""
+"""Decodes many picture files once, in parallel, into a single file that later runs map into memory as an array."""
 
 import hashlib
 import json
@@ -20,15 +20,15 @@ from lightning_modules.images.files import file_sha256
 from lightning_modules.images.pictures import PictureError, decode, quiet
 from lightning_modules.log import LOG
 
-_ROUND = 1024  # files handed to the threads at a time
-_LAYOUT = 1  # to be raised when the same files would give other bytes
+_ROUND = 1024  # files given to the threads at a time
+_LAYOUT = 1  # raise it if the same files would give other bytes
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """`images` (N, H, W, C) of the files `kept` (N of their places); why the others, by place, are not among them."""
+    """`images` (N, H, W, C), the numbers of their N files (`kept`), and by number why other files were `refused`."""
 
     images: NDArray[np.uint8]
     kept: list[int]
@@ -37,7 +37,7 @@ class Pictures:
 
 @dataclass(frozen=True)
 class PictureFiles:
-    """Files by their `names` below `folder`, to be decoded to `size` (H, W; None: their own) and `channels`."""
+    """Picture files: `names` relative to `folder`, the `size` (H, W; None: their own) and `channels` to decode to."""
 
     folder: Path
     names: Sequence[str]
@@ -45,10 +45,10 @@ class PictureFiles:
     channels: int
 
     def load(self, cache: Path) -> Pictures:
-        """The pictures, from `cache` if these very files were decoded before.
+        """Returns the pictures, from `cache` if exactly these files were decoded before.
 
-        Raises InputError where none can be used, where they differ in size and none is stated, or where the cache
-        cannot be written.
+        Raises InputError if no picture can be used, if they differ in size and no size is given, or if the cache cannot
+        be written.
         """
         place = cache / self._key()
         try:
@@ -57,13 +57,13 @@ class PictureFiles:
                 self._decode_into(place)
                 found = _read(place)
         except OSError as error:
-            message = f"pictures cannot be kept in {cache}: {error.strerror}"
+            message = f"the pictures cannot be stored in {cache}: {error.strerror}"
             raise InputError("data.root", str(cache.parent), message, "choose a folder that can be written") from error
         assert found is not None
         return found
 
     def _key(self) -> str:
-        """SHA-256 of everything that decides the array: names, contents, size, channels, and who decodes."""
+        """SHA-256 of everything that determines the array: names, contents, size, channels, and Pillow's version."""
         digest = hashlib.sha256(repr((_LAYOUT, PIL.__version__, self.size, self.channels)).encode())
         for name, contents in zip(self.names, _parallel(self._sha256, self.names), strict=True):
             digest.update(f"{name}\0{contents}\n".encode("utf-8", "surrogateescape"))
@@ -73,17 +73,17 @@ class PictureFiles:
         try:
             return file_sha256(self.folder / name)
         except OSError:
-            return "unreadable"  # decoding tells why
+            return "unreadable"  # decoding finds out why
 
     def _decode_into(self, place: Path) -> None:
-        """Writes the pixels, then the index that tells how to read them."""
+        """Writes the pixels, then the index that describes them."""
         arriving = place.with_suffix(f".{os.getpid()}.part")
         kept: list[int] = []
         refused: dict[int, str] = {}
         shape: tuple[int, ...] | None = None
         try:
             with arriving.open("wb") as file, quiet():
-                decoded = _told(_parallel(self._decode, self.names), len(self.names), self.folder)
+                decoded = _with_progress(_parallel(self._decode, self.names), len(self.names), self.folder)
                 for number, picture in enumerate(decoded):
                     if isinstance(picture, str):
                         refused[number] = picture
@@ -94,9 +94,9 @@ class PictureFiles:
                     file.write(picture.tobytes())
                     kept.append(number)
             if shape is None:
-                reason = f"{self.names[0]} {refused[0]}" if refused else "no picture in any folder of a class"
+                reason = f"{self.names[0]} {refused[0]}" if refused else "no picture in any class folder"
                 remedy = "give a folder of class/picture, or of train/class/picture"
-                raise InputError("data.path", str(self.folder), f"holds no picture that can be used: {reason}", remedy)
+                raise InputError("data.path", str(self.folder), f"has no usable picture: {reason}", remedy)
             arriving.replace(place.with_suffix(".pixels"))
             index = {"shape": [len(kept), *shape], "kept": kept, "refused": refused}
             arriving.write_text(json.dumps(index), encoding="utf-8")
@@ -113,31 +113,31 @@ class PictureFiles:
     def _sizes_differ(self, one: int, shape: Sequence[int], other: int, other_shape: Sequence[int]) -> InputError:
         sizes = (f"{self.names[k]} is {h}×{w}" for k, (h, w, _) in ((one, shape), (other, other_shape)))
         message = f"the pictures differ in size: {', '.join(sizes)} (height×width)"
-        return InputError("data.image_size", None, message, "state the size that all get: --data.image_size 64")
+        return InputError("data.image_size", None, message, "give one size for all: --data.image_size 64")
 
 
 def _read(place: Path) -> Pictures | None:
-    """What was decoded into `place`; None where nothing was, or less than all of it is left."""
+    """Returns the pictures stored at `place`, or None if nothing or only a part is stored."""
     pixels, index = place.with_suffix(".pixels"), place.with_suffix(".json")
     if not (index.exists() and pixels.exists()):
         return None
-    told: dict[str, Any] = json.loads(index.read_text(encoding="utf-8"))
-    shape = tuple(told["shape"])
+    described: dict[str, Any] = json.loads(index.read_text(encoding="utf-8"))
+    shape = tuple(described["shape"])
     if pixels.stat().st_size != np.prod(shape):
         return None
     images = np.asarray(np.memmap(pixels, np.uint8, "c", shape=shape))
-    return Pictures(images, told["kept"], {int(number): reason for number, reason in told["refused"].items()})
+    return Pictures(images, described["kept"], {int(number): why for number, why in described["refused"].items()})
 
 
 def _parallel(work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
-    """`work` of every item, in order, by as many threads as there are cores; hashing and Pillow let go of the GIL."""
+    """Yields `work(item)` in order. Uses one thread per core, because hashing and Pillow release the GIL."""
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         for start in range(0, len(items), _ROUND):
             yield from threads.map(work, items[start : start + _ROUND])
 
 
-def _told(items: Iterator[Item], total: int, folder: Path) -> Iterator[Item]:
-    """The same items, with a bar on a terminal; elsewhere with a plain line at the start and after every tenth."""
+def _with_progress(items: Iterator[Item], total: int, folder: Path) -> Iterator[Item]:
+    """Yields the items with a progress bar, or without a terminal with a log line at the start and every tenth."""
     if sys.stderr.isatty():
         yield from tqdm(items, "decoding", total)
         return

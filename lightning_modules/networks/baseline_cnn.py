@@ -1,4 +1,4 @@
-"""The seed's network: 28×28×1 → Conv 32 3×3 ReLU → MaxPool 2×2 → Flatten → Dense 128 ReLU → Dense 10."""
+"""The baseline network: 28×28×1 → Conv 32 3×3 ReLU → MaxPool 2×2 → Flatten → Dense 128 ReLU → Dense 10."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -9,8 +9,8 @@ from torch import Tensor, nn
 class BaselineCNN(nn.Module):
     """Maps float images (N, C, H, W), H and W at least 4, to logits (N, K); the softmax belongs to the loss.
 
-    693,962 parameters on 28×28×1 images of 10 classes, the seed's Keras network weight for weight: flattened in Keras's
-    order (height, width, filters), weights uniform at the start after Glorot & Bengio (2010), biases 0.
+    693,962 parameters for 28×28×1 images of 10 classes, weight for weight as in benchmarks/textbook_keras.py: flattened
+    in Keras's order (height, width, filters), initial weights uniform (Glorot & Bengio 2010), initial biases 0.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class BaselineCNN(nn.Module):
     def forward(self, images_NCHW: Tensor) -> Tensor:
         # ReLU and max commute, so ReLU after the pool is the same function on a quarter of the values.
         pooled_NFHW = F.relu(F.max_pool2d(self.conv(images_NCHW), 2))
-        # With channels_last weights this is how the pool's output lies in memory: flattening it copies nothing.
+        # With channels_last weights, the pool's output already has this order in memory: flattening copies nothing.
         hidden_N = F.relu(self.hidden(pooled_NFHW.permute(0, 2, 3, 1).flatten(start_dim=1)))
         logits_NK: Tensor = self.output(hidden_N)
         return logits_NK

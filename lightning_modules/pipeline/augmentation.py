@@ -1,4 +1,4 @@
-"""Per-sample random augmentation on whole batches, for train alone."""
+"""Random augmentation of training images. It works on whole batches, but each image gets its own random values."""
 
 from typing import Annotated, Literal
 
@@ -11,40 +11,40 @@ from lightning_modules.config import Probability, section
 
 # Shapes: N images, H x W pixels, C channels.
 Padding = Literal["black", "mirror"]
-PixelPlaces = tuple[Tensor, Tensor]  # rows (N, H) and columns (N, W): whence each pixel of the result is taken
-_FAR = 2**20  # the row or column of what is black: beyond any image, however it turns
+PixelPlaces = tuple[Tensor, Tensor]  # rows (N, H) and columns (N, W) that each pixel of the result comes from
+_FAR = 2**20  # row or column of black pixels: outside any image, even a rotated one
 
-# Of an erased rectangle: its share of the image, and its height over its width in shares of the image's own. Zhong,
-# Zheng, Kang, Li and Yang, Random Erasing Data Augmentation, AAAI 2020; the largest share is torchvision's.
+# Bounds of an erased rectangle: its share of the image, and its height / width, each relative to the image's. Zhong,
+# Zheng, Kang, Li and Yang, Random Erasing Data Augmentation, AAAI 2020. The largest share is torchvision's.
 _LEAST_ERASED, _MOST_ERASED, _MOST_ELONGATED = 0.02, 0.33, 3.3
 
 
 @section("data.augmentation")
 class AugmentationConfig:
-    """What may happen to a training image each time it is shown; each image draws for itself.
+    """Random changes to a training image each time it is shown. Each image gets its own random values.
 
-    It happens to raw pixels, before they are normalized, so that a value moves before the statistics of its new place
-    apply to it; and in this order: rotated about the centre, shifted, mirrored, erased, noise over all of it.
+    They apply to raw pixels before normalization, so that a moved pixel is normalized by the statistics of its new
+    place. The order is: rotation about the centre, shift, horizontal flip, erasing, noise on the whole image.
     """
 
-    # moved by up to this many pixels each way, both axes: a random crop of the padded image
+    # largest shift in pixels, in both directions on both axes: a random crop of the padded image
     shift: Annotated[int, Field(ge=0, examples=[2])] = 0
-    horizontal_flip: bool = False  # mirrored with probability one half
-    # degrees: turned by up to this many either way, bilinear between pixels
+    horizontal_flip: bool = False  # flips left and right with probability 1/2
+    # largest rotation in degrees, in both directions; bilinear interpolation
     rotation: Annotated[float, Field(ge=0, le=180, examples=[10])] = 0.0
-    padding: Padding = "black"  # what a shift or rotation brings into view: raw 0, or the image mirrored at its border
-    erasing: Probability = 0.0  # probability that a rectangle becomes raw 0
-    # standard deviation of Gaussian noise, in raw units: of the 255 of 8-bit images; not clipped
+    padding: Padding = "black"  # fills what a shift or rotation uncovers: raw 0, or the image mirrored at its border
+    erasing: Probability = 0.0  # probability that a rectangle is set to raw 0
+    # standard deviation of Gaussian noise in raw units (8-bit images: 0 to 255); the result is not clipped
     noise: Annotated[float, Field(ge=0, examples=[10])] = 0.0
 
     def __bool__(self) -> bool:
-        """Whether anything happens at all."""
+        """Whether any augmentation is on."""
         return self.horizontal_flip or max(self.shift, self.rotation, self.erasing, self.noise) > 0
 
     def apply(self, images_NHWC: Tensor, generator: Generator) -> Tensor:
-        """New images by draws of `generator` (on the CPU); device and shape stay.
+        """Returns augmented images; `generator` (on the CPU) draws the random values. Device and shape stay the same.
 
-        The dtype stays too, but for rotation and noise, which give float32.
+        The dtype stays the same too, except that rotation and noise return float32.
         """
         if self.rotation:
             degrees_N = (2 * torch.rand(len(images_NHWC), generator=generator) - 1) * self.rotation
@@ -58,7 +58,7 @@ class AugmentationConfig:
         return images_NHWC
 
     def _draw_places(self, images_NHWC: Tensor, generator: Generator) -> PixelPlaces:
-        """Shifts and flips, drawn."""
+        """Draws shifts and flips, and returns where each pixel of the result comes from."""
         count, height, width, _ = images_NHWC.shape
         rows_NH, columns_NW = _unmoved(images_NHWC)
         if self.horizontal_flip:
@@ -72,7 +72,7 @@ class AugmentationConfig:
         return rows_NH, columns_NW
 
     def _erase(self, images_NHWC: Tensor, generator: Generator) -> Tensor:
-        """Blackens a rectangle in some of the images: as in the paper, area and proportion are drawn first."""
+        """Sets a rectangle to 0 in some of the images. As in the paper, area and proportion are drawn first."""
         count, height, width, _ = images_NHWC.shape
         chance_N, area_N, proportion_N, top_N, left_N = torch.rand(5, count, generator=generator)
         area_N = _LEAST_ERASED + (_MOST_ERASED - _LEAST_ERASED) * area_N
@@ -94,13 +94,13 @@ class AugmentationConfig:
 def rotate(
     images_NHWC: Tensor, degrees_N: Tensor, padding: Padding = "black", places: PixelPlaces | None = None
 ) -> Tensor:
-    """Each image turned counter-clockwise about its centre, as float32; bilinear between pixels, proportions kept.
+    """Rotates each image counter-clockwise about its centre, with bilinear interpolation. Returns float32.
 
-    With `places`, what `_gather` would take from there, without the pass between.
+    Proportions stay the same. With `places`, the result is `_gather(rotated images, places)`, but in a single pass.
     """
     _, height, width, _ = images_NHWC.shape
     rows_NH, columns_NW = places or _unmoved(images_NHWC)
-    # Where each pixel of the result comes from, in units in which the image reaches from -1 to 1 on both axes.
+    # Where each pixel of the result comes from. The image spans -1 to 1 on both axes.
     x_N1W = ((2 * columns_NW + 1) / width - 1)[:, None, :]
     y_NH1 = ((2 * rows_NH + 1) / height - 1)[:, :, None]
     angles_N = torch.deg2rad(degrees_N.double())
@@ -118,7 +118,7 @@ def rotate(
 
 
 def _gather(images_NHWC: Tensor, places: PixelPlaces) -> Tensor:
-    """What lies at these places: of rows and columns that are far, and so beyond, black."""
+    """Returns the pixels at `places`. Places beyond the last row or column, such as `_FAR`, are black."""
     count, height, width, _ = images_NHWC.shape
     rows_NH1, columns_N1W = places[0][:, :, None].clamp(max=height), places[1][:, None, :].clamp(max=width)
     samples_N11 = torch.arange(count, device=images_NHWC.device)[:, None, None]
@@ -126,14 +126,14 @@ def _gather(images_NHWC: Tensor, places: PixelPlaces) -> Tensor:
 
 
 def _unmoved(images_NHWC: Tensor) -> PixelPlaces:
-    """Where each pixel shows itself."""
+    """Returns places that leave every pixel where it is."""
     count, height, width, _ = images_NHWC.shape
     device = images_NHWC.device
     return torch.arange(height, device=device).expand(count, -1), torch.arange(width, device=device).expand(count, -1)
 
 
 def _pad(indices: Tensor, size: int, padding: Padding) -> Tensor:
-    """Indices beyond 0 … size-1 led far off, or back as by mirrors at both borders, which show their pixel again."""
+    """Replaces indices outside 0 … size-1 by `_FAR`, or mirrors them at the border, which repeats the border pixel."""
     if padding == "mirror":
         within = indices % (2 * size)
         return torch.minimum(within, 2 * size - 1 - within)
@@ -141,6 +141,6 @@ def _pad(indices: Tensor, size: int, padding: Padding) -> Tensor:
 
 
 def _normal_like(images: Tensor, generator: Generator) -> Tensor:
-    """Standard normal float32 of the images' shape, drawn on their device: too much to be sent there every step."""
+    """Draws standard normal float32 noise on the images' device, because sending it there every step is slow."""
     own = torch.Generator(images.device).manual_seed(int(torch.randint(2**62, (), generator=generator)))
     return torch.randn(images.shape, generator=own, device=images.device)

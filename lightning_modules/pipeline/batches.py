@@ -1,4 +1,4 @@
-"""From indices to a batch on the device: gather, augment, normalize, all on whole batches."""
+"""Turns indices into batches on the device: gathers, augments and normalizes whole batches."""
 
 import copy
 from collections.abc import Iterator
@@ -17,12 +17,12 @@ from lightning_modules.pipeline.splits import Subset, indices_sha256
 
 # Shapes: N images, C channels, H x W pixels.
 
-# Pixel values gathered and augmented together, or one batch: on 32 small images an operation's call costs the most.
+# Pixel values per gather and augmentation (at least one batch): for 32 small images, the calls themselves cost most.
 _VALUES_AT_ONCE = 2**20
 
 
 class EpochCounter:
-    """The number of the epoch to come. Lightning sets it through `loader.sampler`; a plain loop lets it count up."""
+    """The number of the next epoch. Lightning sets it through `loader.sampler`. In a plain loop it counts up."""
 
     def __init__(self) -> None:
         self.number = 0
@@ -34,13 +34,13 @@ class EpochCounter:
 class Batches:
     """Iterates over (images float32 (N, C, H, W), labels int64 (N,)) on the placement's device; the last may be short.
 
-    With `shuffle_seed` the order, by `sampling`, and every draw of `augmentation` depend on that seed and the epoch's
-    number alone: not on global random state, nor on what ran before, nor, but for noise, on the device. Without, images
-    come in the subset's order. Images on disk come in the order of `BlockOrder`, all others in a fully random one. From
-    a data set that lies on the device nothing but the order and the draws travels, and the host never waits.
+    With `shuffle_seed`, the order (see `sampling`) and the random values of `augmentation` depend only on that seed and
+    on the number of the epoch: not on global random state, on earlier runs or (except for noise) on the device. Without
+    it, images come in the subset's order. `BlockOrder` shuffles images on disk; all others are shuffled fully. If the
+    data set is on the device, only the order and the random values are copied to it, and the host never waits.
     """
 
-    batch_sampler = None  # Lightning asks for it wherever there is a sampler
+    batch_sampler = None  # Lightning reads it if there is a sampler
 
     def __init__(
         self,
@@ -65,14 +65,14 @@ class Batches:
         self.augmentation = augmentation
         images = subset.images
         self._shuffle = BlockOrder(images.block).shuffle if isinstance(images, ImagesOnDisk) else full_shuffle
-        values = batch_size * int(np.prod(images.shape[1:]))  # a batch
+        values = batch_size * int(np.prod(images.shape[1:]))  # per batch
         self._images_at_once = batch_size * max(1, _VALUES_AT_ONCE // values)
         self.sampler = EpochCounter()
         self._order_N = self.indices_N
 
     @property
     def order_sha256(self) -> str:
-        """SHA-256 of which images the latest epoch showed, in which order."""
+        """SHA-256 of the indices that the latest epoch showed, in order."""
         return indices_sha256(self._order_N.numpy())
 
     def __len__(self) -> int:
@@ -82,7 +82,7 @@ class Batches:
         generator = torch.Generator()
         indices_N = self.indices_N
         if self.shuffle_seed is not None:
-            generator.manual_seed(_mix(self.shuffle_seed, self.sampler.number))
+            generator.manual_seed(_epoch_seed(self.shuffle_seed, self.sampler.number))
             if self.sampling == "balanced":
                 indices_N = indices_N[draw_balanced(self._own_labels_N, generator)]
             indices_N = self._shuffle(indices_N, generator)
@@ -98,5 +98,5 @@ class Batches:
         self.sampler.number += 1
 
 
-def _mix(seed: int, epoch: int) -> int:
+def _epoch_seed(seed: int, epoch: int) -> int:
     return int(np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0] >> np.uint64(1))

@@ -1,4 +1,4 @@
-"""What is wrong with a data set, and what was done about it."""
+"""Finds the faults of a data set, and reports or drops the images, or raises an error, as configured."""
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,36 +17,36 @@ from lightning_modules.pipeline.splits import Subset
 Policy = Literal["report", "drop", "fail"]
 ReportOrFail = Literal["report", "fail"]
 
-_EXAMPLES = 100  # told of each finding
-_IMBALANCE = 10  # a class is rare where the largest has so many times as many images
-_RANGES_DIFFER = 4  # as many times as high as that of train, or as low, and a split's range is another
-_MOST_PROTECTED = ("test", "val", "train")  # a copy is dropped from the last of these that has it
-_IN_ONE_LINE = 5  # examples that an error names
+_EXAMPLES = 100  # listed per finding
+_IMBALANCE = 10  # a class is rare if the largest class has more than this many times its images
+_RANGES_DIFFER = 4  # a split's range differs from train's if its maximum is this many times higher or lower
+_MOST_PROTECTED = ("test", "val", "train")  # a copy is dropped from the last of these splits that has it
+_IN_ONE_LINE = 5  # examples in an error message
 
 
 @section("data.cleaning")
 class CleaningConfig:
-    """What to do about each fault: tell of it; leave the images out of their split and tell of it; or stop.
+    """What to do about each fault: `report` it, `drop` the images from their split and report it, or `fail`.
 
-    Each field is the kind of a finding. Splits are made first and nothing is moved between them.
+    Each field is a kind of finding. The splits are made first, and no image moves between them.
     """
 
-    unreadable: Policy = "fail"  # files that are no usable picture: damaged, links out of the folder, too large
+    unreadable: Policy = "fail"  # files that are not usable pictures: damaged, links out of the folder, too large
     non_finite: Policy = "fail"  # images with NaN or Inf
-    leaks: Policy = "report"  # copies, to the bit, of an image of val or test; drop: from train, or from val
+    leaks: Policy = "report"  # exact copies of an image of val or test; drop: from train, or from val
     duplicates: Policy = "report"  # copies within a split; drop: all but the first
-    conflicting_labels: Policy = "report"  # copies of one image under several labels; drop: all of them
-    constant: Policy = "report"  # images of one value: empty
-    missing_classes: ReportOrFail = "report"  # classes of which a split has no image (train must have all)
-    imbalance: ReportOrFail = "report"  # classes of less than a tenth of the largest one's images
-    label_gaps: ReportOrFail = "report"  # whole numbers missing between the least and the greatest label
-    value_range: ReportOrFail = "report"  # floats scaled already, bytes that end early, splits of other ranges
-    value_type: ReportOrFail = "report"  # whole numbers kept as floats, splits of other types
+    conflicting_labels: Policy = "report"  # copies of one image with different labels; drop: all of them
+    constant: Policy = "report"  # images whose pixels all have one value
+    missing_classes: ReportOrFail = "report"  # classes without images in a split (train must have all classes)
+    imbalance: ReportOrFail = "report"  # classes with less than a tenth of the images of the largest class
+    label_gaps: ReportOrFail = "report"  # whole numbers missing between the lowest and the highest label
+    value_range: ReportOrFail = "report"  # floats already scaled, bytes all below 128, splits with different ranges
+    value_type: ReportOrFail = "report"  # whole numbers stored as floats, splits with different types
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One kind of fault in one split: `count` images, files, classes or values; `examples` are the first of them."""
+    """One kind of fault in one split: `count` images, files, classes or values. `examples` lists the first of them."""
 
     kind: str
     split: str
@@ -59,7 +59,7 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class DataReport:
-    """The splits as a run uses them, and everything that was found in them before anything was dropped."""
+    """The splits as a run uses them, and all faults that were found before anything was dropped."""
 
     splits: dict[str, dict[str, Any]]  # split → count, shape (H, W, C), dtype, classes {name: count}, dropped
     findings: list[Finding]
@@ -71,16 +71,16 @@ class DataReport:
 def clean(
     dataset: ImageDataset, splits: Mapping[str, Subset], config: CleaningConfig
 ) -> tuple[dict[str, Subset], DataReport]:
-    """The splits less what `config` drops, and the report. Raises InputError where `config` says to fail."""
+    """Returns the splits without the dropped images, and the report. Raises InputError for a fault with policy fail."""
     images = _Images.of(dataset, splits)
     is_dropped = np.zeros(len(images.labels), bool)
     findings = _unreadable(dataset)
-    for kind, (found, message, same_as) in _faulty(images).items():
+    for kind, (found, message, same_as) in _image_faults(images).items():
         findings += images.findings(kind, found, message, same_as)
         if getattr(config, kind) == "drop":
             is_dropped |= found
     findings += [*_about_classes(dataset, splits), *_about_values(images, splits)]
-    findings = [_decided(finding, getattr(config, finding.kind)) for finding in findings]
+    findings = [_apply_policy(finding, getattr(config, finding.kind)) for finding in findings]
     order = [field.name for field in fields(CleaningConfig)]
     findings.sort(key=lambda finding: (order.index(finding.kind), -_MOST_PROTECTED.index(finding.split)))
     kept = {split: images.kept(split, subset, ~is_dropped) for split, subset in splits.items()}
@@ -88,18 +88,18 @@ def clean(
     return kept, DataReport(splits=summaries, findings=findings)
 
 
-def _decided(finding: Finding, policy: str) -> Finding:
+def _apply_policy(finding: Finding, policy: str) -> Finding:
     if policy == "fail":
-        named = ", ".join(_named(example) for example in finding.examples[:_IN_ONE_LINE])
+        shown = ", ".join(_in_words(example) for example in finding.examples[:_IN_ONE_LINE])
         more = ", …" if finding.count > _IN_ONE_LINE else ""
-        message = f"{finding.count} in {finding.split}: {finding.message}: {named}{more}"
+        message = f"{finding.count} in {finding.split}: {finding.message}: {shown}{more}"
         choices = get_args(get_type_hints(CleaningConfig)[finding.kind])
-        remedy = f"mend them, or set it to {' or '.join(choice for choice in choices if choice != 'fail')}"
+        remedy = f"fix them, or set it to {' or '.join(choice for choice in choices if choice != 'fail')}"
         raise InputError(f"data.cleaning.{finding.kind}", "fail", message, remedy)
     return replace(finding, policy=policy, dropped=finding.count if policy == "drop" else 0)
 
 
-def _named(example: Mapping[str, Any]) -> str:
+def _in_words(example: Mapping[str, Any]) -> str:
     what = example.get("file", example.get("index", example.get("class", "")))
     return " ".join(str(part) for part in (what, example.get("what", "")) if part != "")
 
@@ -120,16 +120,16 @@ def _summary(dataset: ImageDataset, kept: Subset, before: int) -> dict[str, Any]
 
 @dataclass(frozen=True)
 class _Images:
-    """All images of all splits, M of them, the most protected split first and each split in its order."""
+    """All M images of all splits: the most protected split first, and each split in its own order."""
 
     class_names: Sequence[str]
-    parts: Mapping[str, LabelledImages]  # split → the part that it is taken from
-    splits: NDArray[np.int64]  # the place of its split in `parts`; (M,) like all that follow
+    parts: Mapping[str, LabelledImages]  # split → the part of the data set that contains its images
+    splits: NDArray[np.int64]  # the position of the image's split in `parts`; (M,), as are all below
     indices: NDArray[np.int64]  # within the part
     labels: NDArray[np.int64]
     low: NDArray[Any]
     high: NDArray[Any]
-    originals: NDArray[np.int64]  # the first of these M that is the same to the bit; itself where it is the first
+    originals: NDArray[np.int64]  # the position of the first image with equal pixels; its own if it is the first
 
     @staticmethod
     def of(dataset: ImageDataset, splits: Mapping[str, Subset]) -> "_Images":
@@ -152,15 +152,15 @@ class _Images:
         )
 
     def of_split(self, split: str) -> NDArray[np.bool_]:
-        """(M,): which images are in it."""
+        """Returns a mask (M,) of the images in the split."""
         is_in: NDArray[np.bool_] = self.splits == [*self.parts].index(split)
         return is_in
 
     def kept(self, split: str, subset: Subset, is_kept: NDArray[np.bool_]) -> Subset:
-        """The split less what is not kept; InputError where nothing would be left."""
+        """Returns the split without the dropped images. Raises InputError if none is left."""
         indices = subset.indices[is_kept[self.of_split(split)]]
         if not len(indices):
-            raise InputError("data.cleaning", "drop", f"leaves no image in {split}", "report where it says drop")
+            raise InputError("data.cleaning", "drop", f"leaves no image in {split}", "use report instead of drop")
         return Subset(subset.images, subset.labels, indices)
 
     def findings(
@@ -185,24 +185,24 @@ class _Images:
         return told
 
 
-_Fault = tuple[NDArray[np.bool_], str, NDArray[np.int64] | None]  # which images, in words, and what each is a copy of
+_Fault = tuple[NDArray[np.bool_], str, NDArray[np.int64] | None]  # mask of images, message, what each is a copy of
 
 
-def _faulty(images: _Images) -> dict[str, _Fault]:
-    """By kind of finding."""
+def _image_faults(images: _Images) -> dict[str, _Fault]:
+    """Returns the faults of single images, by kind of finding."""
     is_finite = np.isfinite(images.low) & np.isfinite(images.high)
     originals, labels, places = images.originals, images.labels, np.arange(len(images.labels))
     is_leak = images.splits != images.splits[originals]
     firsts = _firsts(originals, images.splits)
     is_other = labels != labels[originals]
-    others = np.arange(len(labels))  # of an original: a copy of it under another label; itself where there is none
+    others = np.arange(len(labels))  # per original: a copy with another label, or itself if there is none
     others[originals[is_other]] = places[is_other]
     is_conflict = others[originals] != originals
     conflicts = np.where(is_other, originals, others[originals])
     return {
         "non_finite": (~is_finite, "NaN or Inf", None),
-        "leaks": (is_leak, "the same image is in a split that scores", originals),
-        "duplicates": (firsts != places, "the same image is in the split already", firsts),
+        "leaks": (is_leak, "the same image is in val or test too", originals),
+        "duplicates": (firsts != places, "the same image occurs earlier in the split", firsts),
         "conflicting_labels": (is_conflict, "the same image has another label", conflicts),
         "constant": (is_finite & (images.low == images.high), "all pixels have one value", None),
     }
@@ -211,7 +211,7 @@ def _faulty(images: _Images) -> dict[str, _Fault]:
 def _originals(
     hashes: NDArray[np.uint64], chosen: Sequence[tuple[LabelledImages, NDArray[np.int64]]]
 ) -> NDArray[np.int64]:
-    """For each image the place of the first that is equal to it: those of equal hashes are held against each other."""
+    """Returns, per image, the position of the first equal image. Equal hashes are confirmed with a longer hash."""
     _, inverse, counts = np.unique(hashes, return_inverse=True, return_counts=True)
     originals = np.arange(len(hashes))
     starts = np.cumsum([0, *(len(indices) for _, indices in chosen)])
@@ -225,7 +225,7 @@ def _originals(
 
 
 def _firsts(originals: NDArray[np.int64], splits: NDArray[np.int64]) -> NDArray[np.int64]:
-    """For each image the place of the first equal one of its own split."""
+    """Returns, per image, the position of the first equal image in its own split."""
     pairs = originals * len(_MOST_PROTECTED) + splits
     _, first, inverse = np.unique(pairs, return_index=True, return_inverse=True)
     firsts: NDArray[np.int64] = first[inverse]
@@ -241,7 +241,7 @@ def _unreadable(dataset: ImageDataset) -> list[Finding]:
             kind="unreadable",
             split=split,
             count=len(files),
-            message="files that are no usable picture",
+            message="files that are not usable pictures",
             examples=files[:_EXAMPLES],
             policy="report",
         )
@@ -259,14 +259,14 @@ def _about_classes(dataset: ImageDataset, splits: Mapping[str, Subset]) -> Itera
         told = [{"class": name, "what": f"{count} images"} for name, count in zip(names, counts, strict=True)]
         missing = [example for example, count in zip(told, counts, strict=True) if count == 0]
         rare = [example for example, count in zip(told, counts, strict=True) if 0 < count * _IMBALANCE < counts.max()]
-        yield from _of_split("missing_classes", split, "classes without an image", missing)
-        yield from _of_split("imbalance", split, f"the largest class has {counts.max()} images", rare)
+        yield from _finding_if_any("missing_classes", split, "classes without an image", missing)
+        yield from _finding_if_any("imbalance", split, f"the largest class has {counts.max()} images", rare)
     if all(name.removeprefix("-").isdecimal() for name in names):
         numbers = sorted(int(name) for name in names)
         count = numbers[-1] - numbers[0] + 1 - len(set(numbers))
         gaps = (number for low, high in pairwise(numbers) for number in range(low + 1, high))
         examples = [{"class": str(number)} for number in islice(gaps, _EXAMPLES)]
-        yield from _of_split("label_gaps", "train", "labels between others that no image has", examples, count)
+        yield from _finding_if_any("label_gaps", "train", "missing labels between others", examples, count)
 
 
 def _about_values(images: _Images, splits: Mapping[str, Subset]) -> Iterator[Finding]:
@@ -282,28 +282,28 @@ def _about_values(images: _Images, splits: Mapping[str, Subset]) -> Iterator[Fin
         elif high <= 1:
             surprise = "none above 1: scaled already?" if is_float else "none above 1"
         elif not is_float and high < 128:
-            surprise = "of a type that reaches 255"
+            surprise = "but the type allows values up to 255"
         ratio = (high or 1) / (highest["train"] or 1)
         if not 1 / _RANGES_DIFFER < ratio < _RANGES_DIFFER:
-            surprise = f"where those of train reach {highest['train']:g}"
+            surprise = f"but train has values up to {highest['train']:g}"
         if surprise:
             examples = [{"what": f"{low:g} to {high:g}, {surprise}"}]
-            yield from _of_split("value_range", split, "values", examples, len(subset))
+            yield from _finding_if_any("value_range", split, "values", examples, len(subset))
         if dtype != train:
-            yield from _of_split("value_type", split, f"train is {train}", [{"what": str(dtype)}], len(subset))
+            yield from _finding_if_any("value_type", split, f"train is {train}", [{"what": str(dtype)}], len(subset))
         elif is_float and images.parts[split].content.is_whole and low >= 0 and high <= 255:
-            examples = [{"what": f"{dtype}, where uint8 would take a quarter of the memory"}]
-            yield from _of_split("value_type", split, "whole numbers from 0 to 255", examples, len(subset))
+            examples = [{"what": f"{dtype}, but uint8 would take a quarter of the memory"}]
+            yield from _finding_if_any("value_type", split, "whole numbers from 0 to 255", examples, len(subset))
 
 
 def _extremes(images: _Images, split: str) -> tuple[float, float]:
-    """The lowest and the highest finite value; 0, 0 where there is none."""
+    """Returns the lowest and the highest finite value, or 0, 0 if there is none."""
     low, high = (values[images.of_split(split)] for values in (images.low, images.high))
     low, high = low[np.isfinite(low)], high[np.isfinite(high)]
     return float(low.min()) if len(low) else 0.0, float(high.max()) if len(high) else 0.0
 
 
-def _of_split(
+def _finding_if_any(
     kind: str, split: str, message: str, examples: list[dict[str, Any]], count: int | None = None
 ) -> Iterator[Finding]:
     count = len(examples) if count is None else count

@@ -1,4 +1,4 @@
-"""Which images belong together, and must not be parted by a split: those of one patient, one slide, one scene."""
+"""Groups: images that must stay in the same split (one patient, one slide, one scene)."""
 
 import re
 from collections.abc import Sequence
@@ -12,10 +12,10 @@ from lightning_modules.errors import InputError
 
 
 def find_groups(images: LabelledImages, path: str | None, pattern: str | None) -> NDArray[np.int64] | None:
-    """A number for each image (N,), the same for those that belong together; None where neither way is given.
+    """Returns the group number of each image (N,), or None if neither `path` nor `pattern` is given.
 
-    `path`: a .npy of integers or strings (N,), or an .npz that holds them as `groups`. `pattern`: a regular expression
-    searched in each file name; its first group, or all that it matches, says who belongs together.
+    `path` is a .npy of integers or strings (N,), or an .npz that contains them as `groups`. `pattern` is a regular
+    expression that is searched in each file name. Its first group, or else the whole match, names the image's group.
     """
     if path is not None:
         values = _read(path, len(images))
@@ -34,8 +34,8 @@ def _read(path: str, count: int) -> NDArray[np.generic]:
         raise InputError("data.groups", path, f"holds {sorted(arrays)} and no groups", "name the array groups")
     values: NDArray[np.generic] = found.values
     if values.shape != (count,) or values.dtype.kind not in "iubUS":
-        remedy = "give one integer or string an image of train"
-        raise found.refused(f"is {found.shape} and train has {count} images", remedy)
+        remedy = "give one integer or string per training image"
+        raise found.refused(f"is {found.shape}, but train has {count} images", remedy)
     return values
 
 
@@ -45,6 +45,6 @@ def _match(pattern: str, names: Sequence[str] | None) -> list[str]:
     matches = [re.search(pattern, name) for name in names]
     unmatched = [name for name, match in zip(names, matches, strict=True) if match is None]
     if unmatched:
-        message = f"matches nothing in {unmatched[0]} and {len(unmatched) - 1} other file names"
+        message = f"does not match {unmatched[0]} and {len(unmatched) - 1} other file names"
         raise InputError("data.group_pattern", pattern, message, "give one that matches every class/picture")
     return [match[1] or "" if match.re.groups else match[0] for match in matches if match]

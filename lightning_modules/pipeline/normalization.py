@@ -1,4 +1,4 @@
-"""From raw pixels to what a network reads, with statistics of the train split alone."""
+"""Turns raw pixels into the values that a network reads, with statistics of the train split alone."""
 
 from collections.abc import Iterator
 from typing import Any, Literal
@@ -13,13 +13,13 @@ from lightning_modules.pipeline.splits import Subset
 
 # Shapes: N images, H x W pixels, C channels.
 NormalizationKind = Literal["per_pixel", "per_channel", "min_max", "none"]
-_CHUNK, _CHUNK_BYTES = 4096, 2**25  # images read at a time while fitting; in doubles, which sklearn copies thrice
+_CHUNK, _CHUNK_BYTES = 4096, 2**25  # images, and bytes of doubles, read at a time while fitting; sklearn makes 3 copies
 
 
 class Normalization(nn.Module):
     """Maps raw images (N, C, H, W) of any dtype to float32: `images * scale + offset`, in one pass.
 
-    A module, so that its two tensors, which broadcast over (C, H, W), travel in checkpoints and in the logged model.
+    It is a module, so that checkpoints and the logged model contain its two tensors, which broadcast to (C, H, W).
     """
 
     scale: Tensor
@@ -35,10 +35,10 @@ class Normalization(nn.Module):
 
 
 def fit_normalization(kind: NormalizationKind, train: Subset) -> Normalization:
-    """Fits on `train` alone, reading it in chunks.
+    """Returns the normalization that is fitted on `train` alone, which is read in chunks.
 
     `per_pixel`: mean 0 and variance 1 for every pixel, by scikit-learn's StandardScaler (a constant pixel becomes 0);
-    `per_channel`: the same with one mean and variance a channel; `min_max`: train's darkest and brightest value of all
+    `per_channel`: the same with one mean and variance per channel; `min_max`: the lowest and the highest value in train
     become 0 and 1; `none`: raw values as floats.
     """
     height, width, channels = train.images.shape[1:]

@@ -1,4 +1,4 @@
-"""Where a data set's arrays lie while batches are gathered from them: on the GPU where they fit, else with the host."""
+"""Places a data set's arrays for gathering batches: on the GPU if they fit, otherwise in the host's memory."""
 
 import torch
 from torch import Tensor
@@ -8,7 +8,7 @@ from lightning_modules.images.on_disk import ImagesOnDisk
 
 
 class Gathered:
-    """Images that stay in their file; indexed as a tensor on the host would be, it reads them."""
+    """Images that stay in their file. It is indexed like a tensor on the host, and reads the rows from the file."""
 
     device = torch.device("cpu")
 
@@ -20,15 +20,15 @@ class Gathered:
 
 
 class Placement:
-    """Places arrays for a device, each once however many splits share it."""
+    """Places arrays for a device. An array that several splits share is placed only once."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        # By the array's id; the array is kept with its tensor, so that the id stays its own.
+        # The key is the array's id. The value also keeps the array alive, so that no other array gets this id.
         self._placed: dict[int, tuple[Images, Tensor | Gathered]] = {}
 
     def place(self, array: Images) -> Tensor | Gathered:
-        """The array as a tensor: on a CUDA device if half of its free memory holds it, else where it is, not copied."""
+        """Returns the array as a tensor: on a CUDA device if half of its free memory holds it, otherwise not copied."""
         if id(array) not in self._placed:
             placed = Gathered(array) if isinstance(array, ImagesOnDisk) else self._move(torch.from_numpy(array))
             self._placed[id(array)] = (array, placed)

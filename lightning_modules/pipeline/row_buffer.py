@@ -1,14 +1,14 @@
-"""Rows that arrive batch by batch, kept in one tensor."""
+"""Accumulates per-image outputs of an epoch in one preallocated tensor."""
 
 import torch
 from torch import Tensor
 
 
 class RowBuffer:
-    """Holds rows (n, K) in a tensor that doubles as it fills.
+    """Stores rows (n, K) in a tensor that doubles its size when it is full.
 
-    A list of small tensors, each allocated among the large ones of a batch, breaks up the heap: glibc's then grows by
-    some 10 MB a batch of 128 images of 64×64.
+    A list of small tensors, each allocated between the large tensors of a batch, fragments the heap: glibc's heap grows
+    by about 10 MB per batch of 128 images of 64×64.
     """
 
     def __init__(self) -> None:
@@ -16,7 +16,7 @@ class RowBuffer:
         self._count = 0
 
     def add(self, rows: Tensor) -> None:
-        """Copies the rows behind those that there are; all are of one type, on one device."""
+        """Appends a copy of the rows. All rows must have the same dtype and device."""
         end = self._count + len(rows)
         if end > len(self._rows):
             larger = rows.new_empty(2 * end, *rows.shape[1:])

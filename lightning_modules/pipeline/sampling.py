@@ -10,9 +10,9 @@ Sampling = Literal["shuffled", "balanced"]
 
 
 def draw_balanced(labels_N: Tensor, generator: Generator) -> Tensor:
-    """As many places in `labels_N` as it has, each drawn on its own: first a class, then one of its images.
+    """Draws N positions in `labels_N` independently: for each, first a class, then one of the images of that class.
 
-    All classes have equal chance, so that images of a rare one come several times and others not at all.
+    All classes are equally likely. So images of a rare class come several times, and some other images not at all.
     """
     counts_K = labels_N.bincount()
     counts_K = counts_K[counts_K > 0]

@@ -1,4 +1,4 @@
-"""What is tried next: the space, samplers, pruners, the budget, limits, a warm start.
+"""Decides what is tried next: search space, samplers, pruners, budget, limits, warm start.
 
-May import nothing of the other rooms of sweeps. A new sampler or pruner is one kind in `samplers.py` or `pruners.py`.
+May not import other rooms of sweeps. Add new samplers or pruners as a kind in `samplers.py` or `pruners.py`.
 """

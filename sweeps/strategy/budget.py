@@ -1,4 +1,4 @@
-"""When a sweep has searched enough, and which slot is open until then."""
+"""Decides when a sweep has searched enough, and which slot is the next open one until then."""
 
 import itertools
 import math
@@ -16,25 +16,25 @@ Trials = Annotated[int, Field(ge=1, examples=[20])]
 
 @section("budget")
 class BudgetConfig:
-    """How long a sweep searches, over all its starts: until the first of the given limits is reached.
+    """How long a sweep searches, all its starts together: until it reaches the first of the given limits.
 
-    A trial counts that completed, was pruned, or failed by its own doing. One that runs is never cut short.
+    A trial counts if it completed, was pruned, or failed because of itself. A running trial is never cut short.
     """
 
-    trials: Trials | None = None  # trials that count; 20 where no limit is given
-    hours: Annotated[float, Field(gt=0, examples=[1.5])] | None = None  # of the clock, while at least one trial ran
-    no_improvement: Trials | None = None  # so many trials that count, one after another, none better than all before
+    trials: Trials | None = None  # trials that count; 20 if no limit is given
+    hours: Annotated[float, Field(gt=0, examples=[1.5])] | None = None  # clock time during which at least one trial ran
+    no_improvement: Trials | None = None  # this many counted trials in a row without a new best value
 
     @property
     def target(self) -> int | None:
-        """How many trials shall count in total; None where only time or the lack of progress ends the sweep."""
+        """The total number of trials that must count; None if only time or lack of improvement ends the sweep."""
         return 20 if self.trials is self.hours is self.no_improvement is None else self.trials
 
 
 def open_slot(trials: Sequence[FrozenTrial], budget: BudgetConfig, sign: int, now: datetime) -> int | None:
-    """The lowest slot that no trial fills or holds; None once the budget is spent.
+    """Returns the lowest slot without a counted or running trial, or None if the budget is used up.
 
-    `trials` are all of the study's, in order; `sign` is 1 where higher values are better, -1 where lower ones are.
+    `trials` are all trials of the study, in order. `sign` is 1 if higher values are better, -1 if lower values are.
     """
     if budget.hours is not None and time_spent(trials, now) >= timedelta(hours=budget.hours):
         return None
@@ -46,14 +46,14 @@ def open_slot(trials: Sequence[FrozenTrial], budget: BudgetConfig, sign: int, no
 
 
 def counts(trial: FrozenTrial) -> bool:
-    """Whether the trial fills its slot: it completed, was pruned, or failed by its own doing."""
+    """Whether the trial counts and so fills its slot: it completed, was pruned, or failed because of itself."""
     if trial.state == TrialState.FAIL:
         return bool(trial.user_attrs.get("outcome") == "failed")
     return trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 def time_spent(trials: Sequence[FrozenTrial], now: datetime) -> timedelta:
-    """For how long at least one of the trials ran: of those that run now, and of those whose own end is known."""
+    """Returns how long at least one trial was running. Ignores trials whose own end is unknown."""
     spent, until = timedelta(), datetime.min
     timed = [trial for trial in trials if trial.datetime_start and "settled_by_another" not in trial.user_attrs]
     for trial in sorted(timed, key=lambda trial: trial.datetime_start or now):
@@ -65,7 +65,7 @@ def time_spent(trials: Sequence[FrozenTrial], now: datetime) -> timedelta:
 
 
 def _without_improvement(trials: Sequence[FrozenTrial], sign: int) -> int:
-    """How many trials that count have come since the best value so far."""
+    """Returns the number of counted trials after the one with the best value."""
     best, since = -math.inf, 0
     for trial in filter(counts, trials):
         since += 1

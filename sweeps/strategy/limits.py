@@ -1,4 +1,4 @@
-"""Limits on what a trial may need; one that needs more ends as pruned, and the sampler is told by how much."""
+"""Limits on what a trial may need. A trial that needs more ends as pruned, and the sampler learns by how much."""
 
 import time
 from pathlib import Path
@@ -15,18 +15,18 @@ from sweeps.errors import LimitBroken
 
 @section("constraints")
 class ConstraintsConfig:
-    """What a trial may need at most; null sets no limit. One beyond a limit counts, but is never best or a finalist.
+    """The most that a trial may need; null: no limit. A trial beyond a limit counts, but is never best or a finalist.
 
-    TPE learns from every breach; the Gaussian process from how near to a limit complete trials came.
+    TPE learns from every trial beyond a limit, the Gaussian process from how near complete trials came to a limit.
     """
 
-    parameters: PositiveInt | None = None  # of the network; one with more is not trained
-    seconds: PositiveFloat | None = None  # of training with its validation; read after every epoch
-    memory_mb: PositiveFloat | None = None  # peak while training, in MiB: the process's, data included, or the GPU's
+    parameters: PositiveInt | None = None  # of the network; a network with more is not trained
+    seconds: PositiveFloat | None = None  # of training and validation; checked after every epoch
+    memory_mb: PositiveFloat | None = None  # peak during training, in MiB: of the process, with data, or of the GPU
 
 
 class Limits(pl.Callback):
-    """Holds one trial's training to its limits, and tells Optuna each need as a constraint: need / limit - 1."""
+    """Stops one trial's training at its limits, and reports each need to Optuna as the constraint need / limit - 1."""
 
     def __init__(self, trial: Trial, limits: ConstraintsConfig) -> None:
         self._trial = trial
@@ -36,37 +36,37 @@ class Limits(pl.Callback):
         self._start = time.perf_counter()
         self._memory = PeakMemory(pl_module.device)
         self._needs = {"parameters": float(sum(weights.numel() for weights in pl_module.parameters()))}
-        if (broken := self._broken()) is not None:
-            self._tell()
-            raise broken
+        if (violation := self._violation()) is not None:
+            self._report()
+            raise violation
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._measure()
-        if self._broken() is not None:
+        if self._violation() is not None:
             trainer.should_stop = True  # the epoch is still logged; then the fit ends
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._measure()
-        self._tell()
-        if (broken := self._broken()) is not None:
-            raise broken
+        self._report()
+        if (violation := self._violation()) is not None:
+            raise violation
 
     def _measure(self) -> None:
         self._needs |= {"seconds": time.perf_counter() - self._start, "memory_mb": self._memory.read()}
 
-    def _broken(self) -> LimitBroken | None:
+    def _violation(self) -> LimitBroken | None:
         for name, limit in self._limits.items():
             if (need := self._needs.get(name, 0.0)) > limit:
                 return LimitBroken(f"constraints.{name}: {need:,.6g} is more than {limit:,}")
         return None
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         for name in self._limits.keys() & self._needs.keys():
             self._trial.set_constraint(name, self._needs[name] / self._limits[name] - 1)
 
 
 class PeakMemory:
-    """The most memory used since it was made, in MiB: of the GPU, or resident memory of this process."""
+    """The most memory used since this object was created, in MiB: of the GPU, or resident memory of this process."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -88,7 +88,7 @@ class PeakMemory:
 
     @staticmethod
     def _reset() -> bool:
-        """Sets Linux's high-water mark back; elsewhere only the moments of reading are known."""
+        """Resets Linux's high-water mark. On other systems, only the memory at each `read` is known."""
         try:
             Path("/proc/self/clear_refs").write_text("5")
         except OSError:

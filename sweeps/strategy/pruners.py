@@ -1,4 +1,4 @@
-"""Who stops a trial early: Optuna's pruners, their steps counted in epochs."""
+"""Decides when a trial is stopped early: Optuna's pruners, with epochs as their steps."""
 
 import warnings
 from typing import Annotated, Any, Literal
@@ -33,17 +33,17 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 @section("pruner")
 class PrunerConfig:
-    """Who stops a trial early. A setting left null has its kind's default; one of another kind is refused.
+    """When a trial is stopped early. A null setting has its kind's default. A setting of another kind is an error.
 
-    `median`, `percentile`: a trial goes on while its best epoch is among the best half, or `percentile` percent, of
-    what complete trials scored in the same epoch. `successive_halving` (asynchronous; Li et al. 2020): after
-    `min_epochs`, then `reduction_factor` times as many, and so on, the best 1/`reduction_factor` of those that came so
-    far go on. `hyperband` (Li et al. 2018): several of these, which begin later and later, up to trainer.max_epochs.
-    `patience`: a trial ends once its last `patience` + 1 epochs are all worse than an earlier one by over `min_delta`.
+    `median`, `percentile`: a trial continues while its best epoch is among the best half, or `percentile` percent, of
+    the complete trials' scores in the same epoch. `successive_halving` (asynchronous; Li et al. 2020): after
+    `min_epochs`, then `reduction_factor` times as many, and so on, the best 1/`reduction_factor` of the trials that got
+    so far continue. `hyperband` (Li et al. 2018): several of these, each starting later, up to trainer.max_epochs.
+    `patience`: a trial stops if its last `patience` + 1 epochs are all worse than an earlier one by over `min_delta`.
     """
 
     kind: PrunerKind = "median"
-    startup_trials: NonNegativeInt | None = None  # median, percentile (5): complete trials before the first is pruned
+    startup_trials: NonNegativeInt | None = None  # median, percentile (5): complete trials before any is pruned
     warmup_epochs: NonNegativeInt | None = None  # median, percentile (1): epochs that every trial may run
     percentile: Annotated[float, Field(ge=0, le=100, examples=[25])] | None = None  # percentile (25)
     min_epochs: Count | None = None  # successive_halving, hyperband (1)
@@ -52,12 +52,12 @@ class PrunerConfig:
     min_delta: NonNegativeFloat | None = None  # patience (0): in units of the objective
 
     def __post_init__(self) -> None:
-        if self.kind != "none":  # it switches a recipe's pruner off, whatever that has been set to
+        if self.kind != "none":  # `none` switches off a recipe's pruner, whatever its settings
             check_settings("pruner", self, SETTINGS)
 
 
 def check_pruner(config: PrunerConfig, max_epochs: int) -> None:
-    """Raises InputError where the pruner could never stop a trial of `max_epochs` epochs."""
+    """Raises InputError if the pruner could never stop a trial of `max_epochs` epochs."""
     epochs = settings_of(config, SETTINGS).get("min_epochs", 1)
     if epochs > max_epochs:
         message = f"no trial has more than {max_epochs} epochs (trainer.max_epochs)"
@@ -65,7 +65,7 @@ def check_pruner(config: PrunerConfig, max_epochs: int) -> None:
 
 
 def make_pruner(config: PrunerConfig, max_epochs: int) -> BasePruner:
-    """Optuna's pruner; `max_epochs` are those of the longest trial."""
+    """Returns Optuna's pruner. `max_epochs` are the epochs of the longest trial."""
     settings = settings_of(config, SETTINGS)
     match config.kind:
         case "median":
@@ -82,7 +82,7 @@ def make_pruner(config: PrunerConfig, max_epochs: int) -> BasePruner:
             return HyperbandPruner(min_resource=least, max_resource=max_epochs, reduction_factor=factor)
         case "patience":
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ExperimentalWarning)  # so marked since Optuna 2.8
+                warnings.simplefilter("ignore", ExperimentalWarning)  # experimental since Optuna 2.8
                 return PatientPruner(None, patience=settings["patience"], min_delta=settings["min_delta"])
         case _:
             return NopPruner()

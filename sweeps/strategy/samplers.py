@@ -1,9 +1,9 @@
-"""Who proposes the next point.
+"""Proposes the next point.
 
-`tpe`, `gp`, `cmaes` and `random` are Optuna's samplers. Each draw has a sampler of its own, seeded by the slot: what
-they learn from is the study alone (CMA-ES keeps its state on the trials), so a sweep cut in two draws as the whole one.
-`grid` and `quasi_random` are lists of points that are known beforehand, as the points of a warm start are. A trial
-remembers which of them it took, and the next trial takes the first that is left, whoever runs it and whatever died.
+`tpe`, `gp`, `cmaes` and `random` are Optuna's samplers. Each draw uses a new sampler, seeded by the slot, that learns
+from the study alone (CMA-ES keeps its state on the trials). So an interrupted sweep draws the same points. `grid`
+and `quasi_random` are lists of points that are known in advance, like the points of a warm start. A trial records which
+point it took. The next trial takes the first free point, whichever worker runs it, and even if other workers died.
 """
 
 import itertools
@@ -34,7 +34,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 @section("sampler")
 class SamplerConfig:
-    """Who proposes the next point. A setting left null has its kind's default; one of another kind is refused.
+    """How the next point is proposed. A null setting has its kind's default. A setting of another kind is an error.
 
     `tpe`: tree-structured Parzen estimators (Watanabe 2023). `gp`: a Gaussian process with expected improvement.
     `cmaes`: covariance matrix adaptation (Hansen 2016). `grid`: every point of a finite space once, in an order drawn
@@ -42,9 +42,9 @@ class SamplerConfig:
     """
 
     kind: SamplerKind = "tpe"
-    startup_trials: NonNegativeInt | None = None  # tpe, gp (10), cmaes (1): trials drawn at random first
-    candidates: Count | None = None  # tpe (24): points that compete for each draw
-    # cmaes (4 + 3 ln d for d parameters): complete trials of one generation
+    startup_trials: NonNegativeInt | None = None  # tpe, gp (10), cmaes (1): random trials at the start
+    candidates: Count | None = None  # tpe (24): candidate points per draw
+    # cmaes (4 + 3 ln d for d parameters): complete trials per generation
     population: Annotated[int, Field(ge=4)] | None = None
 
     def __post_init__(self) -> None:
@@ -52,26 +52,26 @@ class SamplerConfig:
 
 
 def check_sampler(kind: SamplerKind, space: SearchSpace, trials: int | None) -> None:
-    """Raises InputError where the sampler cannot work on the space, or a grid has fewer points than `trials`."""
+    """Raises InputError if the sampler cannot work on the space, or if a grid has fewer points than `trials`."""
     searched = {parameter.path for parameter in space.parameters}
     for parameter in space.parameters:
         if kind in ("gp", "cmaes") and not searched.isdisjoint(parameter.when):
-            message = f"{kind} would draw the conditional {parameter.path} at random for ever"
+            message = f"{kind} would always draw the conditional {parameter.path} at random"
             raise InputError("sampler.kind", kind, message, "choose tpe, random, grid or quasi_random")
         if kind == "cmaes" and parameter.choices:
-            message = f"{kind} would draw the choices of {parameter.path} at random for ever"
+            message = f"{kind} would always draw the choices of {parameter.path} at random"
             raise InputError("sampler.kind", kind, message, "choose tpe or gp, or give a range")
         if kind == "grid" and parameter.count is None:
             message = "a grid needs a finite space"
             raise InputError(f"space.{parameter.path}", parameter.describe(), message, "give choices, or a step")
     if kind == "grid":
-        points = len(space.grid)  # raises for a grid beyond reason
+        points = len(space.grid)  # raises InputError if the grid is too large
         if trials is not None and trials > points:
             raise InputError("budget.trials", trials, f"the grid has {points} points", f"ask for {points} or fewer")
 
 
 def make_sampler(config: SamplerConfig, seed: int) -> BaseSampler:
-    """Optuna's sampler for one draw; for a list of points one that draws what a point leaves open."""
+    """Returns Optuna's sampler for one draw. For listed points, it draws the parameters that a point leaves out."""
     settings = settings_of(config, SETTINGS)
     match config.kind:
         case "tpe":
@@ -93,7 +93,7 @@ def make_sampler(config: SamplerConfig, seed: int) -> BaseSampler:
 def next_listed(
     kind: SamplerKind, space: SearchSpace, seed: int, start: Sequence[Point], taken: set[str]
 ) -> tuple[str, Point] | None:
-    """The first listed point that is not `taken`, and the name that it is taken by; None: none is left.
+    """Returns the name and the values of the first listed point whose name is not in `taken`; None if none is left.
 
     The points of a warm start come first. `seed` decides the order of a grid and the scrambling of the sequence.
     """

@@ -1,10 +1,10 @@
-"""Search spaces from YAML: ranges and choices over a recipe's fields, conditional ones included.
+"""Search spaces from YAML: ranges and choices for a recipe's fields, with or without conditions.
 
 optimizer.kind: [sgd, adam]                                              a choice
 optimizer.lr: {low: 1.0e-4, high: 1.0e-1, log: true}                      a range, log-uniform; both ends included
-optimizer.momentum: {low: 0.0, high: 0.99, when: {optimizer.kind: sgd}}   only where the condition holds
+optimizer.momentum: {low: 0.0, high: 0.99, when: {optimizer.kind: sgd}}   only if the condition holds
 data.batch_size: {choices: [32, 64], when: {optimizer.kind: [sgd, adam]}} a conditional choice
-model.network_args.hidden: {low: 64, high: 512, step: 64}                 whole numbers, as the field has them
+model.network_args.hidden: {low: 64, high: 512, step: 64}                 whole numbers, as the field's type
 """
 
 import itertools
@@ -23,19 +23,19 @@ from experiments.recipe import field_paths
 from lightning_modules import InputError
 from lightning_modules.errors import choose_from
 
-# Trials are compared on the same validation images: of the data, only what happens to training images may differ.
+# Trials are compared on the same validation images. So only these fields of the data may differ between trials.
 _FIXED = {"experiment", "seed", "trainer.monitor", "trainer.threads"}
 _SEARCHABLE_DATA = ("data.batch_size", "data.normalization", "data.augmentation.", "data.sampling")
-_CORNERS = 256  # combinations of choices tried before the first trial
-_GRID = 100_000  # points of the largest grid
+_CORNERS = 256  # combinations of edge values that are checked before the first trial
+_GRID = 100_000  # the most points in a grid
 
 Scalar = str | int | float | bool | None
-Point = dict[str, Scalar]  # dotted paths with their values, of those parameters whose condition holds
+Point = dict[str, Scalar]  # dotted paths and values of the parameters whose condition holds
 
 
 @dataclass(frozen=True, kw_only=True)
 class Parameter:
-    """One dimension: either `choices`, or a range from `low` to `high`, both included."""
+    """One dimension of the space: either `choices`, or a range from `low` to `high`, both included."""
 
     path: str
     choices: tuple[Scalar, ...] = ()
@@ -56,41 +56,41 @@ class Parameter:
         return trial.suggest_float(self.path, self.low, self.high, step=self.step, log=self.log)
 
     def corners(self) -> tuple[Scalar, ...]:
-        """The values at its edges: every choice, or both ends."""
+        """Returns the values at the edges: every choice, or both ends of the range."""
         if self.choices:
             return self.choices
         return (int(self.low), int(self.high)) if self.integer else (self.low, self.high)
 
     @property
     def count(self) -> int | None:
-        """How many values it has; None where that is infinite, or a log range, which is spaced otherwise."""
+        """The number of values; None for infinitely many, and for a log range, which has no equal steps."""
         if self.choices:
             return len(self.choices)
         step = self.step or (1 if self.integer else None)
         return None if self.log or step is None else math.floor((self.high - self.low) / step + 1e-8) + 1
 
     def value(self, index: int) -> Scalar:
-        """The value number `index`, from 0 on, of a parameter that has a `count`."""
+        """Returns value number `index`, counted from 0. Only for a parameter with a `count`."""
         if self.choices:
             return self.choices[index]
         if self.integer:
             return int(self.low) + index * int(self.step or 1)
-        return float(Decimal(str(self.low)) + index * Decimal(str(self.step)))  # 0.1, 0.2, 0.3 as they are written
+        return float(Decimal(str(self.low)) + index * Decimal(str(self.step)))  # exactly 0.1, 0.2, 0.3
 
     def at(self, fraction: float) -> Scalar:
-        """The value at a fraction of the way from its first to its last; 0 is included, 1 is not."""
+        """Returns the value at a fraction of the way from the first value to the last; 0 is included, 1 is not."""
         if self.count is not None:
             return self.value(int(fraction * self.count))
         if not self.log:
             return min(self.low + fraction * (self.high - self.low), self.high)
-        margin = 0.5 if self.integer else 0.0  # both ends of a range of whole numbers as likely as those within
+        margin = 0.5 if self.integer else 0.0  # makes both ends of an integer range as likely as the values between
         low, high = math.log(self.low - margin), math.log(self.high + margin)
         value = math.exp(low + fraction * (high - low))
         value = min(max(round(value) if self.integer else value, self.low), self.high)
         return int(value) if self.integer else value
 
     def contains(self, value: object) -> bool:
-        """Whether it can take the value."""
+        """Whether the parameter can have the value."""
         if self.choices:
             return value in self.choices
         if isinstance(value, bool) or not isinstance(value, int if self.integer else int | float):
@@ -99,7 +99,7 @@ class Parameter:
         return self.low <= value <= self.high and abs(steps - round(steps)) < 1e-8
 
     def describe(self) -> str:
-        """Its values in a few words: `[0.1, 0.5]`, `one of adam, sgd`."""
+        """Returns a short description of its values: `[0.1, 0.5]`, `one of adam, sgd`."""
         if self.choices:
             return "one of " + ", ".join(map(str, self.choices))
         return f"[{self.low:g}, {self.high:g}]" + (f" in steps of {self.step:g}" if self.step else "")
@@ -107,14 +107,14 @@ class Parameter:
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """Parameters, each after those that its condition reads."""
+    """Parameters, each one after the parameters that its condition reads."""
 
     parameters: tuple[Parameter, ...]
-    base: Mapping[str, Scalar]  # values of fields that conditions read and that are no parameter
+    base: Mapping[str, Scalar]  # values of all fields of the recipe, for conditions on fields that are not searched
 
     @classmethod
     def parse(cls, tree: Mapping[str, Any], base: ExperimentConfig) -> "SearchSpace":
-        """Reads the `space` of a sweep recipe over the fields of `base`; raises InputError for what cannot work."""
+        """Reads the `space` of a sweep recipe for the fields of `base`. Raises InputError if it cannot work."""
         values = flatten(base.tree())
         types = dict(field_paths(ExperimentConfig))
         parameters = {path: _parameter(path, given, types) for path, given in tree.items()}
@@ -124,7 +124,7 @@ class SearchSpace:
             ready = [p for p in waiting.values() if not any(parent in waiting for parent in p.when)]
             if not ready:
                 names = ", ".join(sorted(waiting))
-                raise InputError("space", names, "their conditions wait for each other", "break the circle")
+                raise InputError("space", names, "their conditions form a circle", "remove one of them")
             for parameter in ready:
                 ordered[parameter.path] = waiting.pop(parameter.path)
         for parameter in parameters.values():
@@ -135,14 +135,14 @@ class SearchSpace:
                 choices = parameters[parent].choices if parent in parameters else ()
                 for value in wanted:
                     if choices and value not in choices:
-                        message = f"is no choice of {parent}"
+                        message = f"is not a choice of {parent}"
                         raise InputError(field, value, message, choose_from(value, map(str, choices)))
         space = cls(tuple(ordered.values()), values)
         space._check_corners(base)
         return space
 
     def suggest(self, trial: optuna.Trial) -> Point:
-        """Draws a point."""
+        """Draws a point with the trial's sampler."""
         point: Point = {}
         for parameter in self.parameters:
             if self._holds(parameter, point):
@@ -151,7 +151,7 @@ class SearchSpace:
 
     @cached_property
     def grid(self) -> tuple[Point, ...]:
-        """Every point, each once, the last parameter moving fastest; all parameters must have a `count`."""
+        """Every point once, the last parameter changing fastest. All parameters must have a `count`."""
         points: list[Point] = [{}]
         for parameter in self.parameters:
             assert parameter.count is not None
@@ -169,7 +169,7 @@ class SearchSpace:
         return tuple(points)
 
     def at(self, fractions: Sequence[float]) -> Point:
-        """The point at a place in the unit cube: one coordinate a parameter, 0 included, 1 not."""
+        """Returns the point at a place in the unit cube: one coordinate per parameter, 0 included, 1 not."""
         point: Point = {}
         for parameter, fraction in zip(self.parameters, fractions, strict=True):
             if self._holds(parameter, point):
@@ -177,7 +177,7 @@ class SearchSpace:
         return point
 
     def shared(self, params: Mapping[str, Scalar]) -> Point | None:
-        """The part of an earlier sweep's point that this space searches too; None where that lies outside of it."""
+        """Returns the part of an earlier sweep's point that this space searches too, or None if it lies outside."""
         point: Point = {}
         for parameter in self.parameters:
             if parameter.path in params and self._holds(parameter, point):
@@ -187,7 +187,7 @@ class SearchSpace:
         return point or None
 
     def check_point(self, field: str, point: Mapping[str, Any]) -> None:
-        """Raises InputError where a given point, which may leave parameters out, lies outside the space."""
+        """Raises InputError if a given point lies outside the space. The point may leave parameters out."""
         known = {parameter.path: parameter for parameter in self.parameters}
         for path, value in point.items():
             if path not in known:
@@ -200,7 +200,7 @@ class SearchSpace:
                     f"{parent} is {' or '.join(map(str, values))}" for parent, values in known[path].when.items()
                 )
                 remedy = "give that as well, or leave this out"
-                raise InputError(f"{field}.{path}", value, f"exists only where {conditions}", remedy)
+                raise InputError(f"{field}.{path}", value, f"exists only if {conditions}", remedy)
 
     def _holds(self, parameter: Parameter, point: Mapping[str, Scalar]) -> bool:
         searched = {p.path for p in self.parameters}
@@ -210,7 +210,7 @@ class SearchSpace:
         )
 
     def corners(self) -> Iterator[Point]:
-        """Points at the edges: every combination of choices and ends, or a fixed sample where they are many."""
+        """Yields points at the edges: every combination of choices and ends, or a fixed sample if there are many."""
         edges = [parameter.corners() for parameter in self.parameters]
         combinations: Iterable[tuple[Scalar, ...]] = itertools.product(*edges)
         if math.prod(len(edge) for edge in edges) > _CORNERS:
@@ -224,7 +224,7 @@ class SearchSpace:
             yield point
 
     def _check_corners(self, base: ExperimentConfig) -> None:
-        """Builds the configuration at the corners of the space, so that a bad field fails before any trial."""
+        """Builds the configurations at the corners of the space, so that a wrong field fails before the first trial."""
         for point in self.corners():
             try:
                 base.with_overrides(point)
@@ -239,11 +239,11 @@ def _parameter(path: str, given: Any, types: Mapping[str, Any]) -> Parameter:
     if path not in types and not free:
         raise InputError(field, given, "the recipe has no such field", choose_from(path, types))
     if path in _FIXED or (path.startswith("data.") and not path.startswith(_SEARCHABLE_DATA)):
-        raise InputError(field, given, "is the same for all trials of a sweep", "set it under overrides")
+        raise InputError(field, given, "must be the same for all trials of a sweep", "set it under overrides")
     if isinstance(given, list):
         given = {"choices": given}
     if not isinstance(given, dict):
-        raise InputError(field, given, "is no range and no choice", "write [a, b] or {low: …, high: …}")
+        raise InputError(field, given, "is neither a range nor a list of choices", "write [a, b] or {low: …, high: …}")
     known = {"choices", "low", "high", "log", "step", "when"}
     for key in given:
         if key not in known:
@@ -256,14 +256,14 @@ def _parameter(path: str, given: Any, types: Mapping[str, Any]) -> Parameter:
 
 def _conditions(field: str, when: Any) -> dict[str, tuple[Scalar, ...]]:
     if not isinstance(when, dict):
-        raise InputError(f"{field}.when", when, "is no mapping", "write {optimizer.kind: sgd}")
+        raise InputError(f"{field}.when", when, "is not a mapping", "write {optimizer.kind: sgd}")
     return {path: tuple(values) if isinstance(values, list) else (values,) for path, values in when.items()}
 
 
 def _choices(field: str, given: Mapping[str, Any]) -> tuple[Scalar, ...]:
     choices = given["choices"]
     if not isinstance(choices, list) or not choices or not all(isinstance(c, Scalar) for c in choices):
-        raise InputError(field, choices, "choices are a list of plain values", "write [32, 64]")
+        raise InputError(field, choices, "choices must be a list of plain values", "write [32, 64]")
     if len(given.keys() - {"choices", "when"}) > 0:
         raise InputError(field, dict(given), "has both choices and a range", "keep one of the two")
     return tuple(choices)
@@ -280,19 +280,19 @@ def _range(path: str, given: Mapping[str, Any], when: Mapping[str, tuple[Scalar,
     if not low < high:
         raise InputError(field, dict(given), "needs low below high", "swap them")
     if log and not low > 0:
-        raise InputError(f"{field}.low", low, "a log range starts above 0", "try 1.0e-5")
+        raise InputError(f"{field}.low", low, "must be above 0 in a log range", "try 1.0e-5")
     if step is not None and (log or isinstance(step, bool) or not isinstance(step, int | float) or not step > 0):
         raise InputError(f"{field}.step", step, "must be a number above 0, without log", "leave one of the two out")
     whole = all(isinstance(number, int) for number in (low, high, step or 1))
     takes = {hint, *getattr(hint, "__args__", ())}
     integer = whole if hint is None else int in takes and float not in takes
     if integer and not whole:
-        raise InputError(field, dict(given), "this field takes whole numbers", "give low, high and step as such")
+        raise InputError(field, dict(given), "this field takes whole numbers", "use them for low, high and step")
     return Parameter(path=path, low=low, high=high, log=log, step=step, integer=integer, when=when)
 
 
 def describe(point: Mapping[str, Scalar]) -> str:
-    """A point in a few words, to name its run: `sgd lr=0.03 momentum=0.9`."""
+    """Returns a short description of a point, which names its run: `sgd lr=0.03 momentum=0.9`."""
     words = []
     for path, value in point.items():
         name = path.rpartition(".")[2]

@@ -1,4 +1,4 @@
-"""Warm start: points that a sweep tries first, given by hand or taken from an earlier sweep."""
+"""Warm start: the points that a sweep tries first, given by hand or taken from an earlier sweep."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import field
@@ -16,14 +16,14 @@ from sweeps.strategy.space import Point, SearchSpace
 
 @section("start")
 class StartConfig:
-    """What the first slots try: the given points, then the best of an earlier sweep. What a point leaves out is drawn.
+    """What the first slots try: the given points, then the best of an earlier sweep. Missing parameters are drawn.
 
-    Looked up once, when the sweep starts; later changes of the earlier sweep do not matter.
+    The earlier sweep is read only once, when the sweep starts. Later changes to it have no effect.
     """
 
-    points: list[dict[str, Any]] = field(default_factory=list)  # each: dotted fields of the space with their values
+    points: list[dict[str, Any]] = field(default_factory=list)  # each: dotted fields of the space and their values
     sweep: str | None = None  # the name of an earlier sweep in the same store
-    top: Count = 3  # how many of its trials: the best that lie within this space, on the fields that both search
+    top: Count = 3  # how many of its best trials: those inside this space, in the fields that both search
 
     @property
     def is_given(self) -> bool:
@@ -31,7 +31,7 @@ class StartConfig:
 
 
 def earlier_study(name: str, storage: BaseStorage) -> optuna.Study:
-    """The study of an earlier sweep; raises InputError where the store has none of this name."""
+    """Returns the study of an earlier sweep. Raises InputError if the store has no sweep of this name."""
     names = optuna.get_all_study_names(storage)
     if name not in names:
         remedy = choose_from(name, names) if names else "run it first"
@@ -40,7 +40,7 @@ def earlier_study(name: str, storage: BaseStorage) -> optuna.Study:
 
 
 def first_points(start: StartConfig, space: SearchSpace, earlier: Sequence[FrozenTrial]) -> list[Point]:
-    """The points to try first, each once. `earlier` are the complete trials of `start.sweep`, best first."""
+    """Returns the points to try first, each once. `earlier` has the complete trials of `start.sweep`, best first."""
     points = _distinct(dict(point) for point in start.points)
     if start.sweep is None:
         return points

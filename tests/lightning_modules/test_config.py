@@ -44,7 +44,7 @@ class Top:
         ({"share": -math.inf}, "top.inner.share: must be finite (got -inf); try 0.25"),
         ({"share": "0.5"}, "top.inner.share: has the wrong type (got '0.5'); give a number"),
         ({"share": True}, "top.inner.share: has the wrong type (got True); give a number"),
-        ({"share": None}, "top.inner.share: takes no null (got None); give a number, or leave the field out"),
+        ({"share": None}, "top.inner.share: must not be null (got None); give a number, or leave the field out"),
         ({"decay": 1}, "top.inner.decay: must be 0 or more and below 1, or null (got 1); try 0.9"),
         ({"size": 0}, "top.inner.size: must be 1 or more, or full (got 0); try 32"),
         ({"size": "half"}, "top.inner.size: has the wrong type (got 'half'); give an integer, or full"),
@@ -53,7 +53,7 @@ class Top:
         ({"steps": 2.0}, "top.inner.steps: has the wrong type (got 2.0); give an integer, or null"),
         ({"channels": 2}, "top.inner.channels: no such choice (got 2); choose from 1, 3"),
         ({"kind": "sdg"}, "top.inner.kind: no such choice (got 'sdg'); did you mean 'sgd'? choose from adam, sgd"),
-        ({"names": ["a", 1]}, "top.inner.names: has the wrong type (got ['a', 1]); give a list, each of it text"),
+        ({"names": ["a", 1]}, "top.inner.names: has the wrong type (got ['a', 1]); give a list, each item text"),
         ({"options": [1]}, "top.inner.options: has the wrong type (got [1]); give a mapping"),
         ({"steps": 8, "size": 8}, "top.inner.steps: is the size (got 8); give another"),
         ({"share": 0, "steps": 1}, "top.inner.share: must be above 0 and at most 1 (got 0); try 0.25"),
@@ -112,4 +112,4 @@ def test_a_setting_that_the_kind_does_not_take_is_told_with_the_kinds_that_do() 
     with pytest.raises(InputError) as caught:
         check_settings("top.inner", Inner(decay=0.0), settings)
     remedy = "set it to null, or choose top.inner.kind from adam"
-    assert str(caught.value) == f"top.inner.decay: is no setting of sgd (got 0.0); {remedy}"
+    assert str(caught.value) == f"top.inner.decay: is not a setting of sgd (got 0.0); {remedy}"

@@ -88,7 +88,7 @@ def test_the_first_step_from_1_with_gradient_2(settings: dict[str, Any], after: 
     ],
 )
 def test_a_setting_of_another_kind_is_refused(kind: Any, name: str, value: Any, takers: str) -> None:
-    with pytest.raises(InputError, match=rf"^optimizer\.{name}: is no setting of {kind} .*from {takers}$"):
+    with pytest.raises(InputError, match=rf"^optimizer\.{name}: is not a setting of {kind} .*from {takers}$"):
         OptimizerConfig(kind=kind, **{name: value})
 
 

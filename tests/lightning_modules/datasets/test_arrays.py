@@ -202,13 +202,13 @@ FLOATS = X.astype(np.float64)
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"x": X, "y": Y[:1]}, "y has 1 labels and x has 2 images"),
-        ({"x_train": X, "y_train": Y, "x_test": X, "y_test": Y[:1]}, "y_test has 1 labels and x_test has 2 images"),
-        ({"x": np.where(X == 3, 1e39, FLOATS), "y": Y}, "x holds more than float32 can"),
+        ({"x": X, "y": Y[:1]}, "y has 1 labels, but x has 2 images"),
+        ({"x_train": X, "y_train": Y, "x_test": X, "y_test": Y[:1]}, "y_test has 1 labels, but x_test has 2 images"),
+        ({"x": np.where(X == 3, 1e39, FLOATS), "y": Y}, "x has a value too large for float32"),
         ({"images": X, "labels": Y}, "holds ['images', 'labels'] and no x_train"),
         ({"x_train": X, "y_train": Y, "x_test": X}, "holds ['x_test', 'x_train', 'y_train'] and no y_test"),
-        ({"x_train": X, "y_train": Y, "x_val": X, "y_val": [0, 2]}, "y_val has labels that train has not"),
-        ({"x_train": X, "y_train": Y, "x_val": X, "y_val": ["0", "1"]}, "y_val has labels that train has not"),
+        ({"x_train": X, "y_train": Y, "x_val": X, "y_val": [0, 2]}, "y_val has labels that train does not have"),
+        ({"x_train": X, "y_train": Y, "x_val": X, "y_val": ["0", "1"]}, "y_val has labels that train does not have"),
         (
             {"x_train": X, "y_train": Y, "x_test": X[:, 1:], "y_test": Y},
             "x_train and the other splits differ",
@@ -231,7 +231,7 @@ def test_unusable_arrays_are_refused_in_one_line(arrays: dict[str, Any], message
 
 def test_images_in_a_npy_need_their_labels(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", X)
-    with pytest.raises(InputError, match=r"^data\.labels_path: images alone need their labels"):
+    with pytest.raises(InputError, match=r"^data\.labels_path: the images need labels"):
         load(tmp_path / "x.npy")
 
 
@@ -323,7 +323,7 @@ def test_a_zip_bomb_is_refused_before_it_is_unfolded(tmp_path: Path) -> None:
             member.write(zeros)
     assert path.stat().st_size < 2**20
     tracemalloc.start()
-    with pytest.raises(InputError, match=r"unfold to 314,572,928: a zip bomb\?"):
+    with pytest.raises(InputError, match=r"unpack to 314,572,928: a zip bomb\?"):
         load(path)
     assert tracemalloc.get_traced_memory()[1] < 2**20
     tracemalloc.stop()

@@ -136,7 +136,7 @@ def test_a_damaged_download_is_set_aside_and_the_next_mirror_tried(
     folder = idx._fetch(release_of(first.url, second.url), SourceOptions(root=str(tmp_path)))
     assert contents_of(folder) == SET_ASIDE
     assert second.asked_for == ["test-x.gz"]
-    assert f"test-x.gz has the wrong SHA-256: set aside as {folder}/test-x.gz.damaged" in capsys.readouterr().err
+    assert f"test-x.gz has the wrong SHA-256: moved to {folder}/test-x.gz.damaged" in capsys.readouterr().err
 
 
 def test_a_damaged_file_already_there_is_set_aside_and_fetched_again(tmp_path: Path, serve: Serve) -> None:
@@ -157,7 +157,7 @@ def test_a_mirror_that_fails_is_passed_over(fails: str, tmp_path: Path, serve: S
 def test_when_no_mirror_has_the_file_all_are_listed_with_their_reasons(tmp_path: Path, serve: Serve) -> None:
     wrong, empty = serve(DAMAGED), serve({})
     release = release_of(UNREACHABLE, empty.url, wrong.url, files={"test-x.gz": FILES["test-x.gz"]})
-    with pytest.raises(InputError, match=r"^data\.source: test-x\.gz cannot be had from") as caught:
+    with pytest.raises(InputError, match=r"^data\.source: test-x\.gz could not be downloaded from") as caught:
         idx._fetch(release, SourceOptions(root=str(tmp_path)))
     assert f"{UNREACHABLE} (ConnectionError), {empty.url} (HTTPError), {wrong.url} (wrong SHA-256)" in str(caught.value)
     assert "WORKBENCH_MIRRORS" in caught.value.remedy
@@ -205,7 +205,9 @@ def test_a_file_that_is_no_idx_is_refused_by_its_path(unreadable: bytes, tmp_pat
 def test_what_is_no_published_file_is_refused(name: str, tmp_path: Path, serve: Serve) -> None:
     release = {"fashion_mnist": idx.FASHION_MNIST, "mnist": idx.MNIST, "kmnist": idx.KMNIST}[name]
     false = serve(dict.fromkeys(release.sha256, FILES["train-x.gz"]))
-    with pytest.raises(InputError, match=r"train-images-idx3-ubyte\.gz cannot be had from .* \(wrong SHA-256\)"):
+    with pytest.raises(
+        InputError, match=r"train-images-idx3-ubyte\.gz could not be downloaded from .* \(wrong SHA-256\)"
+    ):
         idx._fetch(replace(release, mirrors=(false.url,)), SourceOptions(root=str(tmp_path)))
     assert len(release.class_names) == 10
     assert all(len(sha256) == 64 for sha256 in release.sha256.values())

@@ -116,7 +116,7 @@ def test_the_cache_holds_two_files_a_data_set_and_no_more(tmp_path: Path, cache:
 
 def test_a_cache_that_cannot_be_written_is_told(tmp_path: Path, cache: Path) -> None:
     (cache / "pictures").write_text("a file where the folder should be")
-    with pytest.raises(InputError, match=r"^data\.root: pictures cannot be kept in "):
+    with pytest.raises(InputError, match=r"^data\.root: the pictures cannot be stored in "):
         load(put(tmp_path / "pets"), cache)
 
 
@@ -139,13 +139,13 @@ def test_files_that_cannot_be_used_are_named_and_the_others_read(tmp_path: Path,
     (folder / "stray.png").write_bytes(b"")
     os.mkfifo(folder / "cat/i.png")
     assert refused(folder, cache) == {
-        "stray.png": "is in no folder of a class",
-        "cat/c.txt": "is no PNG, JPEG, TIFF, BMP or WEBP picture",
+        "stray.png": "is not in a class folder",
+        "cat/c.txt": "is not a PNG, JPEG, TIFF, BMP or WEBP picture",
         "cat/d.png": "is damaged: image file is truncated",
         "cat/e.png": "is a symbolic link out of the folder",
-        "cat/g.png": "is no regular file",
+        "cat/g.png": "is not a regular file",
         "cat/h": "is a symbolic link out of the folder",
-        "cat/i.png": "is no regular file",
+        "cat/i.png": "is not a regular file",
     }
     assert load(folder, cache).train.names == ("cat/a.png", "cat/b.png", "cat/f.png", "dog/a.png")
 
@@ -164,7 +164,7 @@ def test_training_stops_at_a_file_that_cannot_be_used(tmp_path: Path, cache: Pat
     folder = put(tmp_path / "pets", {f"{pet}/{number}.png": number for pet in ("cat", "dog") for number in range(9)})
     (folder / "cat/3.png").write_bytes(b"")
     config = DataConfig(source="image_folder", path=str(folder), root=str(cache), val_fraction=0.2)
-    with pytest.raises(InputError, match=r"^data\.cleaning\.unreadable: 1 in train: .*: cat/3\.png is no PNG"):
+    with pytest.raises(InputError, match=r"^data\.cleaning\.unreadable: 1 in train: .*: cat/3\.png is not a PNG"):
         ImageDataModule(config).setup()
     dropping = ImageDataModule(replace(config, cleaning=CleaningConfig(unreadable="drop")))
     dropping.setup()
@@ -175,8 +175,8 @@ def test_training_stops_at_a_file_that_cannot_be_used(tmp_path: Path, cache: Pat
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        ([], "data.path: holds no picture that can be used: no picture in any folder of a class"),
-        (["train/cat/a.png", "test/dog/a.png"], "data.path: test/dog is of a class that train has not"),
+        ([], "data.path: has no usable picture: no picture in any class folder"),
+        (["train/cat/a.png", "test/dog/a.png"], "data.path: test/dog is a class that train does not have"),
     ],
 )
 def test_a_folder_that_is_no_data_set_is_refused(names: list[str], message: str, tmp_path: Path, cache: Path) -> None:

@@ -145,7 +145,7 @@ def test_workers_read_the_user_s_own_file(load: Load, tmp_path: Path) -> None:
 def test_values_that_float32_cannot_hold_are_refused_as_they_are_read(load: Load) -> None:
     images = numbered().astype(np.float64)
     images[200, 1, 1] = 1e39
-    with pytest.raises(InputError, match=r"^data\.path: holds more than float32 can"):
+    with pytest.raises(InputError, match=r"^data\.path: has a value too large for float32"):
         load(images).train.content  # noqa: B018
 
 

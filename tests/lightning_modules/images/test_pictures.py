@@ -91,8 +91,8 @@ def saved(picture: NDArray[Any], kind: str, tmp_path: Path) -> bytes:
 @pytest.mark.parametrize(
     ("contents", "message"),
     [
-        (b"", "is no PNG, JPEG, TIFF, BMP or WEBP picture"),
-        (b"GIF89a" + bytes(100), "is no PNG"),
+        (b"", "is not a PNG, JPEG, TIFF, BMP or WEBP picture"),
+        (b"GIF89a" + bytes(100), "is not a PNG"),
         (png_that_declares(10_000, 9_000), "a decompression bomb"),
         (png_that_declares(50_000, 50_000), "a decompression bomb"),
         (png_that_declares(100, 100), "is damaged"),
@@ -109,11 +109,11 @@ def test_a_file_cut_short_is_refused(kind: str, tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
     contents = saved(noise, kind, tmp_path)
     (tmp_path / "a").write_bytes(contents[: len(contents) // 2])
-    with quiet(), pytest.raises(PictureError, match=r"^is (damaged|no PNG)"):
+    with quiet(), pytest.raises(PictureError, match=r"^is (damaged|not a PNG)"):
         decode(tmp_path / "a", None, 1)
 
 
 def test_floats_without_a_range_are_refused(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((2, 2), np.float32)).save(tmp_path / "a.tif")
-    with pytest.raises(PictureError, match="32 bits a pixel"):
+    with pytest.raises(PictureError, match="32 bits per pixel"):
         decode(tmp_path / "a.tif", None, 1)

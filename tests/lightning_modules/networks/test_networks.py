@@ -62,7 +62,7 @@ def test_a_path_that_does_not_import_is_refused(name: str) -> None:
 @pytest.mark.parametrize("code", ["def (", "1 / 0", "import no_such_package"])
 def test_a_file_that_breaks_on_import_is_refused(code: str, write_module: WriteModule) -> None:
     write_module("broken_network", code)
-    with pytest.raises(InputError, match=r"^model\.network: does not import"):
+    with pytest.raises(InputError, match=r"^model\.network: cannot be imported"):
         find_network("broken_network.Net")
 
 
@@ -74,7 +74,7 @@ def test_what_is_no_module_class_is_refused(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["os.system", "subprocess.Popen", "antigravity.Net"])
 def test_pythons_own_library_is_refused_and_not_imported(name: str) -> None:
-    with pytest.raises(InputError, match=r"^model\.network: is of Python's own library"):
+    with pytest.raises(InputError, match=r"^model\.network: is part of Python's own library"):
         find_network(name)
     assert "antigravity" not in sys.modules
 

@@ -42,7 +42,7 @@ def test_without_either_there_are_none() -> None:
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"groups": [1, 2, 3]}, "groups is int64 of shape (3,) and train has 4 images"),
+        ({"groups": [1, 2, 3]}, "groups is int64 of shape (3,), but train has 4 images"),
         ({"groups": [[1], [2], [3], [4]]}, "groups is int64 of shape (4, 1)"),
         ({"groups": [0.5, 1, 2, 3]}, "groups is float64 of shape (4,)"),
         ({"x": [1, 2], "y": [1, 2]}, "holds ['x', 'y'] and no groups"),
@@ -55,7 +55,7 @@ def test_unusable_arrays_are_refused(arrays: dict[str, Any], message: str, tmp_p
 
 
 def test_a_file_name_without_a_match_is_named() -> None:
-    with pytest.raises(InputError, match=r"^data\.group_pattern: matches nothing in dog/p1_b\.png and 1 other"):
+    with pytest.raises(InputError, match=r"^data\.group_pattern: does not match dog/p1_b\.png and 1 other"):
         find_groups(IMAGES, None, "cat")
     with pytest.raises(InputError, match=r"^data\.group_pattern: the images have no file names"):
         find_groups(LabelledImages(IMAGES.images, IMAGES.labels), None, "cat")

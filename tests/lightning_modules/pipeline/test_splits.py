@@ -109,7 +109,9 @@ def test_every_image_is_in_exactly_one_split(
 def test_too_few_images_of_a_class_are_refused(
     field: str, counts: tuple[int, ...], official: LabelledImages | None
 ) -> None:
-    with pytest.raises(InputError, match=rf"^{field}: cannot split {sum(counts)} images, {min(counts)} in the small"):
+    with pytest.raises(
+        InputError, match=rf"^{field}: cannot split {sum(counts)} images by class, with {min(counts)} in the small"
+    ):
         split(*counts, test=official)
 
 
@@ -144,7 +146,7 @@ def test_split_seed_shuffles_folds() -> None:
 
 
 def test_a_class_too_small_for_the_folds_is_named() -> None:
-    with pytest.raises(InputError, match=r"^data\.folds: class 'b' has 4 images to be split among 5"):
+    with pytest.raises(InputError, match=r"^data\.folds: class 'b' has 4 images, but the splits need 5"):
         split(50, 5, folds=5, fold=0)
 
 
@@ -196,5 +198,5 @@ def test_shares_of_many_small_groups_are_those_asked_for_class_by_class() -> Non
 
 def test_a_class_in_one_group_alone_is_named() -> None:
     dataset = ImageDataset(labelled(20, 20), ("a", "b"))
-    with pytest.raises(InputError, match=r"^data\.test_fraction: class 'b' has 1 groups to be split among 2"):
+    with pytest.raises(InputError, match=r"^data\.test_fraction: class 'b' has 1 groups, but the splits need 2"):
         make_splits(dataset, val_fraction=0.2, test_fraction=0.2, split_seed=0, groups=np.arange(40).clip(max=20))

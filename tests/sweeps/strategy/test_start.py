@@ -135,6 +135,6 @@ def test_a_point_with_a_conditional_field_needs_what_it_hangs_on(untrained: "Unt
     space = (
         "space: {optimizer.kind: [sgd, adam], optimizer.momentum: {low: 0.5, high: 0.9, when: {optimizer.kind: sgd}}}"
     )
-    with pytest.raises(InputError, match=r"exists only where optimizer\.kind is sgd"):
+    with pytest.raises(InputError, match=r"exists only if optimizer\.kind is sgd"):
         untrained.sweep(f"{space}\nstart: {{points: [{{optimizer.momentum: 0.6}}]}}")
     untrained.sweep(f"{space}\nstart: {{points: [{{optimizer.momentum: 0.6, optimizer.kind: sgd}}]}}")
