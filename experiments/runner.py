@@ -107,9 +107,8 @@ def run_as(
     with store.telling_failures():
         if opening.exception() is not None:  # the server may have been unreachable; try again
             store.persist(partial(close_dead_runs, store))
-    start = starting_point(data, classifier)
     if role.resumes is not None:
-        check_resumable(store, role.resumes, config, start)
+        check_resumable(store, role.resumes, config, starting_point(data, classifier))
     error = ""
     with interruptible(), store.telling_failures():
         name = role.name or config.experiment
@@ -124,7 +123,7 @@ def run_as(
                     provenance.record(tracked, config, data)
                     data_report.record(tracked, data)
                 if role.continues is not None:
-                    take_over(store, role.continues, tracked.folder, config, start)
+                    take_over(store, role.continues, tracked.folder, config, starting_point(data, classifier))
                 trainer = _fit(tracked, config, data, classifier, observers, callbacks)
                 if role.read_test:
                     _test(tracked, trainer, classifier, data, trainer.global_step)
