@@ -77,7 +77,7 @@ def run(
     observers: Sequence[Observer] = (),
     callbacks: Sequence[pl.Callback] = (),
 ) -> RunResult:
-    """Trains `config` and writes everything that the README lists to `store` (default: ./mlruns).
+    """Trains `config` and writes everything that docs/train.md lists to `store` (default: ./mlruns).
 
     `resume`: the id of an unfinished run of this configuration. It continues after its last complete epoch and ends as
     if it had never stopped. `observers` are called after every epoch; `callbacks` are Lightning callbacks. If the loss

@@ -69,7 +69,7 @@ def paired_t_test(first: Sequence[float], second: Sequence[float]) -> Comparison
 
     Student (1908), The probable error of a mean, Biometrika 6(1).
     """
-    has_spread = bool(np.ptp(np.subtract(first, second)))
+    has_spread = np.ptp(np.subtract(first, second)) > _ROUNDING
     return _student(first, second, stats.ttest_rel(first, second) if has_spread else None)
 
 
@@ -79,15 +79,15 @@ def welch_t_test(first: Sequence[float], second: Sequence[float]) -> Comparison:
     Welch (1947), The generalization of "Student's" problem when several different population variances are involved,
     Biometrika 34(1-2).
     """
-    has_spread = bool(np.ptp(first) or np.ptp(second))
+    has_spread = max(np.ptp(first), np.ptp(second)) > _ROUNDING
     return _student(first, second, stats.ttest_ind(first, second, equal_var=False) if has_spread else None)
 
 
 def _student(first: Sequence[float], second: Sequence[float], result: Any) -> Comparison:
-    """Returns scipy's `result` as a Comparison. If it is None, no value varies, and any difference is certain."""
+    """Returns scipy's `result` as a Comparison. If it is None, no value varies: that is too few seeds to tell."""
     difference = float(np.mean(first) - np.mean(second))
     if result is None:
-        return Comparison(difference, (difference, difference), 0.0 if difference else 1.0)
+        return Comparison(difference, (difference, difference), 1.0)
     low, high = result.confidence_interval(1 - LEVEL)
     return Comparison(difference, (float(low), float(high)), float(result.pvalue))
 

@@ -101,9 +101,11 @@ def test_welch_s_test_of_the_sleep_data() -> None:
 
 
 @pytest.mark.parametrize("test", [paired_t_test, welch_t_test])
-def test_values_without_spread(test: type) -> None:
+def test_values_without_spread_tell_nothing(test: type) -> None:
     assert test([0.5, 0.5], [0.5, 0.5]).p_value == 1
-    assert test([0.5, 0.5], [0.25, 0.25]).p_value == 0
+    found = test([0.5, 0.5], [0.25, 0.25])
+    assert (found.difference, found.p_value) == (0.25, 1)
+    assert not found.is_distinguishable(found.p_value)
 
 
 def test_holm_multiplies_by_what_is_left_and_never_falls() -> None:
