@@ -56,7 +56,8 @@ def _report(error: Exception, as_json: bool) -> int:
     """Prints an error that a user can fix in one line, any other with its traceback. Returns the exit code."""
     known = error if isinstance(error, WorkbenchError) else WorkbenchError(f"{type(error).__name__}: {error}")
     if as_json:
-        fields = {name: getattr(known, name) or None for name in ("field", "value", "message", "remedy")}
+        fields = {name: getattr(known, name) for name in ("field", "value", "message")}
+        fields["remedy"] = known.remedy or None
         print(json.dumps({"error": fields}, indent=2, default=str))
     if known is not error:
         traceback.print_exception(error)
