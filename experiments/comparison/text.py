@@ -31,7 +31,7 @@ def _verdict(test: Mapping[str, Any], between: list[str], is_corrected: bool) ->
         is_better = sign_of(test["metric"]) * test["difference"] > 0
         verdict = f"{first} is {'better' if is_better else 'worse'} than {second}"
     low, high = test["ci95"]
-    if low == high:
+    if low == high and "images" not in test:
         return f"{first} and {second}: {test['metric']} differs by {low:.4f} with every seed, too few seeds to tell"
     how = f"{test['name']}, Holm's correction" if is_corrected else test["name"]
     difference = f"{test['metric']} differs by {test['difference']:.4f} [{low:.4f}, {high:.4f}]"

@@ -257,9 +257,9 @@ def test_a_run_killed_at_a_random_moment_ends_as_if_it_had_not_been(
             "experiments.training.checkpoints:Checkpoints", "__call__", 2, id="after the trace, before the checkpoint"
         ),
         pytest.param("experiments.runner", "check_finite", 2, id="after the checkpoint, before the metrics"),
-        pytest.param("experiments.runner", "_record_predictions", 2, id="in the test read"),
+        pytest.param("experiments.results.predictions", "record", 2, id="in the test read"),
         pytest.param("experiments.runner", "log_model", 1, id="before the model"),
-        pytest.param("experiments.tracking.tracked_run", "_end", 1, id="before the status"),
+        pytest.param("experiments.tracking.tracked_run", "end_of_run", 1, id="before the status"),
     ],
 )
 def test_a_run_killed_at_a_bad_moment_ends_as_if_it_had_not_been(

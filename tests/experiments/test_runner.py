@@ -109,7 +109,7 @@ def test_test_metrics_and_value_are_logged_once_at_the_last_step(
 
 def test_system_metrics_are_logged(first_run: Run) -> None:
     measured = first_run.data.metrics
-    assert 0 < measured["system/cpu_utilization_percentage"] <= 100
+    assert 0 <= measured["system/cpu_utilization_percentage"] <= 100  # psutil gives 0 the first time
     assert 0 < measured["system/system_memory_usage_percentage"] < 100
     share = measured["system/system_memory_usage_megabytes"] * 1e6 / psutil.virtual_memory().total
     assert share == pytest.approx(measured["system/system_memory_usage_percentage"] / 100, abs=0.001)

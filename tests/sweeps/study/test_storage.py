@@ -116,9 +116,9 @@ def test_only_one_process_at_a_time_holds_a_lock(postgres: Postgres, tmp_path: P
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("nonsense", "no URL of a database"),
-        ("mysql://host/db", "no PostgreSQL"),
-        ("sqlite:///optuna.db", "no PostgreSQL"),
+        ("nonsense", "is not a database URL"),
+        ("mysql://host/db", "is not a PostgreSQL database"),
+        ("sqlite:///optuna.db", "is not a PostgreSQL database"),
         ("postgresql://me:pw@127.0.0.1:1/db", "cannot be opened"),
     ],
 )
