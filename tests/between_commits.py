@@ -196,7 +196,7 @@ def check_store(old: Commit, new: Commit, folder: Path, data_set: str) -> None:
     check(f"{data_set}: reproduce gives every verdict", {r["run_id"] for r in results} == set(reproduced), len(results))
     for result in results:
         run, verdict = runs[result["run_id"]], result["verdict"]
-        never_began = run["outcome"] == "died" and "val/loss" not in run["metrics"]  # no epoch ended
+        never_began = run["outcome"] in {"died", "interrupted"} and "val/loss" not in run["metrics"]  # no epoch ended
         passed = verdict == "bitwise" or (verdict == "cannot_run" and never_began)
         detail = "" if verdict == "bitwise" else f" {result['first_difference'] or ''} {result['causes']}"
         check(f"{data_set}: reproduce {run['kind']} {run['name']}, {run['outcome']}", passed, verdict + detail)

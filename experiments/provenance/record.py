@@ -16,7 +16,7 @@ from experiments.provenance.gather import FORMAT
 from experiments.recipe import read_recipe
 from experiments.tracking.store import Store
 from experiments.tracking.tracked_run import as_param
-from experiments.training.trace import Line, read_trace
+from experiments.training.trace import Line, metrics_of_the_start, read_trace
 
 _NEEDED = {CONFIG, PROVENANCE, PATCH, REQUIREMENTS}
 _ARTIFACTS = _NEEDED | {SOURCES, TRACE}
@@ -93,4 +93,4 @@ def read_record(store: Store, run_id: str, folder: Path) -> Record:
     test = {name: value.hex() for name, value in run.data.metrics.items() if name.startswith("test/")}
     if test:
         trace.append({"stage": "test", "metrics": test})
-    return Record(run=run, folder=folder, tree=tree, provenance=provenance, trace=trace)
+    return Record(run=run, folder=folder, tree=tree, provenance=provenance, trace=metrics_of_the_start(trace))

@@ -74,6 +74,21 @@ def read_trace(path: Path) -> list[Line]:
     return [json.loads(line) for line in complete]
 
 
+def metrics_of_the_start(trace: Sequence[Line]) -> list[Line]:
+    """Returns the lines with those metrics alone that the first epoch has.
+
+    If newer code resumed a run, its later epochs may have more. The code that is run again is that of the start.
+    """
+    scores: dict[str, str] = next((line["metrics"] for line in trace if line["stage"] == "epoch"), {})
+    known = {name.partition("/")[2] for name in scores}
+    return [
+        line | {"metrics": {name: value for name, value in line["metrics"].items() if name.partition("/")[2] in known}}
+        if "metrics" in line
+        else line
+        for line in trace
+    ]
+
+
 def as_scores(line: Line) -> dict[str, float]:
     """Converts an epoch's line to plain numbers: `epoch`, `step` and the scores."""
     scores = {name: float.fromhex(value) for name, value in line["metrics"].items()}

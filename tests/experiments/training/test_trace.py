@@ -10,7 +10,7 @@ import torch
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from experiments.training.trace import Difference, first_difference, read_trace, tensors_sha256
+from experiments.training.trace import Difference, first_difference, metrics_of_the_start, read_trace, tensors_sha256
 
 
 def trace_of(store: Path) -> bytes:
@@ -113,6 +113,20 @@ def test_only_what_is_recorded_is_compared() -> None:
     now[0]["more"] = "new"
     now.append({"stage": "epoch", "epoch": 3})
     assert first_difference(trace(), now) is None
+
+
+def test_metrics_that_newer_code_added_when_it_resumed_a_run_are_not_compared() -> None:
+    first = {"stage": "epoch", "epoch": 1, "metrics": {"train/loss": "a", "val/loss": "b"}}
+    later = {"stage": "epoch", "epoch": 2, "metrics": {"train/loss": "c", "val/loss": "d", "val/new": "e"}}
+    test = {"stage": "test", "metrics": {"test/loss": "f", "test/new": "g"}}
+    data = {"stage": "data", "sha256": "h"}
+    expected = [
+        data,
+        first,
+        {"stage": "epoch", "epoch": 2, "metrics": {"train/loss": "c", "val/loss": "d"}},
+        {"stage": "test", "metrics": {"test/loss": "f"}},
+    ]
+    assert metrics_of_the_start([data, first, later, test]) == expected
 
 
 # Hashes of tensors.
