@@ -45,13 +45,12 @@ def objective_of(runs: Sequence[RunSummary]) -> tuple[Objective, list[str]]:
     The split is `test` if all runs that ended well have read it; trials never read it.
     """
     done = [run for run in runs if "value" in run.metrics]
-    monitored = {_monitored(run) for run in done}
-    metric = find_metric(monitored.pop() if len(monitored) == 1 else _DEFAULT) or METRICS["accuracy"]
+    monitored = sorted({_monitored(run) for run in done})
+    metric = (find_metric(monitored[0]) if len(monitored) == 1 else None) or METRICS["accuracy"]
     split: Split = "test" if done and all(f"test/{metric.name}" in run.metrics for run in done) else "val"
-    if not monitored:
-        return Objective(metric, split), []
-    names = ", ".join(sorted({_monitored(run) for run in done}))
-    return Objective(metric, split), [f"the runs monitor different metrics ({names}): they are compared by accuracy"]
+    names = ", ".join(monitored)
+    note = f"the runs monitor different metrics ({names}): they are compared by accuracy"
+    return Objective(metric, split), [note] if len(monitored) > 1 else []
 
 
 def _monitored(run: RunSummary) -> str:

@@ -15,7 +15,10 @@ _Result = TypeVar("_Result")
 
 def pauses() -> Iterator[float]:
     """Yields the pauses between attempts: 1, 2, 4, 8, 16, 30, 30, … seconds."""
-    yield from (min(2.0**attempt, _LONGEST_PAUSE) for attempt in itertools.count())
+    pause = 1.0
+    while True:
+        yield pause
+        pause = min(2 * pause, _LONGEST_PAUSE)
 
 
 def retry(

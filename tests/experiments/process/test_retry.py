@@ -33,6 +33,7 @@ def away(error: Exception) -> str | None:
 def test_pauses_double_up_to_half_a_minute() -> None:
     grown = pauses()
     assert [next(grown) for _ in range(7)] == [1, 2, 4, 8, 16, 30, 30]
+    assert {next(grown) for _ in range(2000)} == {30}  # a server that is unreachable over night
 
 
 def test_it_is_tried_again_after_each_pause_until_it_works(
