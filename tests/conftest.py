@@ -20,6 +20,7 @@ import pytest
 from experiments import Store, load_config, run
 from experiments.process.setup import prepare_process
 from experiments.tracking import store as store_module
+from tests.warm_python import WarmPython
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -46,9 +47,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: _LONGEST.index(item.path.stem) if item.path.stem in _LONGEST else len(_LONGEST))
 
 
-def _start(*args: str | Path, **options: object) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "workbench", *map(str, args)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)  # type: ignore[call-overload]
+def _start(*args: str | Path) -> WarmPython:
+    return WarmPython(["-m", "workbench", *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
 def _copy_database(args: Sequence[str | Path]) -> None:
@@ -57,7 +57,7 @@ def _copy_database(args: Sequence[str | Path]) -> None:
         Store.open(args[args.index("--store") + 1]).ensure_database()
 
 
-def _finish(process: "subprocess.Popen[str]") -> "subprocess.CompletedProcess[str]":
+def _finish(process: "WarmPython | subprocess.Popen[str]") -> "subprocess.CompletedProcess[str]":
     stdout, stderr = process.communicate()
     return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
@@ -66,7 +66,7 @@ def _finish(process: "subprocess.Popen[str]") -> "subprocess.CompletedProcess[st
 def make_database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Path], None]]:
     """Gives each new store a copy of one fresh MLflow database, because MLflow takes a second or more to make one.
 
-    Returns the original function. The commands of `twins` and the processes of test_store.py also make real databases.
+    Returns the original function. `twin_store` and the processes of test_store.py also make real databases.
     """
     template = tmp_path_factory.mktemp("template")
     make = store_module._make_mlflow_database
@@ -86,11 +86,11 @@ def make_database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable
 
 
 @pytest.fixture
-def start_workbench() -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
+def start_workbench() -> Iterator[Callable[..., WarmPython]]:
     """Starts `python -m workbench ARGS…`; kills it and its children at the end of the test."""
-    started: list[subprocess.Popen[str]] = []
+    started: list[WarmPython] = []
 
-    def start(*args: str | Path) -> "subprocess.Popen[str]":
+    def start(*args: str | Path) -> WarmPython:
         _copy_database(args)
         started.append(_start(*args))
         return started[-1]
@@ -117,14 +117,14 @@ def workbench() -> Callable[..., "subprocess.CompletedProcess[str]"]:
 
 @pytest.fixture
 def start_long_training(
-    start_workbench: Callable[..., "subprocess.Popen[str]"],
-) -> Callable[[Path], "subprocess.Popen[str]"]:
+    start_workbench: Callable[..., WarmPython],
+) -> Callable[[Path], WarmPython]:
     """Starts a run of very many epochs in a store, and returns once two epochs are over.
 
     By then the first epoch's checkpoint exists: it is written just after the first epoch's line is printed.
     """
 
-    def start(store: Path) -> "subprocess.Popen[str]":
+    def start(store: Path) -> WarmPython:
         process = start_workbench("train", "digits", "--trainer.max_epochs", "100000", "--store", store)
         assert process.stderr is not None
         assert any(line.startswith("epoch 2/") for line in process.stderr), "training ended by itself"
@@ -148,26 +148,28 @@ def poll() -> Callable[..., Any]:
 
 
 @pytest.fixture(scope="session")
-def twins(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Path, "subprocess.CompletedProcess[str]"]]:
-    """Trains the same recipe and seed in two processes at once; returns the store and the output of each."""
-    stores = [tmp_path_factory.mktemp("twin") / "store" for _ in range(2)]
-    processes = [_start(*DIGITS, "--store", store) for store in stores]
-    return [(store, _finish(process)) for store, process in zip(stores, processes, strict=True)]
-
-
-@pytest.fixture(scope="session")
-def digits_printed(
-    twins: list[tuple[Path, "subprocess.CompletedProcess[str]"]],
-) -> "subprocess.CompletedProcess[str]":
+def digits_printed(digits_folder: Path) -> "subprocess.CompletedProcess[str]":
     """The output of `workbench train digits … --json`."""
-    return twins[0][1]
+    return _finish(_start(*DIGITS, "--store", digits_folder))
 
 
 @pytest.fixture(scope="session")
-def digits_store(twins: list[tuple[Path, "subprocess.CompletedProcess[str]"]]) -> Path:
+def digits_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("digits") / "store"
+
+
+@pytest.fixture(scope="session")
+def digits_store(digits_folder: Path, digits_printed: "subprocess.CompletedProcess[str]") -> Path:
     """The store with the run of `digits_printed`. Tests only read it."""
-    store, printed = twins[0]
-    assert printed.returncode == 0, printed.stderr
+    assert digits_printed.returncode == 0, digits_printed.stderr
+    return digits_folder
+
+
+@pytest.fixture(scope="session")
+def twin_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The store of the same command in a new process of its own."""
+    store = tmp_path_factory.mktemp("twin") / "store"
+    subprocess.run([sys.executable, "-m", "workbench", *DIGITS, "--store", str(store)], check=True, capture_output=True)
     return store
 
 

@@ -14,9 +14,7 @@ from collections.abc import Sequence
 from contextlib import redirect_stdout
 from typing import Any
 
-from experiments.process.setup import prepare_process
 from lightning_modules.errors import WorkbenchError
-from lightning_modules.log import LOG
 from workbench._parser import parse
 
 __all__ = ["main"]
@@ -28,11 +26,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     # half the time of a short command.
     gc.set_threshold(100_000)
     atexit.register(gc.freeze)
-    prepare_process()
     words = list(sys.argv[1:] if argv is None else argv)
     as_json = "--json" in words
     try:
-        command, args = parse(words)
+        command, args = parse(words)  # ends the process if --help or --version is among the words
+        from experiments.process.setup import prepare_process
+
+        prepare_process()
         with redirect_stdout(sys.stderr):  # standard output is only for the result, even if a library prints
             document = command.run(args)
         if as_json:
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit:
         raise
     except BaseException:  # KeyboardInterrupt, or Interrupted, which replaces it while a run is open
-        LOG.error("interrupted")
+        print("interrupted", file=sys.stderr)
         return 130
 
 
@@ -61,7 +61,7 @@ def _report(error: Exception, as_json: bool) -> int:
         print(json.dumps({"error": fields}, indent=2, default=str))
     if known is not error:
         traceback.print_exception(error)
-    LOG.error(f"error: {error}")
+    print(f"error: {error}", file=sys.stderr)
     return known.exit_code
 
 

@@ -1,8 +1,8 @@
 """Turns the words of a command line into a command and its arguments."""
 
 import argparse
-import pkgutil
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from workbench._command import Command, Parser
@@ -26,8 +26,7 @@ def parse(words: list[str]) -> tuple[Command, argparse.Namespace]:
 
 def _names() -> list[str]:
     """Returns the names of all commands: the files of this package without a leading underscore."""
-    package = import_module("workbench")
-    return sorted(module.name for module in pkgutil.iter_modules(package.__path__) if module.name[0] != "_")
+    return sorted(path.stem for path in Path(__file__).parent.glob("[!_]*.py"))
 
 
 def _add(parsers: Any, name: str, command: Any) -> None:

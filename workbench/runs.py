@@ -3,7 +3,6 @@
 import argparse
 import sys
 
-from lightning_modules.log import LOG
 from workbench._command import Document, add_store, count, number, open_store, print_table, table
 
 HELP = "list runs, newest first"
@@ -29,6 +28,7 @@ def run(args: argparse.Namespace) -> Document:
     from datetime import datetime
 
     from experiments.tracking.runs import list_runs, parse_since
+    from lightning_modules.log import LOG
 
     since = parse_since(args.since, datetime.now()) if args.since else None
     shown_at_once = None if args.json or args.csv or args.sweep else _SHOWN

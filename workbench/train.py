@@ -2,7 +2,6 @@
 
 import argparse
 
-from lightning_modules.log import LOG
 from workbench._command import FIELDS_HELP, Document, add_store, open_store, print_dashboard, print_table, table
 
 HELP = "train, validate and test one recipe as a tracked run"
@@ -23,6 +22,7 @@ def run(args: argparse.Namespace) -> Document:
     from experiments.process.progress import EpochProgress
     from experiments.recipe import parse_overrides
     from experiments.tracking.runs import resolve_one
+    from lightning_modules.log import LOG
 
     config = load_config(args.recipe, parse_overrides(args.fields))
     name = args.name or Path(args.recipe).stem

@@ -4,7 +4,6 @@ import hashlib
 import json
 import re
 import signal
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from experiments.runner import read_test
 from experiments.training.trace import as_scores, tensors_sha256
 from lightning_modules import ImageClassifier, ImageDataModule
 from lightning_modules.metrics import METRICS
+from tests.warm_python import WarmPython
 
 EPOCH_METRICS = ("train/loss", "train/accuracy", *(f"val/{name}" for name in METRICS))
 STEPS_AN_EPOCH = 41  # 1,797 digits; 360 test, 144 val, 1,293 train, in batches of 32
@@ -405,7 +405,7 @@ def the_run(store: Path) -> Run:
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM], ids=["ctrl_c", "sigterm"])
 def test_an_interrupted_run_is_killed_with_its_metrics_and_checkpoint_in_place(
-    signum: signal.Signals, tmp_path: Path, start_long_training: Callable[[Path], "subprocess.Popen[str]"]
+    signum: signal.Signals, tmp_path: Path, start_long_training: Callable[[Path], WarmPython]
 ) -> None:
     store = tmp_path / "store"
     process = start_long_training(store)
@@ -425,7 +425,7 @@ def test_an_interrupted_run_is_killed_with_its_metrics_and_checkpoint_in_place(
 
 
 def test_a_run_whose_process_was_killed_is_closed_as_died_by_the_next(
-    tmp_path: Path, start_long_training: Callable[[Path], "subprocess.Popen[str]"]
+    tmp_path: Path, start_long_training: Callable[[Path], WarmPython]
 ) -> None:
     store = tmp_path / "store"
     process = start_long_training(store)

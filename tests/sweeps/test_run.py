@@ -23,9 +23,10 @@ from lightning_modules import InputError
 from sweeps import load_sweep
 from sweeps import run as run_sweep
 from tests.stock import stock_storage
+from tests.warm_python import WarmPython
 
 Workbench = Callable[..., "subprocess.CompletedProcess[str]"]
-Start = Callable[..., "subprocess.Popen[str]"]
+Start = Callable[..., WarmPython]
 
 TWO_FINALISTS = ("--budget.trials", "20", "--trainer.max_epochs", "6", "--finalists", "{top: 2, seeds: 2}")
 

@@ -4,13 +4,13 @@ import hashlib
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,7 @@ from lightning_modules import InputError
 from lightning_modules.metrics import METRICS
 from sweeps import load_sweep
 from sweeps import run as run_sweep
+from tests.warm_python import WarmPython
 
 NOISY = """
 import torch
@@ -117,6 +118,12 @@ def install_layers(site: Path, version: str, factor: float) -> None:
     (info / "RECORD").write_text(f"wb_layers.py,sha256={digest},{len(code)}\n{info.name}/RECORD,,\n")
 
 
+def start_warm(command: Sequence[str], *, text: bool, **options: Any) -> WarmPython:
+    """Starts a re-run in a process that has the libraries already."""
+    assert (command[0], text) == (sys.executable, True)
+    return WarmPython(command[1:], **options)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("reproduce")
@@ -144,6 +151,7 @@ def project(folder: Path) -> Iterator[Path]:
         git(copy, "commit", "--quiet", "--message", "a network of its own")
         for module in (provenance, again):
             patch.setattr(module, "PROJECT", copy)
+        patch.setattr(again, "subprocess", SimpleNamespace(Popen=start_warm, PIPE=subprocess.PIPE))
         patch.setenv("PYTHONPATH", f"{site}{os.pathsep}{folder / 'nets'}")
         for path in (site, folder / "nets", copy / "research"):
             patch.syspath_prepend(path)
@@ -640,16 +648,17 @@ def test_planted_sources_do_not_follow_a_link_out_of_the_checkout(store: Store, 
 # A user's own repository, from the command line: a dirty run yesterday, other code today.
 
 
-def call(project: Path, *words: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(command(*words), cwd=project, env=own_environment(project), capture_output=True, text=True)
+def start(project: Path, *words: str, output: int = subprocess.PIPE) -> WarmPython:
+    environment = os.environ | {"PYTHONPATH": str(project)}
+    return WarmPython(["-m", "workbench", *words], cwd=project, env=environment, stdout=output, stderr=output)
 
 
-def command(*words: str) -> list[str]:
-    return [sys.executable, "-m", "workbench", *words]
-
-
-def own_environment(project: Path) -> dict[str, str]:
-    return os.environ | {"PYTHONPATH": str(project)}
+def call(project: Path, *words: str) -> str:
+    """Returns what the command prints."""
+    process = start(project, *words)
+    printed, said = process.communicate()
+    assert process.returncode in (0, 1), said
+    return printed
 
 
 def state(project: Path) -> dict[str, Any]:
@@ -670,11 +679,10 @@ def test_yesterday_s_dirty_run_comes_back_and_the_working_tree_is_left_alone(
     git(project, "add", CNN)
     edit(cnn, "self.conv(images_NCHW)", "self.conv(own_helper.scale(images_NCHW))")  # and this is not staged
     trained = call(project, "train", "digits", "--trainer.max_epochs", "2", "--name", "dirty", "--json")
-    assert trained.returncode == 0, trained.stderr
-    run_id = json.loads(trained.stdout)["run_id"]
+    run_id = json.loads(trained)["run_id"]
 
     helper.write_text("def scale(images):\n    return 0.25 * images\n")
-    told = json.loads(call(project, "reproduce", "dirty", "--code", "today", "--epochs", "1", "--json").stdout)
+    told = json.loads(call(project, "reproduce", "dirty", "--code", "today", "--epochs", "1", "--json"))
     cause = {
         "kind": "code",
         "detail": "lightning_modules/networks/own_helper.py:2: -return 0.5 * images +return 0.25 * images",
@@ -689,9 +697,7 @@ def test_yesterday_s_dirty_run_comes_back_and_the_working_tree_is_left_alone(
     before = state(project)
 
     store = Store.open(project / "mlruns")
-    killed = subprocess.Popen(
-        command("reproduce", run_id), cwd=project, env=own_environment(project), stderr=subprocess.DEVNULL
-    )
+    killed = start(project, "reproduce", run_id, output=subprocess.DEVNULL)
 
     def is_running() -> bool:
         return any(found.info.status == "RUNNING" for found in store.client.search_runs(["1"]))
@@ -700,14 +706,14 @@ def test_yesterday_s_dirty_run_comes_back_and_the_working_tree_is_left_alone(
     (left,) = store.client.search_runs(["1"], "attributes.status = 'RUNNING'")
     child = Owner.parse(left.data.tags["workbench.owner"])
     assert child is not None
-    killed.send_signal(signal.SIGKILL)
+    killed.kill()
     killed.wait()
     poll(child.is_gone)  # an orphan ends itself
     assert state(project) == before
     assert list((store.folder / "scratch").iterdir()) != []
 
     printed = call(project, "reproduce", run_id, "--json")
-    assert json.loads(printed.stdout)["results"][0]["verdict"] == "bitwise", printed.stderr
+    assert json.loads(printed)["results"][0]["verdict"] == "bitwise"
     assert state(project) == before
     assert list((store.folder / "scratch").iterdir()) == []
     assert not is_running()

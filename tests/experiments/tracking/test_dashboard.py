@@ -2,7 +2,6 @@
 
 import signal
 import socket
-import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -14,6 +13,7 @@ import pytest
 from experiments.tracking.dashboard import serve
 from experiments.tracking.store import Store
 from lightning_modules import InputError
+from tests.warm_python import WarmPython
 
 
 @pytest.fixture
@@ -39,8 +39,8 @@ def status(port: int, path: str, host: str, *, post: bytes | None = None, origin
 
 @pytest.fixture
 def dashboard(
-    digits_store: Path, port: int, start_workbench: Callable[..., "subprocess.Popen[str]"], poll: Callable[..., None]
-) -> "subprocess.Popen[str]":
+    digits_store: Path, port: int, start_workbench: Callable[..., WarmPython], poll: Callable[..., None]
+) -> WarmPython:
     """`workbench ui`, answering."""
     process = start_workbench("ui", "--port", str(port), "--store", digits_store)
 
@@ -52,7 +52,7 @@ def dashboard(
     return process
 
 
-def test_the_dashboard_answers_this_machine_alone(dashboard: "subprocess.Popen[str]", port: int) -> None:
+def test_the_dashboard_answers_this_machine_alone(dashboard: WarmPython, port: int) -> None:
     assert status(port, "/", f"localhost:{port}") == 200
     assert status(port, "/", "attacker.example") == 403
     assert status(port, "/", "10.attacker.com") == 403
@@ -67,7 +67,7 @@ def test_the_dashboard_answers_this_machine_alone(dashboard: "subprocess.Popen[s
     assert not [word for process in family for word in process.cmdline() if "mlflow.db" in word]  # as a password would
 
 
-def test_ctrl_c_ends_the_dashboard_and_every_process_of_it(dashboard: "subprocess.Popen[str]") -> None:
+def test_ctrl_c_ends_the_dashboard_and_every_process_of_it(dashboard: WarmPython) -> None:
     family = psutil.Process(dashboard.pid).children(recursive=True)
     assert family
     try:

@@ -1,7 +1,6 @@
 """`trace.jsonl` tells two runs apart, and tells when they are the same."""
 
 import json
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +24,8 @@ def stages(run: Run) -> dict[str, Any]:
     return {line["stage"]: line for line in lines}
 
 
-def test_two_processes_with_the_same_recipe_and_seed_leave_the_same_bytes(
-    twins: list[tuple[Path, "subprocess.CompletedProcess[str]"]], first_folder: Path
-) -> None:
-    assert trace_of(twins[1][0]) == (first_folder / "trace.jsonl").read_bytes()
+def test_two_processes_with_the_same_recipe_and_seed_leave_the_same_bytes(twin_store: Path, first_folder: Path) -> None:
+    assert trace_of(twin_store) == (first_folder / "trace.jsonl").read_bytes()
 
 
 def test_another_seed_starts_elsewhere_on_the_same_data_and_split(first_run: Run, second_run: Run) -> None:

@@ -22,8 +22,9 @@ from experiments.process.owner import Owner
 from lightning_modules import InputError
 from sweeps import load_sweep, run
 from tests.stock import stock_storage
+from tests.warm_python import WarmPython
 
-Start = Callable[..., "subprocess.Popen[str]"]
+Start = Callable[..., WarmPython]
 
 needs_ray = pytest.mark.skipif(
     find_spec("ray") is None and not os.environ.get("CI"), reason="needs pip install -e '.[ray]' -c constraints.txt"

@@ -27,9 +27,10 @@ from lightning_modules.datasets.base import SourceOptions
 from lightning_modules.datasets.digits import SOURCES
 from lightning_modules.datasets.shared import map_shared, save_shared
 from tests.stock import stock_storage
+from tests.warm_python import WarmPython
 
 Workbench = Callable[..., "subprocess.CompletedProcess[str]"]
-Start = Callable[..., "subprocess.Popen[str]"]
+Start = Callable[..., WarmPython]
 Poll = Callable[..., Any]
 
 SWEEP = ("sweep", "digits", "--workers", "2", "--trainer.max_epochs", "4", "--pruner.kind", "none", "--finalists", "{}")
@@ -182,7 +183,7 @@ def waiting_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path
     return tmp_path / "go", ("sweep", tmp_path / "waiting.yaml", "--workers", "1")
 
 
-def wait_for_two_epochs(sweep: "subprocess.Popen[str]", store: Path, poll: Poll) -> Run:
+def wait_for_two_epochs(sweep: WarmPython, store: Path, poll: Poll) -> Run:
     """The run of the trial at work, once its second epoch is in the store."""
 
     def reached() -> Run | None:
@@ -262,11 +263,11 @@ def test_a_process_that_hangs_loses_its_trial_and_drops_it_quietly_once_it_goes_
     assert_at_rest(store)
 
 
-def over_or_at_work(sweep: "subprocess.Popen[str]", store: Path) -> bool:
+def over_or_at_work(sweep: WarmPython, store: Path) -> bool:
     return sweep.poll() is not None or bool(workers_at_work(store))
 
 
-def chaos(store: Path, start: Callable[[], "subprocess.Popen[str]"], poll: Poll, *, kills: int) -> None:
+def chaos(store: Path, start: Callable[[], WarmPython], poll: Poll, *, kills: int) -> None:
     """Starts the command over and over, and kills a worker, the command, or all its processes, so many times.
 
     Three kills of four strike while a trial runs, the others at any moment. Workers end with their command.

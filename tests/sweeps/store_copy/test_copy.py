@@ -3,7 +3,6 @@
 import json
 import shutil
 import sqlite3
-import subprocess
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -29,9 +28,10 @@ from sweeps.store_copy.databases import StorePlace
 from sweeps.study.search import Search
 from sweeps.study.stage import settle
 from tests.stock import stock_storage
+from tests.warm_python import WarmPython
 from workbench import main
 
-Start = Callable[..., "subprocess.Popen[str]"]
+Start = Callable[..., WarmPython]
 
 
 @pytest.fixture(scope="module")

@@ -17,14 +17,18 @@ from lightning_modules import InputError
 from sweeps import load_sweep
 from sweeps.study.search import Search
 from sweeps.study.storage import Storage
+from tests.warm_python import WarmPython
 
 Workbench = Callable[..., "subprocess.CompletedProcess[str]"]
-Start = Callable[..., "subprocess.Popen[str]"]
+Start = Callable[..., WarmPython]
 
 HOLDER = """
 import sys
 from experiments import Store
 from sweeps.study.storage import Storage
+from tests.warm_python import WarmPython
+from tests.warm_python import WarmPython
+from tests.warm_python import WarmPython
 storage = Storage(Store.open(sys.argv[1]), sys.argv[2])
 print("waiting", flush=True)
 with storage.lock("same"):
