@@ -7,15 +7,17 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field
+from pydantic import Field, PositiveFloat
 
 from experiments.recipe import build, find_recipe, read_recipe, with_overrides
 from lightning_modules import DataConfig, InputError, ModelConfig, OptimizerConfig
-from lightning_modules.config import Count, Seed, section
-from lightning_modules.errors import check_choice
-from lightning_modules.metrics import monitors
+from lightning_modules.config import Count, Seed, Share, section
+from lightning_modules.errors import choose_from
+from lightning_modules.metrics import Metric, find_metric, monitors, own_metrics, sign_of
+from lightning_modules.plug import Plug, search_folders
 
 RECIPES = Path(__file__).parent / "recipes"
+_FILES = {"data.path", "data.labels_path", "data.groups", "model.weights"}  # fields that name the user's files
 Weights = Literal["last", "best"]
 Accelerator = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["32-true", "64-true", "bf16-mixed", "16-mixed"]
@@ -29,7 +31,12 @@ class TrainerConfig:
 
     max_epochs: Count = 10
     weights: Weights = "last"  # the epoch whose weights give the run's value, test metrics and logged model
-    monitor: str = "val/accuracy"  # the val metric that is the run's value and decides which epoch is `best`
+    monitor: str = "val/accuracy"  # the logged metric that is the run's value and decides which epoch is `best`
+    monitor_mode: Literal["min", "max"] | None = None  # whether lower or higher is better; null: as the metric says
+    # more metrics: dotted paths, or {kind: path, args: {…}, name: its logged name}; see lightning_modules/metrics.py
+    metrics: list[str | dict[str, Any]] = field(default_factory=list)
+    # Lightning callbacks: dotted paths, or {kind: path, args: {…}}
+    callbacks: list[str | dict[str, Any]] = field(default_factory=list)
     accelerator: Accelerator = "auto"
     # CPU threads; null: all cores for one run, one for a sweep's trial
     threads: Annotated[int, Field(ge=1, examples=[1])] | None = None
@@ -37,9 +44,58 @@ class TrainerConfig:
     matmul_precision: MatmulPrecision = "highest"  # for float32 products: high allows TF32, medium bfloat16
     exact: bool = False  # same numbers with any number of threads, on one CPU model; slower (benchmarks/results.md)
     compile: Compile = "none"  # torch.compile of the network; cuda_graphs: launches the kernels of a step as one graph
+    # Arguments of Lightning's Trainer, under its own names.
+    accumulate_grad_batches: Count = 1
+    gradient_clip_val: PositiveFloat | None = None
+    gradient_clip_algorithm: Literal["norm", "value"] | None = None
+    limit_train_batches: Count | Share | None = None
+    limit_val_batches: Count | Share | None = None
+    limit_test_batches: Count | Share | None = None
+    detect_anomaly: bool = False
 
     def __post_init__(self) -> None:
-        check_choice("trainer.monitor", self.monitor, monitors())
+        own = {f"val/{metric.name}": metric for metric in own_metrics(self.metrics)}
+        for plug in self._plugs():
+            plug.check()
+        known = find_metric(self.monitor) or own.get(self.monitor)
+        if self.monitor.startswith("test/") or (known is None and self.monitor_mode is None):
+            remedy = (
+                f"{choose_from(self.monitor, [*monitors(), *own])}, or say by monitor_mode which direction is better"
+            )
+            raise InputError("trainer.monitor", self.monitor, "no such metric on val", remedy)
+        if known is None or known.sign == 0:
+            if self.monitor_mode is None:
+                message = f"is missing: whether more {self.monitor} is better is not known"
+                raise InputError("trainer.monitor_mode", None, message, "write min or max")
+        elif self.monitor_mode not in (None, right := "max" if known.sign > 0 else "min"):
+            message = f"does not fit {self.monitor}"
+            raise InputError("trainer.monitor_mode", self.monitor_mode, message, f"write {right}, or leave it out")
+        elif self.monitor in own:  # recorded, for those who read the run without the metric's code
+            object.__setattr__(self, "monitor_mode", right)
+
+    @property
+    def sign(self) -> int:
+        """1 if higher values of the monitored metric are better, -1 if lower values are."""
+        return {"max": 1, "min": -1, None: sign_of(self.monitor)}[self.monitor_mode]
+
+    def own_metrics(self) -> list[Metric]:
+        return own_metrics(self.metrics)
+
+    def make_callbacks(self) -> list[Any]:
+        """Returns new instances of the callbacks. Raises InputError if one is no callback of Lightning."""
+        from pytorch_lightning import Callback
+
+        made = [(plug, plug.make()) for plug in self._plugs()]
+        for plug, callback in made:
+            if not isinstance(callback, Callback):
+                remedy = "name a pytorch_lightning.Callback"
+                raise InputError(
+                    plug.field, plug.path, f"makes {type(callback).__name__}, which is no callback", remedy
+                )
+        return [callback for _, callback in made]
+
+    def _plugs(self) -> list[Plug]:
+        return [Plug.parse(f"trainer.callbacks[{index}]", entry) for index, entry in enumerate(self.callbacks)]
 
 
 @section()
@@ -74,8 +130,23 @@ class ExperimentConfig:
 
 
 def load_config(recipe: str, overrides: Mapping[str, Any] | None = None) -> ExperimentConfig:
-    """Returns the configuration of a recipe (a path, or the name of a built-in one), with the overrides applied."""
-    return build(ExperimentConfig, with_overrides(read_recipe(find_recipe(recipe, RECIPES)), overrides or {}))
+    """Returns the configuration of a recipe (a path, or the name of a built-in one), with the overrides applied.
+
+    Files that the recipe names are looked for beside it first, then in the working directory.
+    """
+    path = find_recipe(recipe, RECIPES)
+    search_folders([path.parent])
+    tree = read_recipe(path)
+    beside = {name: found for name, value in flatten(tree).items() if (found := _beside(path.parent, name, value))}
+    return build(ExperimentConfig, with_overrides(tree, beside | dict(overrides or {})))
+
+
+def _beside(folder: Path, name: str, value: Any) -> str | None:
+    """Returns the absolute path of a file or folder that a recipe names and that lies beside it."""
+    if name not in _FILES or not isinstance(value, str):
+        return None
+    found = folder.resolve() / value
+    return str(found) if found.exists() else None
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -19,6 +19,7 @@ from experiments.process.interrupts import interruptible
 from experiments.process.memory import explain_out_of_memory
 from experiments.process.setup import prepare_process
 from experiments.provenance import gather as provenance
+from experiments.rehearsal import rehearse
 from experiments.results import class_scores, data_report, plots, predictions
 from experiments.results.model import log_model
 from experiments.resume import check_resumable, take_over
@@ -26,6 +27,7 @@ from experiments.tracking import dashboard
 from experiments.tracking.description import describe_run
 from experiments.tracking.lifecycle import RunKind, close_dead_runs, create_run, open_run, reopen_run
 from experiments.tracking.run_logger import RunLogger
+from experiments.tracking.runs import resolve_one
 from experiments.tracking.store import Store
 from experiments.tracking.tracked_run import STATUS, Outcome, TrackedRun
 from experiments.training.checkpoints import Checkpoints, epochs_done, load_weights
@@ -34,7 +36,13 @@ from experiments.training.exact import set_exact
 from experiments.training.trace import Trace, starting_point
 from lightning_modules import ImageClassifier, ImageDataModule, InputError
 from lightning_modules.datasets import ImageDataset
-from lightning_modules.metrics import sign_of
+from lightning_modules.parameters import load_given
+
+# Fields of the config that Lightning's Trainer gets as they are.
+_PASSED_ON = (
+    *("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm", "detect_anomaly"),
+    *("limit_train_batches", "limit_val_batches", "limit_test_batches"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,13 +111,13 @@ def run_as(
     config = replace(config, trainer=replace(config.trainer, threads=config.trainer.threads or cores()))
     with ThreadPoolExecutor(1) as thread:  # the store opens while the data are read
         opening = thread.submit(close_dead_runs, store)
-        data, classifier = prepare(config, dataset)
+        data, classifier = prepare(config, dataset, store)
     with store.telling_failures():
         if opening.exception() is not None:  # the server may have been unreachable; try again
             store.persist(partial(close_dead_runs, store))
     if role.resumes is not None:
         check_resumable(store, role.resumes, config, starting_point(data, classifier))
-    error = ""
+    error, unrecorded = "", _from_outside(callbacks)
     with interruptible(), store.telling_failures():
         name = role.name or config.experiment
         run_id = role.resumes or create_run(
@@ -120,17 +128,24 @@ def run_as(
             with opened as tracked, explain_out_of_memory(config):
                 tracked.monitor_system()
                 if not epochs_done(tracked.folder):
-                    provenance.record(tracked, config, data)
+                    provenance.record(tracked, config, data, unrecorded)
                     data_report.record(tracked, data)
                 if role.continues is not None:
                     take_over(store, role.continues, tracked.folder, config, starting_point(data, classifier))
                 trainer = _fit(tracked, config, data, classifier, observers, callbacks)
                 if role.read_test:
-                    _test(tracked, trainer, classifier, data, trainer.global_step)
-                tracked.set_tags(_description(tracked, config) | class_scores.TAG)
+                    _test(tracked, config, trainer, classifier, data, trainer.global_step)
+                tracked.set_tags(_description(tracked, config, unrecorded) | class_scores.TAG)
         except (NonFiniteLossError, OutOfMemoryError) as failure:
             error = str(failure)
     return _result(tracked, error)
+
+
+def _from_outside(callbacks: Sequence[pl.Callback]) -> list[str]:
+    """Returns the classes of the callbacks that are not the workbench's own: they are not in the run's record."""
+    classes = [type(callback) for callback in callbacks]
+    own = ("experiments.", "sweeps.")
+    return [f"{each.__module__}.{each.__qualname__}" for each in classes if not each.__module__.startswith(own)]
 
 
 def read_test(store: Store, run_id: str, *, dataset: ImageDataset | None = None) -> None:
@@ -142,10 +157,10 @@ def read_test(store: Store, run_id: str, *, dataset: ImageDataset | None = None)
     if not all((run_folder / name).exists() for name in (CONFIG, LAST_CHECKPOINT)):
         raise StoreError(store.folder, f"the files of run {run_id} are still in the spool of the host that trained it")
     config = load_config(str(run_folder / CONFIG))
-    data, classifier = prepare(config, dataset)
+    data, classifier = prepare(config, dataset, store)
     step = load_weights(classifier, run_folder / _kept_checkpoint(config))
     with interruptible(), reopen_run(store, run_id) as tracked:
-        _test(tracked, _trainer(config), classifier, data, step)
+        _test(tracked, config, _trainer(config), classifier, data, step)
         tracked.set_tags(_description(tracked, config))
 
 
@@ -153,8 +168,8 @@ def _kept_checkpoint(config: ExperimentConfig) -> str:
     return BEST_CHECKPOINT if config.trainer.weights == "best" else LAST_CHECKPOINT
 
 
-def _description(run: TrackedRun, config: ExperimentConfig) -> dict[str, str]:
-    return {"mlflow.note.content": describe_run(config, run.latest)}
+def _description(run: TrackedRun, config: ExperimentConfig, unrecorded: Sequence[str] = ()) -> dict[str, str]:
+    return {"mlflow.note.content": describe_run(config, run.latest, ", ".join(unrecorded))}
 
 
 def _result(run: TrackedRun, error: str) -> RunResult:
@@ -173,23 +188,48 @@ def _result(run: TrackedRun, error: str) -> RunResult:
     )
 
 
-def prepare(config: ExperimentConfig, dataset: ImageDataset | None) -> tuple[ImageDataModule, ImageClassifier]:
+def prepare(
+    config: ExperimentConfig, dataset: ImageDataset | None, store: Store
+) -> tuple[ImageDataModule, ImageClassifier]:
     """Returns the data and the classifier, ready to train. Raises InputError if any input is wrong."""
     set_exact(config.trainer.exact)
     torch.set_num_threads(config.trainer.threads or cores())
     torch.set_float32_matmul_precision(config.trainer.matmul_precision)
     torch.backends.cudnn.allow_tf32 = config.trainer.matmul_precision != "highest"  # for convolutions
-    _trainer(config)  # raises InputError if the accelerator is not available
+    trainer = _trainer(config)  # raises InputError if the accelerator is not available
     data = ImageDataModule(config.data, seed=config.seed, dataset=dataset)
     data.setup()
+    config.trainer.make_callbacks()
+    findings = rehearse(config, data, trainer)
+    data.drops_single = findings.drops_single
     pl.seed_everything(config.seed, workers=True, verbose=False)
     network = config.model.build(data.image_shape, data.num_classes)
+    if config.model.weights is not None:
+        load_given(network, _file_of_weights(config.model.weights, store))
     if config.trainer.compile != "none":
         network.compile(mode={"default": "default", "cuda_graphs": "reduce-overhead"}[config.trainer.compile])
-    class_weights = config.model.weigh_classes(data.splits["train"].targets)
     return data, ImageClassifier(
-        network, loss=config.model.loss, class_weights=class_weights, optimizer=config.optimizer
+        network,
+        loss=config.model.build_loss(data.num_classes),
+        class_weights=config.model.weigh_classes(data.splits["train"].targets),
+        optimizer=config.optimizer,
+        metrics=config.trainer.own_metrics(),
+        memory_format=findings.memory_format,
     )
+
+
+def _file_of_weights(weights: str, store: Store) -> Path:
+    """Returns the file that `model.weights` means: itself, or the checkpoint that a run kept."""
+    if Path(weights).is_file() or Path(weights).suffix in {".safetensors", ".ckpt"}:
+        return Path(weights)
+    try:
+        run_id = resolve_one(store, weights).run_id
+    except InputError as error:
+        remedy = "give a run, a .ckpt or a .safetensors file"
+        raise InputError("model.weights", weights, error.message, remedy) from error
+    kept = Path(store.client.download_artifacts(run_id, str(Path(LAST_CHECKPOINT).parent)))
+    best, last = (kept / Path(name).name for name in (BEST_CHECKPOINT, LAST_CHECKPOINT))
+    return best if best.exists() else last
 
 
 def cores() -> int:
@@ -210,6 +250,7 @@ def _trainer(config: ExperimentConfig, logger: Any = False, callbacks: Sequence[
             enable_progress_bar=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,
+            **{name: value for name in _PASSED_ON if (value := getattr(config.trainer, name)) is not None},
         )
     except MisconfigurationException as error:
         reason = str(error).splitlines()[0]
@@ -238,13 +279,13 @@ def _fit(
     checkpoints = Checkpoints(run.folder, config.trainer, trace.history)
     epoch_end = EpochEnd([trace, log_scores, checkpoints, check_finite, *observers])
     begin(observers, trace.history)
-    trainer = _trainer(config, RunLogger(run), [epoch_end, *callbacks])
+    trainer = _trainer(config, RunLogger(run), [epoch_end, *config.trainer.make_callbacks(), *callbacks])
     checkpoint = run.folder / LAST_CHECKPOINT if done else None
     trainer.fit(classifier, data, ckpt_path=checkpoint, weights_only=True)
     monitored = [line[config.trainer.monitor] for line in trace.history]
     value = monitored[-1]
     if config.trainer.weights == "best":
-        value = max(monitored, key=lambda score: sign_of(config.trainer.monitor) * score)
+        value = max(monitored, key=lambda score: config.trainer.sign * score)
         load_weights(classifier, run.folder / BEST_CHECKPOINT)
     if config.trainer.weights == "best" or done == config.trainer.max_epochs:
         _trainer(config).validate(classifier, data, verbose=False)  # to get the predictions of these weights
@@ -254,8 +295,15 @@ def _fit(
     return trainer
 
 
-def _test(run: TrackedRun, trainer: pl.Trainer, classifier: ImageClassifier, data: ImageDataModule, step: int) -> None:
+def _test(
+    run: TrackedRun,
+    config: ExperimentConfig,
+    trainer: pl.Trainer,
+    classifier: ImageClassifier,
+    data: ImageDataModule,
+    step: int,
+) -> None:
     (scores,) = trainer.test(classifier, data, verbose=False)
     run.log_metrics(scores, step)
     predictions.record(run, classifier, data, "test")
-    log_model(run, classifier, data)
+    log_model(run, config.model, classifier, data)

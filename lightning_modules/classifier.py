@@ -1,43 +1,55 @@
 """The LightningModule: the network, its loss, and the training, validation, test and predict steps."""
 
+from collections.abc import Sequence
 from dataclasses import field
 from typing import Any, Literal
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor, nn
 
 from lightning_modules.config import section
 from lightning_modules.epoch_scores import EpochScores
-from lightning_modules.errors import check_choice
+from lightning_modules.losses import Loss, build_loss, check_loss, mean_loss
+from lightning_modules.metrics import Metric
 from lightning_modules.networks import build_network, check_network
 from lightning_modules.optimizers import OptimizerConfig
+from lightning_modules.parameters import freeze
 
 # Shapes: N images, C channels, H x W pixels, K classes.
 Batch = tuple[Tensor, Tensor]
-Loss = Literal["cross_entropy", "mse"]
 ClassWeights = Literal["none", "balanced"]
+MemoryFormat = Literal["auto", "channels_last", "contiguous"]
 
 
 @section("model")
 class ModelConfig:
     """The network and the loss it is trained with."""
 
-    network: str = "BaselineCNN"  # a name from lightning_modules/networks, or a dotted path to an nn.Module
-    network_args: dict[str, Any] = field(default_factory=dict)  # keyword arguments of its constructor
-    loss: Loss = "cross_entropy"
+    network: str = "BaselineCNN"  # a name from lightning_modules/networks, or a dotted path (networks/__init__.py)
+    network_args: dict[str, Any] = field(default_factory=dict)  # its keyword arguments
+    weights: str | None = None  # starts from a run's or a file's weights: RUN, FILE.ckpt or FILE.safetensors
+    freeze: list[str] = field(default_factory=list)  # patterns of the names of parameters that are not trained
+    memory_format: MemoryFormat = "auto"  # auto: channels_last if the network accepts it, which is faster
+    loss: str = "cross_entropy"  # cross_entropy, mse (Brier score / K), or a dotted path (losses.py)
+    loss_args: dict[str, Any] = field(default_factory=dict)  # its keyword arguments
     class_weights: ClassWeights = "none"  # for training; balanced: an image of a class half as frequent counts twice
 
     def __post_init__(self) -> None:
         check_network(self.network, self.network_args)
+        check_loss(self.loss, self.loss_args)
 
     def build(self, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
         """Returns a newly initialised network for images of `image_shape` (C, H, W) and `num_classes` classes."""
-        return build_network(self.network, self.network_args, image_shape, num_classes)
+        network = build_network(self.network, self.network_args, image_shape, num_classes)
+        freeze(network, self.freeze)
+        return network
+
+    def build_loss(self, num_classes: int) -> Loss | str:
+        return build_loss(self.loss, self.loss_args, num_classes)
 
     def weigh_classes(self, labels_N: NDArray[np.int64]) -> Tensor | None:
         """Returns the class weights (K,), given the train split's labels; None if all classes have the same weight.
@@ -54,12 +66,15 @@ class ImageClassifier(pl.LightningModule):
     """Trains `network`, which maps float images (N, C, H, W) to logits (N, K).
 
     `loss`: `cross_entropy` uses the integer labels; `mse` is the mean squared error between the softmax probabilities
-    and one-hot targets (Brier score / K). The metrics of each split (`lightning_modules/metrics.py`) are logged once
-    per epoch as `{split}/loss`, `{split}/accuracy` and so on. Train metrics are measured while the weights change.
+    and one-hot targets (Brier score / K); or a loss of your own. The metrics of each split
+    (`lightning_modules/metrics.py`), and `metrics` of your own, are logged once per epoch as `{split}/loss`,
+    `{split}/accuracy` and so on. Train metrics are measured while the weights change.
 
     `class_weights` (K,) multiply each training image's loss before the mean, as Keras's `class_weight` does (torch
     divides by the sum of the batch's weights instead of the number of images). Val and test losses are never weighted,
     so they can be compared between runs with different class weights.
+
+    `memory_format`: channels_last is faster, but some networks that call `view` need contiguous.
 
     `probabilities` holds the class probabilities (N, K) of the latest pass over val and over test, in image order.
     """
@@ -70,23 +85,29 @@ class ImageClassifier(pl.LightningModule):
         self,
         network: nn.Module,
         *,
-        loss: Loss = "cross_entropy",
+        loss: Loss | str = "cross_entropy",
         class_weights: Tensor | None = None,
         optimizer: OptimizerConfig | None = None,
+        metrics: Sequence[Metric] = (),
+        memory_format: Literal["channels_last", "contiguous"] = "channels_last",
     ) -> None:
         super().__init__()
-        check_choice("model.loss", loss, Loss)
-        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stub
+        if isinstance(loss, str):
+            check_loss(loss, {})
+        self._is_contiguous = memory_format == "contiguous"
+        layout = torch.contiguous_format if self._is_contiguous else torch.channels_last
+        self.network = network.to(memory_format=layout)  # type: ignore[call-overload]  # missing in torch's stub
         self.loss = loss
         self.register_buffer("class_weights", class_weights, persistent=False)  # the train split's, not the network's
         self.optimizer_config = optimizer or OptimizerConfig()
+        self._metrics = tuple(metrics)
         self.probabilities: dict[str, Tensor] = {}
         self._scores: dict[str, EpochScores] = {}
         for split in ("train", "val", "test"):
             self._begin_epoch(split)
 
     def forward(self, images_NCHW: Tensor) -> Tensor:
-        logits_NK: Tensor = self.network(images_NCHW)
+        logits_NK: Tensor = self.network(images_NCHW.contiguous() if self._is_contiguous else images_NCHW)
         return logits_NK
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -105,25 +126,13 @@ class ImageClassifier(pl.LightningModule):
 
     def _score(self, batch: Batch, split: str) -> Tensor:
         images_NCHW, labels_N = batch
-        logits_NK = self.network(images_NCHW)
-        loss = self._loss(logits_NK, labels_N, self.class_weights if split == "train" else None)
+        logits_NK = self.forward(images_NCHW)
+        loss = mean_loss(self.loss, logits_NK, labels_N, self.class_weights if split == "train" else None)
         self._scores[split].add(loss, logits_NK, labels_N)
         return loss
 
-    def _loss(self, logits_NK: Tensor, labels_N: Tensor, weights_K: Tensor | None) -> Tensor:
-        """Returns the mean loss over the images, each multiplied by the weight of its class if there are weights."""
-        reduction = "mean" if weights_K is None else "none"
-        if self.loss == "mse":
-            targets_NK = F.one_hot(labels_N, logits_NK.shape[1]).to(logits_NK.dtype)
-            loss = F.mse_loss(logits_NK.softmax(dim=1), targets_NK, reduction=reduction)
-        else:
-            loss = F.cross_entropy(logits_NK, labels_N, reduction=reduction)
-        if weights_K is None:
-            return loss
-        return (weights_K[labels_N] * loss.reshape(len(labels_N), -1).mean(dim=1)).mean()
-
     def _begin_epoch(self, split: str) -> None:
-        self._scores[split] = EpochScores(keep_answers=split != "train")
+        self._scores[split] = EpochScores(evaluates=split != "train", own=self._metrics)
 
     def _end_epoch(self, split: str) -> None:
         scores = self._scores[split]
@@ -156,4 +165,4 @@ class ImageClassifier(pl.LightningModule):
         schedule = self.optimizer_config.build_schedule(optimizer, self.trainer.estimated_stepping_batches)
         if schedule is None:
             return optimizer
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return {"optimizer": optimizer, "lr_scheduler": self.optimizer_config.schedule.how_to_step(schedule)}

@@ -108,7 +108,7 @@ def _parts(hint: Any) -> tuple[Any, ...]:
 
 def check_settings(path: str, config: Any, settings: Mapping[str, Collection[str]]) -> None:
     """Raises InputError for a setting that the config's kind does not have. `settings` lists the settings per kind."""
-    for name in sorted(set().union(*settings.values()) - set(settings[config.kind])):
+    for name in sorted(set().union(*settings.values()) - set(settings.get(config.kind, ()))):
         if (value := getattr(config, name)) is not None:
             takers = ", ".join(sorted(kind for kind, names in settings.items() if name in names))
             remedy = f"set it to null, or choose {path}.kind from {takers}"

@@ -17,6 +17,7 @@ from lightning_modules.images.on_disk import ImagesOnDisk
 from lightning_modules.pipeline.augmentation import AugmentationConfig
 from lightning_modules.pipeline.batches import Batches
 from lightning_modules.pipeline.cleaning import CleaningConfig, clean
+from lightning_modules.pipeline.fitting import Fitting
 from lightning_modules.pipeline.groups import find_groups
 from lightning_modules.pipeline.normalization import Normalization, NormalizationKind, fit_normalization
 from lightning_modules.pipeline.placement import Placement
@@ -31,12 +32,13 @@ _EVALUATION_BATCH = {"cpu": 128, "cuda": 4096}
 class DataConfig:
     """Which images a run uses, how they are split, and how they are processed before they reach the network."""
 
-    source: str = "digits"  # a name from `workbench data list`
+    source: str = "digits"  # a name from `workbench data list`, or the dotted path of a function (datasets/own.py)
+    source_args: dict[str, Any] = field(default_factory=dict)  # keyword arguments of that function
     root: str | None = None  # folder for downloads; null: WORKBENCH_DATA if set, or the user's cache folder
     path: str | None = None  # source arrays: an .npz, or a .npy of images; image_folder: the folder
     labels_path: str | None = None  # source arrays: the .npy of labels for a .npy of images
-    image_size: int | list[int] | None = None  # image_folder: side, or [height, width]; null: all have the same size
-    channels: Literal[1, 3] | None = None  # image_folder: 1 gray, 3 RGB; null: 3
+    image_size: int | list[int] | None = None  # what the network gets: side, or [height, width]; null: as the data are
+    channels: Literal[1, 3] | None = None  # what the network gets: 1 gray, 3 RGB; null: as the data are, pictures RGB
     # source arrays: a .npy larger than this (in MB) stays on disk and is shuffled in blocks; null: 256
     in_memory_mb: Annotated[int, Field(ge=0, examples=[256])] | None = None
     batch_size: Count | Literal["full"] = 32  # images per step; full: the whole train split (gradient descent)
@@ -53,8 +55,8 @@ class DataConfig:
     sampling: Sampling = "shuffled"  # each train image once an epoch; balanced: as many draws, classes equally likely
 
     def __post_init__(self) -> None:
-        source = find_source(self.source)
-        for name in ("path", "labels_path", "image_size", "channels", "in_memory_mb"):
+        source = find_source(self.source, self.source_args)
+        for name in ("path", "labels_path", "in_memory_mb"):
             if getattr(self, name) is not None and name not in source.takes:
                 takers = ", ".join(name_ for name_, other in sorted(all_sources().items()) if name in other.takes)
                 remedy = f"leave it out, or set data.source to {takers}"
@@ -104,7 +106,7 @@ class DataConfig:
 
 def load_dataset(config: DataConfig) -> ImageDataset:
     """Reads the images that `config` names. Splits, batch size, normalization and augmentation change nothing here."""
-    return find_source(config.source).load(config.source_options)
+    return find_source(config.source, config.source_args).load(config.source_options)
 
 
 class ImageDataModule(pl.LightningDataModule):
@@ -120,6 +122,7 @@ class ImageDataModule(pl.LightningDataModule):
         super().__init__()
         self.config = config
         self.seed = seed
+        self.drops_single = False  # whether a last training batch of one image is left out
         self._dataset = dataset
         self._placement = Placement(torch.device("cpu"))
         self.splits: dict[str, Subset] = {}
@@ -131,6 +134,9 @@ class ImageDataModule(pl.LightningDataModule):
         if config.batch_size == "full" and isinstance(self.dataset.train.images, ImagesOnDisk):
             message = "the images stay on disk: a batch of all images might not fit into memory"
             raise InputError("data.batch_size", "full", message, "give a number, or raise data.in_memory_mb")
+        if self.num_classes < 2:
+            message = f"all images are of one class, {self.class_names[0]}: there is nothing to learn"
+            raise InputError("data.source", config.source, message, "add images of another class")
         groups = find_groups(self.dataset.train, config.groups, config.group_pattern)
         if groups is not None and {"val", "test"} <= self.dataset.parts.keys():
             field = "groups" if config.groups else "group_pattern"
@@ -167,7 +173,15 @@ class ImageDataModule(pl.LightningDataModule):
     def image_shape(self) -> tuple[int, int, int]:
         """(C, H, W) of one image, as the network receives it."""
         height, width, channels = self.dataset.train.images.shape[1:]
-        return channels, height, width
+        return self.fitting.shape(channels, height, width)
+
+    @property
+    def fitting(self) -> Fitting:
+        """What gives the images of the data set the shape that the network gets."""
+        channels, wanted = self.dataset.train.images.shape[3], self.config.channels
+        if wanted is not None and channels not in (1, wanted):
+            raise InputError("data.channels", wanted, f"the images have {channels} channels", "leave it out")
+        return Fitting(wanted, self.config.source_options.image_size)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -180,7 +194,7 @@ class ImageDataModule(pl.LightningDataModule):
     def train_dataloader(self) -> Batches:
         size = len(self.splits["train"]) if self.config.batch_size == "full" else self.config.batch_size
         options = {"sampling": self.config.sampling, "augmentation": self.config.augmentation}
-        return self._batches("train", size, shuffle_seed=self.seed, **options)
+        return self._batches("train", size, shuffle_seed=self.seed, drops_single=self.drops_single, **options)
 
     def val_dataloader(self) -> Batches:
         return self._evaluation("val")
@@ -197,7 +211,8 @@ class ImageDataModule(pl.LightningDataModule):
     def _batches(self, split: str, size: int, **options: Any) -> Batches:
         if self._placement.device != self._device:
             self._placement = Placement(self._device)
-        return Batches(self.splits[split], self.normalization, size, placement=self._placement, **options)
+        options |= {"placement": self._placement, "fitting": self.fitting}
+        return Batches(self.splits[split], self.normalization, size, **options)
 
     @property
     def _device(self) -> torch.device:

@@ -1,9 +1,11 @@
 """Computes the scores of one split over one epoch from sums kept as tensors, once at the end of the epoch."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-from lightning_modules.metrics import METRICS, Answers
+from lightning_modules.metrics import METRICS, Answers, Metric
 from lightning_modules.pipeline.row_buffer import RowBuffer
 
 # Shapes: N images, K classes, B batches.
@@ -11,10 +13,14 @@ _SUMMED_AT_ONCE = 256  # batches per sum: summing after every batch would cost m
 
 
 class EpochScores:
-    """Collects scores batch by batch. With `keep_answers` it also keeps all logits, which some metrics need."""
+    """Collects scores batch by batch. It keeps all logits if a metric needs them.
 
-    def __init__(self, *, keep_answers: bool) -> None:
-        self._keeps_answers = keep_answers
+    `evaluates`: whether this is a pass over val or test, which has all metrics. `own`: metrics of the user's own.
+    """
+
+    def __init__(self, *, evaluates: bool, own: Sequence[Metric] = ()) -> None:
+        every = [metric for metric in METRICS.values() if evaluates and not metric.is_summed]
+        self._metrics = [*every, *own]
         self._logits, self._labels = RowBuffer(), RowBuffer()
         self._sums: Tensor | None = None  # loss, hits and images of all batches that are already summed
         self._begin_batches()
@@ -26,7 +32,7 @@ class EpochScores:
     def add(self, loss: Tensor, logits_NK: Tensor, labels_N: Tensor) -> None:
         """Adds one batch. `loss`: the mean over the batch's images."""
         logits_NK = logits_NK.detach()
-        if self._keeps_answers:
+        if self._metrics:
             self._logits.add(logits_NK)
             self._labels.add(labels_N)
         self._losses.add(loss.detach()[None])
@@ -57,7 +63,7 @@ class EpochScores:
             return {}
         loss, hits, images = self._sums
         scores = {"loss": loss / images, "accuracy": hits / images}
-        if self._keeps_answers:
+        if self._metrics:
             answers = self.answers
-            scores |= {name: metric.compute(answers) for name, metric in METRICS.items() if not metric.is_summed}
+            scores |= {metric.name: metric.compute(answers) for metric in self._metrics}
         return scores

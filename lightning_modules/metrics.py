@@ -1,13 +1,18 @@
 """Defines every metric: its name, its direction, how it is computed and how it is shown. Add new metrics only here.
 
 A metric is logged once per epoch as `{split}/{name}`. Loss and accuracy are summed batch by batch for all splits. Every
-other metric is computed from all answers of a validation or test pass.
+other metric is computed from all answers of a validation or test pass. The user's own metrics, which a recipe lists in
+`trainer.metrics`, are computed from all answers of every split.
 """
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+from lightning_modules.errors import InputError
+from lightning_modules.plug import Plug
 
 if TYPE_CHECKING:  # listing runs needs the directions but must not import torch
     from torch import Tensor
@@ -15,6 +20,8 @@ if TYPE_CHECKING:  # listing runs needs the directions but must not import torch
 # Shapes: N images, K classes, B bins.
 Direction = Literal["maximize", "minimize"]
 
+_OFFERED = {"task": "multiclass", "num_classes": 2}  # what torchmetrics asks for; the number of classes is the data's
+_INPUTS = 2  # of a function: probabilities and labels
 _BINS = 15  # bins of confidence, as in Guo et al. 2017
 
 
@@ -41,15 +48,15 @@ class Metric:
 
     name: str  # `accuracy` is logged as `val/accuracy`
     title: str  # its name in a sentence: "test macro-F1 0.97"
-    direction: Direction
+    direction: Direction | None  # None: not known
     compute: Callable[[Answers], "Tensor"]
     is_summed: bool = False  # EpochScores sums it batch by batch
     is_relative: bool = False  # how close two values are depends on their ratio, not on their difference
 
     @property
     def sign(self) -> int:
-        """1 if higher values are better, -1 if lower values are better."""
-        return 1 if self.direction == "maximize" else -1
+        """1 if higher values are better, -1 if lower values are better, 0 if that is not known."""
+        return {"maximize": 1, "minimize": -1, None: 0}[self.direction]
 
 
 def _loss(answers: Answers) -> "Tensor":
@@ -104,6 +111,55 @@ METRICS: dict[str, Metric] = {
         Metric(name="loss", title="loss", direction="minimize", compute=_loss, is_summed=True, is_relative=True),
     )
 }
+
+
+def own_metrics(entries: Sequence[Any], field: str = "trainer.metrics") -> list[Metric]:
+    """Returns the metrics at the dotted paths of a recipe. Raises InputError if one does not exist or fit.
+
+    An entry is a dotted path, or `{kind: path, args: {…}, name: its logged name}`. The path names a class with `update`
+    and `compute`, as those of torchmetrics, or a function; both take probabilities (N, K) and labels (N,).
+    """
+    metrics: list[Metric] = []
+    for index, entry in enumerate(entries):
+        given = dict(entry) if isinstance(entry, dict) else {}
+        name = given.pop("name", None)
+        plug = Plug.parse(f"{field}[{index}]", given or entry)
+        plug.check(_OFFERED, _INPUTS)
+        name = name or _snake_case(plug.path.rpartition(".")[2])
+        if name in METRICS or any(metric.name == name for metric in metrics):
+            remedy = "write {kind: …, name: another_name}"
+            raise InputError(f"{field}[{index}].name", name, "is the name of another metric", remedy)
+        higher = getattr(plug.function(_OFFERED), "higher_is_better", None)
+        direction: Direction | None = None if higher is None else "maximize" if higher else "minimize"
+        metrics.append(Metric(name=name, title=name.replace("_", " "), direction=direction, compute=_Own(plug)))
+    return metrics
+
+
+def _snake_case(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
+
+
+@dataclass(frozen=True)
+class _Own:
+    """Computes a metric of the user's own."""
+
+    plug: Plug
+
+    def __call__(self, answers: Answers) -> "Tensor":
+        import torch
+
+        metric: Any = self.plug.function(_OFFERED | {"num_classes": answers.logits_NK.shape[1]})
+        labels_N = answers.labels_N.cpu()
+        if hasattr(metric, "update"):
+            metric.update(answers.probabilities_NK, labels_N)
+            value = metric.compute()
+        else:
+            value = metric(answers.probabilities_NK, labels_N)
+        value = torch.as_tensor(value, dtype=torch.float64).cpu()
+        if value.dim() > 0:
+            message, remedy = f"gives {tuple(value.shape)} values, not one", "let it average, or choose another"
+            raise InputError(self.plug.field, self.plug.path, message, remedy)
+        return value
 
 
 def find_metric(logged: str) -> Metric | None:

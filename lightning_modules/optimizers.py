@@ -1,4 +1,8 @@
-"""Settings of optimizers and learning-rate schedules, and the torch objects built from them."""
+"""Settings of optimizers and learning-rate schedules, and the torch objects built from them.
+
+Four optimizers and four schedules have settings of their own here. Any other class of torch.optim, and any at a dotted
+path, gets its arguments from `args`.
+"""
 
 import math
 from dataclasses import field
@@ -8,13 +12,12 @@ import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat
 from torch.nn import Module
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 
 from lightning_modules.config import Decay, Share, check_settings, section
-from lightning_modules.errors import InputError
-
-OptimizerKind = Literal["sgd", "adam", "adamw", "rmsprop"]
-ScheduleKind = Literal["constant", "cosine", "one_cycle", "step"]
+from lightning_modules.errors import InputError, choose_from
+from lightning_modules.parameters import matching
+from lightning_modules.plug import Plug
 
 # The settings that each optimizer has besides lr and weight_decay.
 SETTINGS: dict[str, set[str]] = {
@@ -23,6 +26,8 @@ SETTINGS: dict[str, set[str]] = {
     "adamw": {"beta1", "beta2", "eps"},
     "rmsprop": {"momentum", "alpha", "eps"},
 }
+_SCHEDULES = ("constant", "cosine", "one_cycle", "step")
+_OFFERED = ("params", "lr", "weight_decay")  # what any other optimizer gets if its signature names it
 
 
 @section("optimizer.schedule")
@@ -33,13 +38,44 @@ class ScheduleConfig:
     lowers it to 0 (Loshchilov & Hutter 2017, without restarts), and `step` multiplies it by `gamma` after each
     `step_fraction` of the run. `one_cycle` (Smith & Topin 2018, with the proportions of torch's OneCycleLR and without
     its momentum cycle) raises and lowers it along cosines, from lr/25 to lr to lr/250,000.
+
+    A dotted path names a schedule of torch or of your own, such as torch.optim.lr_scheduler.ExponentialLR. It gets the
+    optimizer, `args`, and `total_steps` if its signature names it, and steps as often as `interval` says.
     """
 
-    kind: ScheduleKind = "constant"
+    kind: str = "constant"  # constant, cosine, one_cycle, step, or a dotted path
+    args: dict[str, Any] = field(default_factory=dict)  # of the schedule at a dotted path
+    interval: Literal["step", "epoch"] = "step"  # of the schedule at a dotted path
     # share of all steps; null: 0, or 0.3 for one_cycle
     warmup_fraction: Annotated[float, Field(ge=0, lt=1, examples=[0.1])] | None = None
     step_fraction: Share = 1 / 3  # kind step: share of all steps between two drops
     gamma: Share = 0.1  # kind step: factor of each drop
+
+    def __post_init__(self) -> None:
+        if self.is_own:
+            self.plug.check(["optimizer", "total_steps"])
+            if self.warmup_fraction is not None:
+                field, remedy = "optimizer.schedule.warmup_fraction", "leave it out"
+                raise InputError(field, self.warmup_fraction, f"does not apply to {self.kind}", remedy)
+        elif self.kind not in _SCHEDULES:
+            remedy = f"{choose_from(self.kind, _SCHEDULES)}, or give a dotted path"
+            raise InputError("optimizer.schedule.kind", self.kind, "no such schedule", remedy)
+        elif self.args:
+            raise InputError("optimizer.schedule.args", self.args, f"{self.kind} takes none", "leave them out")
+
+    @property
+    def is_own(self) -> bool:
+        return "." in self.kind
+
+    @property
+    def plug(self) -> Plug:
+        return Plug("optimizer.schedule.kind", self.kind, self.args, "optimizer.schedule.args")
+
+    def how_to_step(self, schedule: LRScheduler) -> dict[str, Any]:
+        """Returns the schedule as Lightning takes it. One that waits for a plateau watches the loss on val."""
+        if isinstance(schedule, ReduceLROnPlateau):
+            return {"scheduler": schedule, "interval": "epoch", "monitor": "val/loss"}
+        return {"scheduler": schedule, "interval": self.interval if self.is_own else "step"}
 
     def factor(self, step: int, total_steps: int) -> float:
         """Returns the share of the peak learning rate at step `step` (counted from 0) of `total_steps`."""
@@ -65,9 +101,9 @@ def _cosine(start: float, end: float, share: float) -> float:
 
 @section("optimizer")
 class OptimizerConfig:
-    """An optimizer of torch.optim. A null setting has torch's default. A setting of another kind is an error."""
+    """The optimizer. A null setting has torch's default. A setting of another kind is an error."""
 
-    kind: OptimizerKind = "adam"
+    kind: str = "adam"  # sgd, adam, adamw, rmsprop, another class of torch.optim, or a dotted path
     lr: PositiveFloat = 0.001  # the peak learning rate
     weight_decay: NonNegativeFloat = 0.0  # L2 penalty; decoupled for adamw
     momentum: Decay | None = None  # sgd, rmsprop
@@ -76,6 +112,8 @@ class OptimizerConfig:
     beta2: Decay | None = None  # adam, adamw: decay of the mean squared gradient
     alpha: Decay | None = None  # rmsprop: decay of the mean squared gradient
     eps: Annotated[float, Field(gt=0, examples=[1e-8])] | None = None  # adam, adamw, rmsprop
+    args: dict[str, Any] = field(default_factory=dict)  # what the kind takes besides the fields here
+    groups: list[dict[str, Any]] = field(default_factory=list)  # [{match: pattern of parameter names, lr: …}]
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
 
     def __post_init__(self) -> None:
@@ -83,25 +121,55 @@ class OptimizerConfig:
         if self.nesterov and not self.momentum:
             remedy = "set optimizer.momentum, for example 0.9"
             raise InputError("optimizer.nesterov", True, "needs momentum above 0", remedy)
+        for name in sorted(self._settings().keys() & self.args.keys()):
+            raise InputError(
+                f"optimizer.args.{name}", self.args[name], "has a field of its own", f"set optimizer.{name}"
+            )
+        self._plug.check(_OFFERED)
+        for index, group in enumerate(self.groups):
+            if not isinstance(group.get("match"), str):
+                message, remedy = "has no pattern", "write {match: 'conv.*', lr: 0.001}"
+                raise InputError(f"optimizer.groups[{index}]", group, message, remedy)
 
-    def build(self, network: Module) -> Optimizer:
-        """Returns the torch optimizer for all parameters of `network`."""
-        given = {name: value for name in SETTINGS[self.kind] if (value := getattr(self, name)) is not None}
-        settings: dict[str, Any] = {"lr": self.lr, "weight_decay": self.weight_decay} | given
+    @property
+    def _plug(self) -> Plug:
+        return Plug("optimizer.kind", _path_of(self.kind), self.args, "optimizer.args", self.kind)
+
+    def _settings(self) -> dict[str, Any]:
+        """Returns the arguments from the fields, as torch names them."""
+        names = SETTINGS.get(self.kind, ())
+        settings: dict[str, Any] = {"lr": self.lr, "weight_decay": self.weight_decay}
+        settings |= {name: value for name in names if (value := getattr(self, name)) is not None}
         if self.kind in {"adam", "adamw"}:
             settings["betas"] = (settings.pop("beta1", 0.9), settings.pop("beta2", 0.999))
-        match self.kind:  # fused: one pass over all parameters per step; RMSprop has no fused version
-            case "sgd":
-                return torch.optim.SGD(network.parameters(), fused=True, **settings)
-            case "adam":
-                return torch.optim.Adam(network.parameters(), fused=True, **settings)
-            case "adamw":
-                return torch.optim.AdamW(network.parameters(), fused=True, **settings)
-            case "rmsprop":
-                return torch.optim.RMSprop(network.parameters(), foreach=True, **settings)
+        if self.kind in SETTINGS:  # fused: one pass over all parameters per step; RMSprop has no fused version
+            settings |= {"foreach": True} if self.kind == "rmsprop" else {"fused": True}
+        return settings
 
-    def build_schedule(self, optimizer: Optimizer, total_steps: float) -> LambdaLR | None:
-        """Returns the schedule, for one call per optimizer step, or None if the learning rate is constant.
+    def build(self, network: Module) -> Optimizer:
+        """Returns the optimizer for all parameters of `network` that are trained."""
+        made = self._plug.make({"params": self._groups_of(network)} | self._settings())
+        if not isinstance(made, Optimizer):
+            remedy = "name a torch.optim.Optimizer"
+            raise InputError("optimizer.kind", self.kind, f"makes {type(made).__name__}, which is no optimizer", remedy)
+        if self.weight_decay and "weight_decay" not in made.defaults:
+            raise InputError("optimizer.weight_decay", self.weight_decay, f"{self.kind} has none", "leave it out")
+        return made
+
+    def _groups_of(self, network: Module) -> list[Any]:
+        """Returns the parameters as torch takes them. Each one is in the first group that matches its name."""
+        trained = {name: weights for name, weights in network.named_parameters() if weights.requires_grad}
+        if not self.groups:
+            return list(trained.values())
+        groups: list[Any] = []
+        for index, group in enumerate(self.groups):
+            names = matching(f"optimizer.groups[{index}].match", group["match"], network)
+            options = {name: value for name, value in group.items() if name != "match"}
+            groups.append({"params": [trained.pop(name) for name in names if name in trained], **options})
+        return [{"params": list(trained.values())}, *groups]
+
+    def build_schedule(self, optimizer: Optimizer, total_steps: float) -> LRScheduler | None:
+        """Returns the schedule, or None if the learning rate is constant.
 
         `total_steps` is infinite if training has no fixed end. Only a constant learning rate allows that.
         """
@@ -110,4 +178,22 @@ class OptimizerConfig:
             return None
         if math.isinf(total_steps):
             raise InputError("optimizer.schedule.kind", schedule.kind, "needs an end of training", "set max_epochs")
+        if schedule.is_own:
+            made: LRScheduler = schedule.plug.make({"optimizer": optimizer, "total_steps": int(total_steps)})
+            return made
         return LambdaLR(optimizer, lambda step: schedule.factor(step, int(total_steps)))
+
+
+def _path_of(kind: str) -> str:
+    """Returns the dotted path of an optimizer: names of torch.optim may be written in small letters."""
+    if "." in kind:
+        return kind
+    known = {name.lower(): name for name, each in vars(torch.optim).items() if _is_optimizer(each)}
+    if kind.lower() not in known:
+        remedy = f"{choose_from(kind, sorted(known))}, or give a dotted path"
+        raise InputError("optimizer.kind", kind, "no such optimizer", remedy)
+    return f"torch.optim.{known[kind.lower()]}"
+
+
+def _is_optimizer(value: object) -> bool:
+    return isinstance(value, type) and issubclass(value, Optimizer) and value is not Optimizer

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import NonNegativeInt, PositiveFloat
 
@@ -13,8 +13,9 @@ from experiments.process.redaction import without_credentials
 from experiments.recipe import build, field_paths, find_recipe, read_recipe, with_overrides
 from lightning_modules import InputError
 from lightning_modules.config import Count, Probability, section
-from lightning_modules.errors import check_choice, choose_from
-from lightning_modules.metrics import monitors, sign_of
+from lightning_modules.errors import choose_from
+from lightning_modules.metrics import Direction, find_metric, monitors
+from lightning_modules.plug import search_folders
 from sweeps.strategy.budget import BudgetConfig
 from sweeps.strategy.limits import ConstraintsConfig
 from sweeps.strategy.pruners import PrunerConfig, check_pruner
@@ -27,16 +28,24 @@ RECIPES = Path(__file__).parent / "recipes"
 
 @section("objective")
 class ObjectiveConfig:
-    """The score of a trial: a metric on the validation split, with the weights that `trainer.weights` chooses."""
+    """The score of a trial: a metric on the validation split, with the weights that `trainer.weights` chooses.
+
+    It is a metric of lightning_modules/metrics.py, or one that the recipe lists in `trainer.metrics`.
+    """
 
     metric: str = "val/accuracy"
-    direction: Literal["maximize", "minimize"] = "maximize"
+    direction: Direction = "maximize"
 
     def __post_init__(self) -> None:
-        check_choice("objective.metric", self.metric, monitors())
-        right = "maximize" if sign_of(self.metric) > 0 else "minimize"
-        if self.direction != right:
-            raise InputError("objective.direction", self.direction, f"does not fit {self.metric}", f"write {right}")
+        known = find_metric(self.metric)
+        if known is not None and self.direction != known.direction:
+            message, remedy = f"does not fit {self.metric}", f"write {known.direction}"
+            raise InputError("objective.direction", self.direction, message, remedy)
+
+    @property
+    def sign(self) -> int:
+        """1 if higher values are better, -1 if lower values are."""
+        return 1 if self.direction == "maximize" else -1
 
 
 @section("finalists")
@@ -110,8 +119,13 @@ class Sweep:
             "seed": seed,
             "trainer.threads": self.base.trainer.threads or 1,
             "trainer.monitor": self.config.objective.metric,
+            "trainer.monitor_mode": None if find_metric(self.config.objective.metric) else self._mode,
         }
         return self.base.with_overrides(dict(params) | fixed)
+
+    @property
+    def _mode(self) -> str:
+        return "max" if self.config.objective.sign > 0 else "min"
 
     def config_tree(self) -> dict[str, Any]:
         """Returns the sweep's settings as a complete nested recipe. All fields of the experiment are in `overrides`."""
@@ -142,6 +156,7 @@ def load_sweep(recipe: str, overrides: Mapping[str, Any] | None = None, *, name:
     `overrides` have dotted paths to fields of the sweep or else of the recipe. They cannot change the `space`.
     """
     path = find_recipe(recipe, RECIPES)
+    search_folders([path.parent])
     sweep_fields, recipe_fields = dict(field_paths(SweepConfig)), dict(field_paths(ExperimentConfig))
     for_sweep: dict[str, Any] = {}
     for_recipe: dict[str, Any] = {}
@@ -172,6 +187,10 @@ def load_sweep(recipe: str, overrides: Mapping[str, Any] | None = None, *, name:
 def _check_search(sweep: Sweep) -> None:
     """Raises InputError if the sampler, the pruner or the warm start does not fit the space."""
     config = sweep.config
+    known = [*monitors(), *(f"val/{metric.name}" for metric in sweep.base.trainer.own_metrics())]
+    if config.objective.metric not in known:
+        remedy = f"{choose_from(config.objective.metric, known)}, or list it in trainer.metrics of the recipe"
+        raise InputError("objective.metric", config.objective.metric, "no such metric", remedy)
     check_sampler(config.sampler.kind, sweep.space, config.budget.target)
     check_pruner(config.pruner, sweep.max_epochs)
     for index, point in enumerate(config.start.points):

@@ -19,12 +19,12 @@ from experiments.tracking.tracked_run import TrackedRun
 from lightning_modules import InputError
 from lightning_modules.datamodule import load_dataset
 from lightning_modules.datasets import ImageDataset
-from lightning_modules.metrics import sign_of
 from sweeps.config import Sweep
 from sweeps.engines import local, worker
 from sweeps.progress import SweepProgress
 from sweeps.report.publish import publish
 from sweeps.report.result import SweepResult, gather
+from sweeps.strategy.space import Point
 from sweeps.study.failures import FirstFailures
 from sweeps.study.finalists import Finals, champion_of, read_test
 from sweeps.study.reconcile import reconcile
@@ -34,6 +34,8 @@ from sweeps.study.stage import Stage, best_trials, counted
 EngineName = Literal["local", "ray"]
 
 _Work = Callable[..., None]  # runs a stage's trials until no slot is open, like sweeps.engines.worker.work
+_STRUCTURE = ("model.", "data.", "optimizer.kind", "optimizer.args.", "optimizer.schedule.kind", "trainer.precision")
+_REHEARSED = 16  # combinations of these fields that are tried before the first trial
 _POLL = 1.0  # seconds between two checks on the trials of other commands
 
 
@@ -60,8 +62,7 @@ def run(
         local.warm_up()
     store = store or Store.open()
     dataset = load_dataset(sweep.base.data)
-    corner = next(sweep.space.corners())
-    runner.prepare(sweep.trial_config(corner, 0), dataset)  # raises an InputError now instead of in every trial
+    _rehearse(sweep, dataset, store)
     with (
         interruptible(),
         store.telling_failures(),
@@ -77,12 +78,30 @@ def run(
             return search.storage.persist(partial(_conclude, search, finals, tracked, dataset))
 
 
+def _rehearse(sweep: Sweep, dataset: ImageDataset, store: Store) -> None:
+    """Rehearses every combination of the fields that decide what a network is, or the first ones if there are many.
+
+    Raises InputError now instead of in every trial. The other combinations are rehearsed when a trial has them first.
+    """
+    seen: list[Point] = []
+    for corner in sweep.space.corners():
+        structure = {path: value for path, value in corner.items() if path.startswith(_STRUCTURE)}
+        if structure in seen or len(seen) == _REHEARSED:
+            continue
+        seen.append(structure)
+        try:
+            runner.prepare(sweep.trial_config(corner, 0), dataset, store)
+        except InputError as error:
+            at = f", at {structure}" if structure else ""
+            raise InputError(str(error.field), error.value, f"{error.message}{at}", error.remedy) from error
+
+
 def _conclude(search: Search, finals: Finals, tracked: TrackedRun, dataset: ImageDataset) -> SweepResult:
     """Scores the champion on the test split and publishes the sweep's result."""
     with search.storage.lock(f"finalists-{search.sweep.name}"):
         search.store.persist(partial(deliver, search.store))
         finalists = finals.finalists()
-        champion = champion_of(finalists, sign_of(search.sweep.config.objective.metric))
+        champion = champion_of(finalists, search.sweep.config.objective.sign)
         if champion is not None:
             read_test(search.store, champion, dataset)
         result = gather(search, tracked, finalists, champion)

@@ -11,7 +11,7 @@ from typing import Any
 from experiments.artifact_names import PATCH, PROVENANCE, SOURCES
 from experiments.errors import CannotRun
 from experiments.provenance.code_differences import CodeDifference, code_differences
-from experiments.provenance.origins import LOCATIONS, Field, origins, unrecorded_files
+from experiments.provenance.origins import LOCATIONS, Field, origins, unrecorded
 from experiments.provenance.record import read_provenance
 from experiments.provenance.source import PROJECT
 from experiments.provenance.worktree import recorded_code
@@ -66,8 +66,8 @@ def differences(artifacts: Artifacts, runs: Sequence[Recorded]) -> tuple[list[Ro
     known = [each for each in runs if each.provenance is not None]
     code, notes = _code(artifacts, known)
     for each in known:
-        for name in unrecorded_files(each.provenance or {}):
-            notes.append(f"{each.run.name} ({each.run_id[:8]}): {name} was changed or new and not recorded")
+        for detail in unrecorded(each.provenance or {}):
+            notes.append(f"{each.run.name} ({each.run_id[:8]}): {detail}")
     if unknown := len(runs) - len(known):
         unknowns = "their code, data, packages and hardware are unknown"
         notes.append(f"{unknown} of {len(runs)} runs have no provenance.json: {unknowns}")

@@ -3,6 +3,7 @@
 import json
 import shlex
 import sys
+from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 
@@ -14,14 +15,14 @@ from experiments.process.redaction import without_credentials
 from experiments.provenance.machine import machine, torch_state, variables
 from experiments.provenance.packages import installed, requirements
 from experiments.provenance.source import PROJECT, first_checkout
-from experiments.provenance.source_copy import copy_sources, network_folder
+from experiments.provenance.source_copy import copy_sources, own_folders
 from experiments.tracking.tracked_run import TrackedRun
 from lightning_modules import ImageDataModule
 
-FORMAT = 2
+FORMAT = 3
 
 
-def record(run: TrackedRun, config: ExperimentConfig, data: ImageDataModule) -> None:
+def record(run: TrackedRun, config: ExperimentConfig, data: ImageDataModule, callbacks: Sequence[str] = ()) -> None:
     """Writes the run's params, data inputs and tags, and the artifacts on its code, packages and machine.
 
     `config.yaml` is the complete recipe. `uncommitted.patch` leads from the commit to the code that runs. `sources.zip`
@@ -30,22 +31,23 @@ def record(run: TrackedRun, config: ExperimentConfig, data: ImageDataModule) -> 
 
     - `format`: FORMAT; a record without it has format 1.
     - `command`: the command line. `working_directory`, `project`: absolute folders.
-    - `network_folder`: the folder that holds the user's own network; null for a built-in or installed network.
+    - `own_folders`: the folders from which the user's own parts, such as a network or a metric, were imported.
     - `seed`, `split_seed`; `data_sha256`: of the data as read; `split_sha256`: {split: of its images in their order}.
     - `git`: `Checkout.as_dict`; null outside a checkout, where `sources.zip` holds the whole project.
     - `sources`: {`files`: {name in sources.zip: SHA-256}, `left_out`: [name]}; null if commit and patch hold all code.
     - `packages`: {name: {`version`, `record_sha256`, `files_sha256`}}: see `Package`. The project itself is left out.
     - `machine`, `torch`, `variables`: see machine.py.
+    - `callbacks_not_recorded`: `callbacks`, the classes of those that were given as objects: a re-run lacks them.
     """
     checkout = first_checkout(PROJECT, run.store.folder)
-    copied = copy_sources(PROJECT, checkout, config.model.network)
-    folder = network_folder(config.model.network)
+    folders = own_folders(config.tree())
+    copied = copy_sources(PROJECT, checkout, folders)
     provenance = {
         "format": FORMAT,
         "command": shlex.join(without_credentials(word) for word in sys.argv),
         "working_directory": str(Path.cwd()),
         "project": str(PROJECT),
-        "network_folder": None if folder is None else str(folder),
+        "own_folders": list(map(str, folders)),
         "seed": config.seed,
         "split_seed": config.data.split_seed,
         "data_sha256": data.dataset.sha256,
@@ -56,6 +58,7 @@ def record(run: TrackedRun, config: ExperimentConfig, data: ImageDataModule) -> 
         "machine": machine(),
         "torch": torch_state(),
         "variables": variables(),
+        "callbacks_not_recorded": list(callbacks),
     }
     run.path(CONFIG).write_text(config.to_yaml(), encoding="utf-8")
     run.path(PROVENANCE).write_text(json.dumps(provenance, indent=2), encoding="utf-8")
@@ -66,7 +69,8 @@ def record(run: TrackedRun, config: ExperimentConfig, data: ImageDataModule) -> 
     run.log_params(flatten(config.tree()))
     run.log_inputs([_input(name, data) for name in data.splits])
     commit = {} if checkout is None else {"mlflow.source.git.commit": checkout.commit}
-    run.set_tags({"workbench.data_sha256": data.dataset.sha256, **commit})
+    unrecorded = {"workbench.unrecorded": f"callbacks: {', '.join(callbacks)}"} if callbacks else {}
+    run.set_tags({"workbench.data_sha256": data.dataset.sha256, **commit, **unrecorded})
 
 
 def _input(split: str, data: ImageDataModule) -> DatasetInput:

@@ -32,7 +32,10 @@ def origins(provenance: Mapping[str, Any]) -> dict[Field, Any]:
     return fields
 
 
-def unrecorded_files(provenance: Mapping[str, Any]) -> Iterator[str]:
-    """Yields the files that were changed or new when the run was made, but are not in its record."""
+def unrecorded(provenance: Mapping[str, Any]) -> Iterator[str]:
+    """Describes what a run used that is not in its record, so that a re-run lacks it."""
     git, sources = provenance["git"] or {}, provenance["sources"] or {}
-    yield from [*git.get("left_out_of_patch", ()), *sources.get("left_out", ())]
+    for name in (*git.get("left_out_of_patch", ()), *sources.get("left_out", ())):
+        yield f"{name}: changed or new when the run was made, and not recorded"
+    for name in provenance.get("callbacks_not_recorded", ()):
+        yield f"callback {name}: given as an object, not in the recipe's trainer.callbacks, and not recorded"

@@ -68,6 +68,9 @@ def read_provenance(path: Path) -> dict[str, Any]:
     if provenance.get("format", 1) > FORMAT:
         message = f"its {PROVENANCE} has format {provenance['format']}, but this version reads only up to {FORMAT}"
         raise CannotRun(message, "use the version of the workbench that recorded it")
+    if "network_folder" in provenance:  # up to format 2, only a network could be the user's own
+        folder = provenance.pop("network_folder")
+        provenance["own_folders"] = [] if folder is None else [folder]
     return provenance
 
 

@@ -4,7 +4,7 @@ import io
 import sys
 import sysconfig
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
@@ -21,7 +21,7 @@ _SUFFIXES = {".py", ".pyi", ".yaml", ".toml", ".txt"}
 
 @dataclass(frozen=True)
 class SourceCopy:
-    """Files by their name in the archive: relative to the project, or `user/…` for a network outside the project."""
+    """Files by their name in the archive: relative to the project, or `user/…` for the user's parts outside of it."""
 
     files: Mapping[str, bytes]
     left_out: tuple[str, ...]  # secrets, and files too large to be code
@@ -44,14 +44,13 @@ class SourceCopy:
         return buffer.getvalue()
 
 
-def copy_sources(project: Path, checkout: Checkout | None, network: str) -> SourceCopy:
+def copy_sources(project: Path, checkout: Checkout | None, folders: Collection[Path]) -> SourceCopy:
     """Copies the code that `checkout` does not hold: the user's own modules, and the whole project if it is None.
 
-    The user's own modules are those imported so far from the folder of `network` (a dotted path), helpers included.
+    The user's own modules are those imported so far from `folders`, helpers included.
     """
     paths = _project_sources(project) if checkout is None else {}
-    folder = network_folder(network)
-    if folder is not None:
+    for folder in folders:
         own = _imported_from(folder)
         if checkout is not None:
             ignored = checkout.ignored(own)
@@ -67,9 +66,28 @@ def copy_sources(project: Path, checkout: Checkout | None, network: str) -> Sour
     return SourceCopy(files, tuple(sorted(left_out)))
 
 
-def network_folder(network: str) -> Path | None:
-    """Returns the folder that a network's dotted path starts from; None for a built-in or installed network."""
-    module = sys.modules.get(network.rpartition(".")[0])
+def own_modules(folders: Collection[Path]) -> dict[str, Path]:
+    """Returns the files of the modules imported from `folders`, by their path below their folder."""
+    return {str(path.relative_to(folder)): path for folder in folders for path in _imported_from(folder)}
+
+
+def own_folders(config: Any) -> list[Path]:
+    """Returns the folders that the dotted paths in a config start from; not those of built-in and installed parts."""
+    return sorted({folder for text in _texts(config) if (folder := _own_folder(text)) is not None})
+
+
+def _texts(tree: Any) -> Iterator[str]:
+    if isinstance(tree, str):
+        yield tree
+    elif isinstance(tree, Mapping | list | tuple):
+        for value in tree.values() if isinstance(tree, Mapping) else tree:
+            yield from _texts(value)
+
+
+def _own_folder(dotted_path: str) -> Path | None:
+    names = dotted_path.split(".")[:-1]
+    loaded = (sys.modules.get(".".join(names[:count])) for count in range(len(names), 0, -1))
+    module = next((each for each in loaded if each is not None), None)
     file = getattr(module, "__file__", None)
     if module is None or file is None:
         return None

@@ -57,21 +57,24 @@ class Rerunner:
     @contextmanager
     def todays_code(self) -> Iterator[Code]:
         """Yields a copy of today's code, with today's version of the files in the recorded `sources.zip`."""
-        network = self.record.provenance["network_folder"]
         with self._todays_project() as code:
             for name in (self.record.provenance["sources"] or {"files": ()})["files"]:
-                own = name.startswith("user/")
-                path = Path(network or PROJECT) / name.removeprefix("user/") if own else PROJECT / name
-                if path.is_file():
+                homes = self._own_folders if name.startswith("user/") else [PROJECT]
+                paths = (home / name.removeprefix("user/") for home in homes)
+                if (path := next(filter(Path.is_file, paths), None)) is not None:
                     write_inside(code, name, path.read_bytes())
-            yield self._importable(code, *([Path(network)] if network else []))
+            yield self._importable(code, *self._own_folders)
+
+    @property
+    def _own_folders(self) -> list[Path]:
+        return [Path(folder) for folder in self.record.provenance["own_folders"]]
 
     def _todays_project(self) -> AbstractContextManager[Path]:
         now = find_checkout(PROJECT, self.store.folder)
         if now is not None:
             return checkout(self._scratch_home, PROJECT, now.commit, now.patch)
         archive = self.scratch / "today.zip"
-        archive.write_bytes(copy_sources(PROJECT, None, "").to_zip())
+        archive.write_bytes(copy_sources(PROJECT, None, []).to_zip())
         return unpack(self._scratch_home, archive)
 
     def run(
@@ -108,10 +111,10 @@ class Rerunner:
         return self.store.folder / "scratch"
 
     def _importable(self, code: Path, *more: Path) -> Code:
-        """Adds the folders to import from: project, `user`, the network's folder if the checkout has it, and `more`."""
-        project, folder = (self.record.provenance[name] for name in ("project", "network_folder"))
-        network = Path(os.path.normpath(code / os.path.relpath(folder or project, project)))
-        inside = [network] if network.is_relative_to(self._scratch_home) else []
+        """Adds the folders to import from: project, `user`, the user's folders that the checkout has, and `more`."""
+        project = self.record.provenance["project"]
+        moved = [Path(os.path.normpath(code / os.path.relpath(folder, project))) for folder in self._own_folders]
+        inside = [folder for folder in moved if folder.is_relative_to(self._scratch_home)]
         return Code(code, (code, code / "user", *inside, *more))
 
     def _environment(self, code: Code) -> dict[str, str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from experiments.provenance.code_differences import CodeDifference, code_differences
-from experiments.provenance.origins import LOCATIONS, Field, OriginKind, origins, unrecorded_files
+from experiments.provenance.origins import LOCATIONS, Field, OriginKind, origins, unrecorded
 
 # Kinds of cause that often differ without any effect on the numbers.
 HARMLESS_KINDS: set[OriginKind] = {"package", "hardware", "environment", "unrecorded"}
@@ -49,8 +49,8 @@ def _all(recorded: Origins, now: Origins) -> Iterator[Cause]:
             yield Cause(_KIND_OF_PARAM.get(name, "config"), f"{name}: {value}, now {again}{why}")
     for field, value, again in _differing(origins(recorded.provenance), origins(now.provenance)):
         yield Cause(field[0], _detail(field, value, again))
-    for name in unrecorded_files(recorded.provenance):
-        yield Cause("unrecorded", f"{name}: changed or new when the run was made, and not recorded")
+    for detail in unrecorded(recorded.provenance):
+        yield Cause("unrecorded", detail)
 
 
 def _differing(before: Mapping[Key, Any], after: Mapping[Key, Any]) -> Iterator[tuple[Key, Any, Any]]:

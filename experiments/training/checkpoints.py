@@ -11,7 +11,6 @@ from experiments.artifact_names import BEST_CHECKPOINT, LAST_CHECKPOINT
 from experiments.config import TrainerConfig
 from experiments.training.epochs import Epoch, Scores
 from lightning_modules import ImageClassifier
-from lightning_modules.metrics import sign_of
 
 
 class Checkpoints:
@@ -40,7 +39,7 @@ class Checkpoints:
 
     def _is_best(self, scores: Scores) -> bool:
         """Whether these scores are the best so far and the config keeps the best weights. Remembers the best score."""
-        score = sign_of(self._config.monitor) * scores[self._config.monitor]
+        score = self._config.sign * scores[self._config.monitor]
         if not score > self._highest:
             return False
         self._highest = score

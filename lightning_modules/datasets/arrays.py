@@ -55,7 +55,13 @@ def _load(options: SourceOptions) -> ImageDataset:
         arrays["y"] = replace(labels["x"], name="y")
     elif options.labels_path is not None:
         raise InputError("data.labels_path", options.labels_path, "data.path holds labels already", "leave it out")
-    return _dataset(_pairs(arrays, options.path), 10**6 * options.in_memory_mb)
+    return _dataset(_pairs(arrays, "data.path", options.path), 10**6 * options.in_memory_mb)
+
+
+def from_arrays(given: Mapping[str, Any], field: str, origin: str) -> ImageDataset:
+    """Returns the data set in arrays that are named as in an .npz. `field` and `origin` say where they come from."""
+    arrays = {name: _Array(np.asarray(values), name, field, origin) for name, values in given.items()}
+    return _dataset(_pairs(arrays, field, origin), 10**6 * SourceOptions.in_memory_mb)
 
 
 def read_arrays(field: str, path: str) -> dict[str, _Array]:
@@ -90,7 +96,7 @@ def _check_members(members: Sequence[zipfile.ZipInfo]) -> None:
         raise ValueError(f"{packed:,} bytes unpack to {unpacked:,}: a zip bomb? If it is not, use numpy.savez")
 
 
-def _pairs(arrays: Mapping[str, _Array], path: str) -> dict[str, tuple[_Array, _Array]]:
+def _pairs(arrays: Mapping[str, _Array], field: str, origin: str) -> dict[str, tuple[_Array, _Array]]:
     """Returns images and labels by split, for both ways to name them."""
     remedy = "name them x and y, or x_train, y_train and, where they exist, x_val, y_val, x_test, y_test"
     wanted = {"train": ("x", "y")} if "x" in arrays else _PAIRS
@@ -99,12 +105,12 @@ def _pairs(arrays: Mapping[str, _Array], path: str) -> dict[str, tuple[_Array, _
         missing = [name for name in names if name not in arrays]
         if split == "train" or len(missing) == 1:
             if missing:
-                raise InputError("data.path", path, f"holds {sorted(arrays)} and no {missing[0]}", remedy)
+                raise InputError(field, origin, f"holds {sorted(arrays)} and no {missing[0]}", remedy)
         elif missing:
             continue
         pairs[split] = (arrays[names[0]], arrays[names[1]])
     if "x" in arrays and any(name in arrays for names in _PAIRS.values() for name in names):
-        raise InputError("data.path", path, f"holds {sorted(arrays)}: both ways of naming", remedy)
+        raise InputError(field, origin, f"holds {sorted(arrays)}: both ways of naming", remedy)
     return pairs
 
 
@@ -119,7 +125,13 @@ def _dataset(pairs: Mapping[str, tuple[_Array, _Array]], in_memory_bytes: int) -
         message = f"and the other splits differ in image shape: {sorted(shapes)}"
         raise pairs["train"][0].refused(message, "give all of them one shape")
     names = tuple(str(value) for value in class_values)
-    return ImageDataset(train=parts["train"], val=parts.get("val"), test=parts.get("test"), class_names=names)
+    return ImageDataset(
+        train=parts["train"],
+        val=parts.get("val"),
+        test=parts.get("test"),
+        class_names=names,
+        has_integer_labels=class_values.dtype.kind in "iu",
+    )
 
 
 def _part(pixels: Images, name: str, labels: _Array, class_values: NDArray[Any]) -> LabelledImages:

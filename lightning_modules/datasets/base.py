@@ -42,17 +42,27 @@ class RefusedFile:
     split: str  # train, val or test
     name: str  # within the data set's folder
     reason: str
+    is_other: bool = False  # its name says that it is no picture, such as notes.txt: it was not opened
 
 
 @dataclass(frozen=True)
 class ImageDataset:
-    """A data set with its publisher's splits. `val` and `test` are None if the publisher made none."""
+    """A data set with its publisher's splits. `val` and `test` are None if the publisher made none.
+
+    `has_integer_labels`: the class names stand for the integers that the data set has as labels.
+    """
 
     train: LabelledImages
     class_names: tuple[str, ...]
     val: LabelledImages | None = None
     test: LabelledImages | None = None
     refused: tuple[RefusedFile, ...] = ()
+    has_integer_labels: bool = False
+
+    @property
+    def labels(self) -> list[int] | list[str]:
+        """The labels as the data set has them, in the order of the classes."""
+        return [int(name) for name in self.class_names] if self.has_integer_labels else list(self.class_names)
 
     @property
     def parts(self) -> dict[str, LabelledImages]:

@@ -10,7 +10,8 @@ def _load(_: SourceOptions) -> ImageDataset:
 
     digits = load_digits()
     images = digits.images.astype(np.uint8)[..., np.newaxis]
-    return ImageDataset(LabelledImages(images, digits.target.astype(np.int64)), tuple("0123456789"))
+    train = LabelledImages(images, digits.target.astype(np.int64))
+    return ImageDataset(train, tuple("0123456789"), has_integer_labels=True)
 
 
 SOURCES = {"digits": Source(summary="1,797 gray digits of 8×8 pixels, embedded in scikit-learn", load=_load)}

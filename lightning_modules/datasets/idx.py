@@ -110,6 +110,7 @@ def _load(release: _Release, options: SourceOptions) -> ImageDataset:
         train=LabelledImages(train_x[..., np.newaxis], train_y.astype(np.int64)),
         test=LabelledImages(test_x[..., np.newaxis], test_y.astype(np.int64)),
         class_names=release.class_names,
+        has_integer_labels=release is MNIST,
     )
 
 

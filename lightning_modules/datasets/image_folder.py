@@ -1,14 +1,18 @@
 """Reads a folder of pictures: `class/picture`, or `train/class/picture` with optional `val/` and `test/`."""
 
+import mimetypes
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from lightning_modules.datasets.base import ImageDataset, LabelledImages, RefusedFile, Source, SourceOptions
 from lightning_modules.errors import InputError
+from lightning_modules.log import LOG
 
 _SPLITS = ("train", "val", "test")
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"}  # reported outside class folders
@@ -37,6 +41,7 @@ def _load(options: SourceOptions) -> ImageDataset:
         message = f"{error.filename} cannot be read: {error.strerror}"
         raise InputError("data.path", str(folder), message, "change its permissions") from error
     names = [file.name for file in files]
+    _tell_of_scaling(folder, names, options.image_size)
     found = PictureFiles(folder, names, options.image_size, options.channels).load(options.folder() / "pictures")
     refused += [RefusedFile(files[k].split, files[k].name, reason) for k, reason in found.refused.items()]
     parts = {}
@@ -58,6 +63,16 @@ def _load(options: SourceOptions) -> ImageDataset:
     )
 
 
+def _tell_of_scaling(folder: Path, names: Sequence[str], size: tuple[int, int] | None) -> None:
+    """Says so if the first picture is scaled."""
+    if size is None or not names:
+        return
+    with suppress(OSError, ValueError), Image.open(folder / names[0]) as picture:
+        if (picture.height, picture.width) != size:
+            own = f"{picture.height}×{picture.width}"
+            LOG.info(f"pictures such as {names[0]} ({own}) are scaled to {size[0]}×{size[1]} (data.image_size)")
+
+
 def _scan(folder: Path) -> tuple[tuple[str, ...], list[_File], list[RefusedFile]]:
     """Returns the class names, all files of the classes, sorted by split, and the files that must not be opened."""
     splits = _splits(folder)
@@ -77,7 +92,9 @@ def _scan(folder: Path) -> tuple[tuple[str, ...], list[_File], list[RefusedFile]
             label = class_names.index(class_folder.name)
             for path in _files_of(class_folder):
                 name = path.relative_to(folder).as_posix()
-                if reason := _unfit(path, folder):
+                if _is_other(path):
+                    refused.append(RefusedFile(split, name, "is no picture by its name", is_other=True))
+                elif reason := _unfit(path, folder):
                     refused.append(RefusedFile(split, name, reason))
                 else:
                     files.append(_File(split, label, name))
@@ -111,6 +128,11 @@ def _files_of(class_folder: Path) -> Iterator[Path]:
         for name in sorted([*files, *links]):
             if not name.startswith(".") and name not in _SYSTEM_FILES:
                 yield Path(parent, name)
+
+
+def _is_other(path: Path) -> bool:
+    kind, _ = mimetypes.guess_type(path.name)
+    return path.suffix != "" and not (kind or "").startswith("image/")
 
 
 def _raise(error: OSError) -> None:

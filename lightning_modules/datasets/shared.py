@@ -24,6 +24,7 @@ def save_shared(dataset: ImageDataset, folder: Path) -> None:
     index = {
         "on_disk": on_disk,
         "class_names": dataset.class_names,
+        "has_integer_labels": dataset.has_integer_labels,
         "names": {split: part.names for split, part in dataset.parts.items()},
         "refused": [astuple(file) for file in dataset.refused],
     }
@@ -42,6 +43,7 @@ def map_shared(folder: Path) -> ImageDataset:
         test=parts.get("test"),
         class_names=tuple(index["class_names"]),
         refused=tuple(RefusedFile(*file) for file in index["refused"]),
+        has_integer_labels=index["has_integer_labels"],
     )
 
 

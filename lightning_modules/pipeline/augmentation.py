@@ -1,6 +1,7 @@
 """Random augmentation of training images. It works on whole batches, but each image gets its own random values."""
 
-from typing import Annotated, Literal
+from dataclasses import field
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -8,6 +9,7 @@ from pydantic import Field
 from torch import Generator, Tensor
 
 from lightning_modules.config import Probability, section
+from lightning_modules.plug import Plug
 
 # Shapes: N images, H x W pixels, C channels.
 Padding = Literal["black", "mirror"]
@@ -24,7 +26,7 @@ class AugmentationConfig:
     """Random changes to a training image each time it is shown. Each image gets its own random values.
 
     They apply to raw pixels before normalization, so that a moved pixel is normalized by the statistics of its new
-    place. The order is: rotation about the centre, shift, horizontal flip, erasing, noise on the whole image.
+    place. The order is: rotation about the centre, shift, horizontal flip, erasing, noise on the whole image, `own`.
     """
 
     # largest shift in pixels, in both directions on both axes: a random crop of the padded image
@@ -36,10 +38,20 @@ class AugmentationConfig:
     erasing: Probability = 0.0  # probability that a rectangle is set to raw 0
     # standard deviation of Gaussian noise in raw units (8-bit images: 0 to 255); the result is not clipped
     noise: Annotated[float, Field(ge=0, examples=[10])] = 0.0
+    # your own: dotted paths, or {kind: path, args: {…}}, of classes and functions that map raw images (N, C, H, W) to
+    # images of the same shape; they get `generator` if they have an argument of that name
+    own: list[str | dict[str, Any]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        for plug in self._plugs():
+            plug.check(["generator"], inputs=1)
+
+    def _plugs(self) -> list[Plug]:
+        return [Plug.parse(f"data.augmentation.own[{index}]", entry) for index, entry in enumerate(self.own)]
 
     def __bool__(self) -> bool:
         """Whether any augmentation is on."""
-        return self.horizontal_flip or max(self.shift, self.rotation, self.erasing, self.noise) > 0
+        return bool(self.own) or self.horizontal_flip or max(self.shift, self.rotation, self.erasing, self.noise) > 0
 
     def apply(self, images_NHWC: Tensor, generator: Generator) -> Tensor:
         """Returns augmented images; `generator` (on the CPU) draws the random values. Device and shape stay the same.
@@ -55,6 +67,9 @@ class AugmentationConfig:
             images_NHWC = self._erase(images_NHWC, generator)
         if self.noise:
             images_NHWC = _normal_like(images_NHWC, generator).mul_(self.noise).add_(images_NHWC)
+        for plug in self._plugs():
+            change = plug.function({"generator": generator})
+            images_NHWC = change(images_NHWC.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         return images_NHWC
 
     def _draw_places(self, images_NHWC: Tensor, generator: Generator) -> PixelPlaces:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lightning_modules.images.on_disk import ImagesOnDisk
 from lightning_modules.pipeline.augmentation import AugmentationConfig
+from lightning_modules.pipeline.fitting import Fitting
 from lightning_modules.pipeline.normalization import Normalization
 from lightning_modules.pipeline.order import BlockOrder, full_shuffle
 from lightning_modules.pipeline.placement import Placement
@@ -38,6 +39,7 @@ class Batches:
     on the number of the epoch: not on global random state, on earlier runs or (except for noise) on the device. Without
     it, images come in the subset's order. `BlockOrder` shuffles images on disk; all others are shuffled fully. If the
     data set is on the device, only the order and the random values are copied to it, and the host never waits.
+    `fitting` follows normalization. `drops_single` leaves out a last batch of one image.
     """
 
     batch_sampler = None  # Lightning reads it if there is a sampler
@@ -52,6 +54,8 @@ class Batches:
         shuffle_seed: int | None = None,
         sampling: Sampling = "shuffled",
         augmentation: AugmentationConfig | None = None,
+        fitting: Fitting | None = None,
+        drops_single: bool = False,
     ) -> None:
         placement = placement or Placement(torch.device("cpu"))
         self.device = placement.device
@@ -63,6 +67,8 @@ class Batches:
         self.shuffle_seed = shuffle_seed
         self.sampling = sampling
         self.augmentation = augmentation
+        self.fitting = fitting or Fitting()
+        self.drops_single = drops_single and len(self.indices_N) > batch_size
         images = subset.images
         self._shuffle = BlockOrder(images.block).shuffle if isinstance(images, ImagesOnDisk) else full_shuffle
         values = batch_size * int(np.prod(images.shape[1:]))  # per batch
@@ -76,7 +82,7 @@ class Batches:
         return indices_sha256(self._order_N.numpy())
 
     def __len__(self) -> int:
-        return -(-len(self.indices_N) // self.batch_size)
+        return -(-(len(self.indices_N) - self.drops_single) // self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         generator = torch.Generator()
@@ -94,7 +100,8 @@ class Batches:
                 images_NHWC = self.augmentation.apply(images_NHWC, generator)
             images, labels = (torch.split(together, self.batch_size) for together in (images_NHWC, labels_N))
             for images_NHWC, labels_N in zip(images, labels, strict=True):
-                yield self.normalization(images_NHWC.permute(0, 3, 1, 2)), labels_N
+                if not (self.drops_single and len(labels_N) == 1):
+                    yield self.fitting(self.normalization(images_NHWC.permute(0, 3, 1, 2))), labels_N
         self.sampler.number += 1
 
 

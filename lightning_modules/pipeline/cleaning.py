@@ -32,6 +32,7 @@ class CleaningConfig:
     """
 
     unreadable: Policy = "fail"  # files that are not usable pictures: damaged, links out of the folder, too large
+    other_files: Policy = "report"  # files that are no pictures by their names, such as notes.txt; never used
     non_finite: Policy = "fail"  # images with NaN or Inf
     leaks: Policy = "report"  # exact copies of an image of val or test; drop: from train, or from val
     duplicates: Policy = "report"  # copies within a split; drop: all but the first
@@ -74,7 +75,7 @@ def clean(
     """Returns the splits without the dropped images, and the report. Raises InputError for a fault with policy fail."""
     images = _Images.of(dataset, splits)
     is_dropped = np.zeros(len(images.labels), bool)
-    findings = _unreadable(dataset)
+    findings = list(_refused(dataset))
     for kind, (found, message, same_as) in _image_faults(images).items():
         findings += images.findings(kind, found, message, same_as)
         if getattr(config, kind) == "drop":
@@ -232,21 +233,13 @@ def _firsts(originals: NDArray[np.int64], splits: NDArray[np.int64]) -> NDArray[
     return firsts
 
 
-def _unreadable(dataset: ImageDataset) -> list[Finding]:
-    by_split: dict[str, list[dict[str, Any]]] = {}
+def _refused(dataset: ImageDataset) -> Iterator[Finding]:
+    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for file in dataset.refused:
-        by_split.setdefault(file.split, []).append({"file": file.name, "what": file.reason})
-    return [
-        Finding(
-            kind="unreadable",
-            split=split,
-            count=len(files),
-            message="files that are not usable pictures",
-            examples=files[:_EXAMPLES],
-            policy="report",
-        )
-        for split, files in by_split.items()
-    ]
+        kind = "other_files" if file.is_other else "unreadable"
+        found.setdefault((kind, file.split), []).append({"file": file.name, "what": file.reason})
+    for (kind, split), files in found.items():
+        yield from _finding_if_any(kind, split, "files that are not usable pictures", files)
 
 
 # Faults of splits and classes.

@@ -26,6 +26,7 @@ from experiments.process.setup import prepare_process
 from experiments.tracking.store import Store
 from lightning_modules.datasets import ImageDataset
 from lightning_modules.datasets.shared import map_shared, save_shared
+from lightning_modules.plug import search_folders, searched_folders
 from sweeps.config import Sweep
 from sweeps.engines import worker
 from sweeps.engines.crew import PATIENCE, RECONCILED_EVERY, Crew, Event, run_crew
@@ -43,6 +44,7 @@ class _Task:
     data: Path  # the shared data set
     data_sha256: str
     environment: dict[str, str]  # the parent's now; the fork server keeps the one it started with
+    folders: list[Path]  # where dotted paths start
 
 
 def warm_up() -> None:
@@ -67,6 +69,7 @@ def work(stage: Stage, *, dataset: ImageDataset, workers: int, started: OnTrial,
             data=Path(folder),
             data_sha256=dataset.sha256,
             environment=dict(os.environ),
+            folders=searched_folders(),
         )
         run_crew(_Workers(task, workers), stage, started=started, ended=ended)
 
@@ -120,6 +123,7 @@ def _run_worker(task: _Task, pipe: Connection) -> None:
     """The main function of a worker process."""
     os.environ.clear()
     os.environ.update(task.environment)
+    search_folders(task.folders)
     prepare_process()
     os.setpgid(0, 0)  # a process group of its own: Ctrl-C and `kill -- -GROUP` reach only the parent
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -26,6 +26,7 @@ from experiments.runner import cores
 from experiments.tracking.store import Store
 from lightning_modules import InputError
 from lightning_modules.datasets import ImageDataset
+from lightning_modules.plug import search_folders, searched_folders
 from sweeps.config import Sweep
 from sweeps.engines.crew import PATIENCE, RECONCILED_EVERY, Crew, Event, run_crew
 from sweeps.engines.worker import OnTrial
@@ -45,6 +46,7 @@ class _Job:
     tracking_uri: str | None  # None: the store's own database
     data_sha256: str
     host: str  # the host that has the store's files
+    folders: list[Path]  # where dotted paths start
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ class Cluster:
             tracking_uri=None if stage.store.is_local else stage.store.tracking_uri,
             data_sha256=dataset.sha256,
             host=socket.gethostname(),
+            folders=searched_folders(),
         )
         task = ray.remote(num_cpus=asked.cpus, num_gpus=asked.gpus, max_retries=0)(_run_next)
         crew = _Tasks(lambda: task.remote(job, self.data), self.workers)
@@ -146,6 +149,7 @@ def _run_next(job: _Job, dataset: ImageDataset) -> int | None:
     numbers: list[int] = []
     if job.tracking_uri is not None:
         os.environ["MLFLOW_TRACKING_URI"] = job.tracking_uri
+    search_folders(job.folders)
     store = Store.open(job.store)
     if socket.gethostname() != job.host:  # this host may have joined after the sweep started
         _check_shared(job.sweep, store)

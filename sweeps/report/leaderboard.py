@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from experiments.comparison.statistics import Estimate
-from lightning_modules.metrics import METRICS, find_metric, sign_of
+from lightning_modules.metrics import METRICS
 from sweeps.strategy.space import describe
 
 _OWN = "the recipe's own settings"
@@ -15,7 +15,7 @@ _OWN = "the recipe's own settings"
 
 def ranked(document: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Returns the trials in the order of the leaderboard: completed ones by value, then all others by number."""
-    sign = -sign_of(document["metric"])
+    sign = -_sign(document)
     complete = [trial for trial in document["trials"] if trial["state"] == "COMPLETE"]
     others = [trial for trial in document["trials"] if trial["state"] != "COMPLETE"]
     return sorted(complete, key=lambda trial: (sign * trial["value"], trial["number"])) + others
@@ -69,9 +69,10 @@ def _verdict(document: Mapping[str, Any], seeds: str) -> str:
 
 def on_test(document: Mapping[str, Any]) -> str:
     """Returns the champion's test accuracy, followed by the objective's metric if that is another one."""
-    searched = find_metric(document["metric"])
-    shown = dict.fromkeys(metric for metric in (METRICS["accuracy"], searched) if metric is not None)
-    scores = {metric.title: document["champion"][f"test_{metric.name}"] for metric in shown}
+    titles = {}
+    for name in ("accuracy", document["metric"].partition("/")[2]):
+        titles[name] = METRICS[name].title if name in METRICS else name
+    scores = {title: document["champion"].get(f"test_{name}") for name, title in titles.items()}
     return ", ".join(f"test {title} {as_text(score)}" for title, score in scores.items() if score is not None)
 
 
@@ -110,7 +111,11 @@ def _standing(document: Mapping[str, Any], difference: float, ci95: tuple[float,
         return "unknown"
     if not Estimate(difference, ci95).is_clear_of_zero:
         return "alike"
-    return "ahead" if sign_of(document["metric"]) * difference > 0 else "behind"
+    return "ahead" if _sign(document) * difference > 0 else "behind"
+
+
+def _sign(document: Mapping[str, Any]) -> int:
+    return 1 if document["direction"] == "maximize" else -1
 
 
 def _compared(

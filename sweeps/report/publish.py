@@ -6,7 +6,6 @@ from experiments.artifact_names import LEADERBOARD, PLOTS, REPORT_PAGE
 from experiments.tracking import dashboard
 from experiments.tracking.registry import register_model
 from experiments.tracking.tracked_run import TrackedRun
-from lightning_modules.metrics import sign_of
 from sweeps.report import plots
 from sweeps.report.leaderboard import description
 from sweeps.report.page import page
@@ -18,7 +17,7 @@ def publish(search: Search, tracked: TrackedRun, result: SweepResult) -> None:
     """Writes the result. Registers the model of the champion's first seed: choosing the best seed would reward luck."""
     document = result.as_dict()
     searched = [parameter.path for parameter in search.sweep.space.parameters]
-    is_lowest_first = sign_of(result.metric) < 0
+    is_lowest_first = result.direction == "minimize"
     tracked.share_view(
         dashboard.table_of_children(tracked.run_id, result.metric, searched, lowest_first=is_lowest_first)
     )

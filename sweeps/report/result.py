@@ -13,7 +13,7 @@ from experiments.tracking import dashboard
 from experiments.tracking.runs import children
 from experiments.tracking.store import Store
 from experiments.tracking.tracked_run import TrackedRun
-from lightning_modules.metrics import METRICS, sign_of
+from lightning_modules.metrics import METRICS, Direction
 from sweeps.config import Sweep
 from sweeps.study.finalists import Finalist
 from sweeps.study.search import Search
@@ -29,6 +29,7 @@ class SweepResult:
     study: str
     target: int | None  # trials in total; None if only hours or no_improvement end the search
     metric: str
+    direction: Direction
     trials: list[dict[str, Any]]  # in order: number, state, outcome, value, params, run_id, seed
     best: dict[str, Any] | None  # the best single trial: number, value, params, run_id
     finalists: list[dict[str, Any]]  # best mean first: number, params, mean, ci95, values, run_ids
@@ -64,13 +65,14 @@ def gather(search: Search, tracked: TrackedRun, finalists: list[Finalist], champ
         study=search.study.study_name,
         target=sweep.config.budget.target,
         metric=sweep.config.objective.metric,
+        direction=sweep.config.objective.direction,
         trials=trials,
         best={name: trials[best.number][name] for name in ("number", "value", "params", "run_id")} if best else None,
         finalists=[_as_row(finalist) for finalist in finalists],
         champion=_champion(store, sweep, champion) if champion else None,
         runner_up=_runner_up(*finalists[:2]) if len(finalists) > 1 else None,
         baseline=_baseline(sweep, baseline, finalists[0]) if baseline else None,
-        luck=_luck(best, finalists, sign_of(sweep.config.objective.metric)) if best else None,
+        luck=_luck(best, finalists, sweep.config.objective.sign) if best else None,
         dashboard_url=dashboard.run_url(store, tracked.experiment_id, tracked.run_id),
         trials_url=dashboard.view_url(store, tracked.experiment_id, tracked.run_id),
     )
@@ -110,10 +112,11 @@ def _as_row(finalist: Finalist) -> dict[str, Any]:
 def _champion(store: Store, sweep: Sweep, champion: Finalist) -> dict[str, Any]:
     """Returns the champion's test scores, and the name of its model in MLflow's registry."""
     metrics = [store.client.get_run(run_id).data.metrics for run_id in champion.run_ids]
+    own = [metric.name for metric in sweep.base.trainer.own_metrics()]
     return {
         "number": None if champion.is_baseline else champion.number,
         "run_ids": champion.run_ids,
-        **{f"test_{name}": _on_test(f"test/{name}", metrics) for name in METRICS},
+        **{f"test_{name}": _on_test(f"test/{name}", metrics) for name in (*METRICS, *own)},
         "model": f"models:/{registered_name(sweep)}@champion",
     }
 

@@ -24,7 +24,8 @@ from lightning_modules import InputError
 from lightning_modules.errors import choose_from
 
 # Trials are compared on the same validation images. So only these fields of the data may differ between trials.
-_FIXED = {"experiment", "seed", "trainer.monitor", "trainer.threads"}
+_FIXED = {"experiment", "seed", "trainer.monitor", "trainer.monitor_mode", "trainer.metrics", "trainer.threads"}
+_ARGUMENTS = ("model.network_args.", "model.loss_args.", "optimizer.args.", "optimizer.schedule.args.")
 _SEARCHABLE_DATA = ("data.batch_size", "data.normalization", "data.augmentation.", "data.sampling")
 _CORNERS = 256  # combinations of edge values that are checked before the first trial
 _GRID = 100_000  # the most points in a grid
@@ -235,7 +236,7 @@ class SearchSpace:
 
 def _parameter(path: str, given: Any, types: Mapping[str, Any]) -> Parameter:
     field = f"space.{path}"
-    free = path.startswith("model.network_args.")
+    free = path.startswith(_ARGUMENTS)
     if path not in types and not free:
         raise InputError(field, given, "the recipe has no such field", choose_from(path, types))
     if path in _FIXED or (path.startswith("data.") and not path.startswith(_SEARCHABLE_DATA)):

@@ -22,7 +22,6 @@ from experiments.comparison.statistics import Estimate, estimate
 from experiments.tracking.runs import children
 from experiments.tracking.store import Store
 from lightning_modules.datasets import ImageDataset
-from lightning_modules.metrics import sign_of
 from sweeps.config import Sweep
 from sweeps.strategy.budget import counts
 from sweeps.strategy.space import Point, describe
@@ -131,7 +130,7 @@ class Finals(Stage):
             finalist.values.append(math.nan if trial.value is None else trial.value)
             if (run_id := run_ids.get(str(id_of(trial)))) is not None:
                 finalist.run_ids.append(run_id)
-        sign = sign_of(self.sweep.config.objective.metric)
+        sign = self.sweep.config.objective.sign
         return sorted(found.values(), key=lambda each: (each.is_baseline, -each.merit(sign)))
 
     def _places(self) -> Iterator[Place]:

@@ -17,7 +17,6 @@ from optuna.trial import FrozenTrial, TrialState
 from experiments.config import ExperimentConfig, flatten
 from experiments.tracking.store import Store
 from lightning_modules import InputError
-from lightning_modules.metrics import sign_of
 from sweeps.config import Sweep
 from sweeps.strategy.budget import open_slot
 from sweeps.strategy.pruners import make_pruner
@@ -84,7 +83,7 @@ class Search(Stage):
         return not self.study.user_attrs.get("grid_is_spent") and self._open_slot(self.trials()) is not None
 
     def _open_slot(self, trials: list[FrozenTrial]) -> int | None:
-        return open_slot(trials, self.sweep.config.budget, sign_of(self.sweep.config.objective.metric), datetime.now())
+        return open_slot(trials, self.sweep.config.budget, self.sweep.config.objective.sign, datetime.now())
 
     def _enqueue_again(self, last: FrozenTrial) -> bool:
         """Enqueues the last trial's parameters again and returns True, unless too many trials died with them."""

@@ -11,6 +11,9 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
+from experiments import rerun
+from experiments.reproduction import again
+
 
 @pytest.fixture
 def load_model(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path | str], Any]:
@@ -37,6 +40,12 @@ def figures(monkeypatch: pytest.MonkeyPatch) -> dict[str, Figure]:
 
     monkeypatch.setattr(Figure, "savefig", savefig)
     return saved
+
+
+@pytest.fixture
+def rerun_in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`reproduce` runs again in this process, with today's code."""
+    monkeypatch.setattr(again, "_call", lambda _python, _folder, _environment, job: rerun.answer(rerun.Job(**job)))
 
 
 @pytest.fixture(scope="session")

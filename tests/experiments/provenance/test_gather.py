@@ -35,7 +35,7 @@ def test_provenance_tells_command_folders_seeds_threads_and_versions(first_folde
 
 def test_in_a_checkout_git_keeps_the_sources(first_folder: Path) -> None:
     told = json.loads((first_folder / "provenance.json").read_text())
-    assert (told["sources"], told["network_folder"]) == (None, None)
+    assert (told["sources"], told["own_folders"]) == (None, [])
     assert not (first_folder / "sources.zip").exists()
 
 
@@ -111,8 +111,8 @@ def test_outside_of_a_checkout_provenance_says_so(elsewhere: tuple[Path, Path, P
     assert told["git"] is None
     assert (folder / "uncommitted.patch").read_bytes() == b""
     assert told["sources"]["left_out"] == ["experiments/recipes/secret.yaml"]
-    folders = [told[name] for name in ("project", "working_directory", "network_folder")]
-    assert folders == [str(project), str(work), str(work)]
+    assert [told[name] for name in ("project", "working_directory")] == [str(project), str(work)]
+    assert told["own_folders"] == [str(work)]
 
 
 def test_provenance_holds_no_credentials(elsewhere: tuple[Path, Path, Path]) -> None:

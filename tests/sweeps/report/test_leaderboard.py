@@ -36,7 +36,12 @@ def document(
     numbered = [finalist | {"number": 7 + place} for place, finalist in enumerate(finalists)]
     tested = {"test_accuracy": test, "test_loss": {"mean": 0.05, "ci95": None}}
     scores = {"number": None if champion == "own" else champion, **tested}
-    told = {"metric": "val/accuracy", "finalists": numbered, "champion": scores if champion is not None else None}
+    told = {
+        "metric": "val/accuracy",
+        "direction": "maximize",
+        "finalists": numbered,
+        "champion": scores if champion is not None else None,
+    }
     return told | {"baseline": own, "runner_up": None, "luck": None, "trials": []} | more
 
 

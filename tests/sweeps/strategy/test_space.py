@@ -130,7 +130,7 @@ def test_a_condition_on_a_value_that_is_no_choice_is_refused() -> None:
 
 
 def test_a_misspelt_network_argument_is_refused() -> None:
-    with pytest.raises(InputError, match=r"^space\.model\.network_args: .*hiden"):
+    with pytest.raises(InputError, match=r"^space\.model\.network_args\.hiden: .*did you mean 'hidden'"):
         SearchSpace.parse({"model.network_args.hiden": [64, 128]}, BASE)
 
 

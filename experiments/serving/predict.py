@@ -1,0 +1,115 @@
+"""Answers of a run's logged model for the user's pictures and arrays."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+from numpy.typing import NDArray
+
+from experiments.artifact_names import CONFIG, MODEL
+from experiments.tracking.runs import RunSummary, resolve_one
+from experiments.tracking.store import Store
+from lightning_modules import InputError
+from lightning_modules.datasets.arrays import read_arrays
+from lightning_modules.images.layout import channels_last
+from lightning_modules.images.pictures import PictureError, decode, quiet
+from lightning_modules.log import LOG
+
+_ARRAYS, _PICTURES = {".npy", ".npz"}, {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"}
+_AT_ONCE = 500  # images
+
+Named = tuple[list[str], NDArray[Any]]  # images and their names
+
+
+def predict(store: Store, selector: str, inputs: Sequence[Path]) -> list[dict[str, Any]]:
+    """Returns `input`, `label`, `label_index` and `probabilities` {label: p} of each image, arrays first.
+
+    Images get the size and the channels that they had in training. Raises InputError if the run has no model, or if a
+    file is neither a picture nor an array of images.
+    """
+    model = _load(store, resolve_one(store, selector))
+    answers: list[dict[str, Any]] = []
+    for names, images in _Reader(model).read(inputs):
+        answer = model.predict(images)
+        rows = zip(names, answer["label"], answer["label_index"], answer["probabilities"], strict=True)
+        for name, label, index, row in rows:
+            probabilities = dict(zip(answer["class_names"].tolist(), row.tolist(), strict=True))
+            answers.append(
+                {"input": name, "label": label.item(), "label_index": int(index), "probabilities": probabilities}
+            )
+    return answers
+
+
+def _load(store: Store, run: RunSummary) -> Any:
+    """Returns the run's model. Raises InputError, with the command that makes one, if the run kept none."""
+    held = {artifact.path for artifact in store.client.list_artifacts(run.run_id)}
+    if MODEL not in held:
+        config = store.client.download_artifacts(run.run_id, CONFIG) if CONFIG in held else None
+        remedy = f"train it: workbench train {config} --store {store.folder}" if config else "name another run"
+        raise InputError("RUN", run.name, f"this {run.kind} kept no model", remedy)
+    model = mlflow.pyfunc.load_model(store.client.download_artifacts(run.run_id, MODEL))
+    if "label_index" not in model.metadata.get_output_schema().input_names():
+        raise InputError("RUN", run.name, "its model was logged by an early version of the workbench", "train it again")
+    return model
+
+
+class _Reader:
+    """Reads images in the type that a model takes."""
+
+    def __init__(self, model: Any) -> None:
+        (images,) = model.metadata.get_input_schema().inputs
+        self._type = images.type
+        self._is_gray = len(images.shape) == 3
+        height, width, _ = model.unwrap_python_model().facts["image_shape"]
+        self._size = (height, width)
+
+    def read(self, inputs: Sequence[Path]) -> Iterator[Named]:
+        """Yields some images at a time."""
+        pictures: list[Path] = []
+        for path in inputs:
+            if path.suffix.lower() in _ARRAYS:
+                yield from self._arrays(path)
+            else:
+                pictures += _pictures(path)
+        for start in range(0, len(pictures), _AT_ONCE):
+            chosen = pictures[start : start + _AT_ONCE]
+            with quiet():
+                images = np.stack([self._decode(path) for path in chosen])
+            yield list(map(str, chosen)), (images[..., 0] if self._is_gray else images).astype(self._type)
+
+    def _decode(self, path: Path) -> NDArray[np.uint8]:
+        try:
+            return decode(path, self._size, 1 if self._is_gray else 3)
+        except (OSError, PictureError) as error:
+            raise InputError("FILE", str(path), str(error), "give a picture or an array of images") from error
+
+    def _arrays(self, path: Path) -> Iterator[Named]:
+        arrays = read_arrays("FILE", str(path))
+        if "x" not in arrays:
+            raise InputError("FILE", str(path), f"holds {sorted(arrays)}, not x", "name the images x")
+        images = channels_last(arrays["x"].values)
+        if images.ndim != 4 or images.dtype.kind not in "biuf":
+            shape = f"is {images.dtype} of shape {images.shape}"
+            raise InputError("FILE", str(path), shape, "give numbers of shape (N, H, W) or (N, H, W, C)")
+        if images.shape[1:3] != self._size:
+            sizes = "×".join(map(str, images.shape[1:3])), "×".join(map(str, self._size))
+            LOG.info(f"{path}: images of {sizes[0]} are scaled to {sizes[1]}, the size of the training images")
+        if self._is_gray and images.shape[3] == 1:
+            images = images[..., 0]
+        for start in range(0, len(images), _AT_ONCE):
+            chosen = np.asarray(images[start : start + _AT_ONCE]).astype(self._type)
+            yield [f"{path}[{start + row}]" for row in range(len(chosen))], chosen
+
+
+def _pictures(path: Path) -> list[Path]:
+    """Returns the picture itself, or all pictures in a folder and below."""
+    if path.is_dir():
+        found = sorted(each for each in path.rglob("*") if each.suffix.lower() in _PICTURES)
+        if not found:
+            raise InputError("FILE", str(path), "holds no picture", "give a folder of pictures")
+        return found
+    if not path.is_file():
+        raise InputError("FILE", str(path), "no such file", "check the path")
+    return [path]

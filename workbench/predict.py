@@ -1,0 +1,39 @@
+"""`workbench predict`: labels and probabilities for pictures and arrays, by a run's model."""
+
+import argparse
+import csv
+import sys
+from pathlib import Path
+
+from workbench._command import RUN_HELP, Document, add_store, open_store, print_table, table
+
+HELP = "label pictures, folders of pictures and arrays with a run's model"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_store(parser)
+    parser.add_argument("run", metavar="RUN", help=RUN_HELP)
+    inputs = "pictures, folders of pictures, .npy and .npz files"
+    parser.add_argument("inputs", metavar="FILE", nargs="+", type=Path, help=inputs)
+    parser.add_argument("--csv", action="store_true", help="print CSV: input, label, and a column for each class")
+
+
+def run(args: argparse.Namespace) -> Document:
+    from experiments.serving.predict import predict
+
+    return {"predictions": predict(open_store(args.store), args.run, args.inputs)}
+
+
+def show(document: Document, args: argparse.Namespace) -> None:
+    found = document["predictions"]
+    if args.csv:
+        writer = csv.writer(sys.stdout)
+        writer.writerow(["input", "label", "label_index", *found[0]["probabilities"]])
+        writer.writerows(
+            [line["input"], line["label"], line["label_index"], *line["probabilities"].values()] for line in found
+        )
+        return
+    answers = table("input", "label", "probability")
+    for line in found:
+        answers.add_row(line["input"], str(line["label"]), f"{max(line['probabilities'].values()):.4f}")
+    print_table(answers)
