@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from experiments.config import ExperimentConfig, flatten
 from experiments.errors import OutOfMemoryError
-from experiments.process.memory import explain_out_of_memory
+from experiments.process.memory import explain_out_of_memory, is_out_of_memory
 from experiments.training.random_state import get_random_state, set_random_state
 from lightning_modules import ImageClassifier, ImageDataModule, InputError, ModelConfig
 from lightning_modules.log import LOG
@@ -30,7 +30,10 @@ Batch = tuple[Tensor, Tensor]
 _NUMBERS = {"experiment", "seed", "trainer.max_epochs"}
 _LONGEST = 300  # characters of an error's text that are shown
 _MOST = 512  # images of a batch that is tried: more would only take longer
-_STEPS, _SLOWER = 3, 1.5  # steps that are timed; how much slower several threads are when that is worth a word
+# Seconds of steps with several threads, and with one: a glance, then a look if several threads seem slower. Other
+# programs get a core for some milliseconds at a time, so both numbers of threads get several turns.
+_GLANCE, _LOOK, _TURNS = 0.05, 0.5, 3
+_SUSPICIOUS, _WORTH_A_WORD = 1.1, 1.5  # how many times as long a step takes with several threads
 
 
 _found: dict[str, "Findings"] = {}  # by what was tried in this process
@@ -86,7 +89,7 @@ def _rehearse(config: ExperimentConfig, data: ImageDataModule, trainer: pl.Train
     trial = _Trial(config, classifier, data.num_classes)
     optimizer = config.optimizer.build(network)
     config.optimizer.build_schedule(optimizer, trainer.max_epochs or 1)
-    trial.step(batch, optimizer)
+    trial.step(batch, optimizer, is_first=True)
     last = len(data.splits["train"]) % len(labels_N)
     drops_single = last == 1 and trial.needs_more_than_one(batch)
     if last > 1:
@@ -124,14 +127,14 @@ class _Trial:
     classifier: ImageClassifier
     num_classes: int
 
-    def step(self, batch: Batch, optimizer: torch.optim.Optimizer) -> None:
-        """Takes one training step."""
+    def step(self, batch: Batch, optimizer: torch.optim.Optimizer, *, is_first: bool = False) -> None:
+        """Takes one training step. After the first one, a high learning rate may let the loss diverge."""
         model, (images_NCHW, labels_N) = self.config.model, batch
         optimizer.zero_grad()
         logits_NK = self._answer(images_NCHW)
         with _refused("model.loss", model.loss, "change model.loss_args, or the loss"):
             loss = mean_loss(self.classifier.loss, logits_NK, labels_N, self.classifier.class_weights)
-        if not torch.isfinite(loss):
+        if is_first and not torch.isfinite(loss):
             remedy = "look for a division by zero or a logarithm in the network and the loss"
             raise InputError("model.network", model.network, f"the loss of the first batch is {loss:g}", remedy)
         with _refused("model.network", model.network, "its gradient cannot be computed"):
@@ -167,9 +170,9 @@ class _Trial:
         name = self.config.model.network
         try:
             logits_NK: Any = self.classifier(images_NCHW)
-        except (MemoryError, torch.OutOfMemoryError):
-            raise
         except Exception as error:  # the user's code may raise any exception
+            if is_out_of_memory(error):
+                raise
             raise _explained(self.config.model, self.classifier, images_NCHW, error) from error
         wanted = (len(images_NCHW), self.num_classes)
         if not isinstance(logits_NK, Tensor):
@@ -188,9 +191,9 @@ def _refused(field: str, value: str, remedy: str) -> Iterator[None]:
     """Turns any error of the user's code into an InputError."""
     try:
         yield
-    except (InputError, MemoryError, torch.OutOfMemoryError):
-        raise
     except Exception as error:
+        if isinstance(error, InputError) or is_out_of_memory(error):
+            raise
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise InputError(field, value, f"fails on a batch of the data: {reason}", remedy) from error
 
@@ -247,22 +250,28 @@ def _warn_of_threads(step: Callable[[], None]) -> None:
     threads = torch.get_num_threads()
     if threads == 1:
         return
-    with_all = _seconds(step)
-    torch.set_num_threads(1)
-    with_one = _seconds(step)
-    torch.set_num_threads(threads)
-    if with_all > _SLOWER * with_one:
+    try:
+        slower = _slowdown(step, threads, _GLANCE)
+        if slower > _SUSPICIOUS:
+            slower = _slowdown(step, threads, _LOOK)
+    finally:
+        torch.set_num_threads(threads)
+    if slower > _WORTH_A_WORD:
         LOG.warning(
-            f"{threads} threads take {with_all / with_one:.1f} times as long as one: other programs use the cores; "
+            f"{threads} threads take {slower:.1f} times as long as one: other programs use the cores; "
             "--trainer.threads 1 is faster now (it changes the numbers in their last digits)"
         )
 
 
-def _seconds(step: Callable[[], None]) -> float:
-    """Returns the shortest time of a few steps."""
-    times = []
-    for _ in range(_STEPS):
-        start = time.perf_counter()
-        step()
-        times.append(time.perf_counter() - start)
-    return min(times)
+def _slowdown(step: Callable[[], None], threads: int, seconds: float) -> float:
+    """Returns how many times as long a step takes with `threads` threads as with one, in several turns each."""
+    spent, steps = {threads: 0.0, 1: 0.0}, {threads: 0, 1: 0}
+    for _ in range(_TURNS):
+        for count in (threads, 1):
+            torch.set_num_threads(count)
+            start = time.perf_counter()
+            while (now := time.perf_counter()) - start < seconds / _TURNS or now == start:
+                step()
+                steps[count] += 1
+            spent[count] += now - start
+    return (spent[threads] / steps[threads]) / (spent[1] / steps[1])

@@ -183,9 +183,9 @@ BAD_INPUT: list[tuple[str, list[str], str, Any, list[str]]] = [
     (
         "network args that do not fit",
         ["train", "digits", "--model.network_args.depth", "3"],
-        "model.network_args",
-        {"depth": 3},
-        ["'depth'", "filters: int = 32"],
+        "model.network_args.depth",
+        3,
+        ["no such argument", "choose from filters, hidden"],
     ),
     (
         "missing data root",

@@ -5,6 +5,7 @@ command, add a file: it has the command's name, and `_command.Command` lists wha
 """
 
 import atexit
+import faulthandler
 import gc
 import json
 import math
@@ -25,6 +26,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     # By default Python collects garbage among all imported objects while torch loads, and again at exit. That takes
     # half the time of a short command.
     gc.set_threshold(100_000)
+    if sys.__stderr__ is not None:
+        faulthandler.enable(sys.__stderr__)  # if native code crashes Python, names the line that called it
     atexit.register(gc.freeze)
     words = list(sys.argv[1:] if argv is None else argv)
     as_json = "--json" in words

@@ -18,7 +18,7 @@ def explain_out_of_memory(config: ExperimentConfig) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if not _is_refused_allocation(error):
+        if not is_out_of_memory(error):
             raise
         if torch.cuda.is_available():
             torch.cuda.empty_cache()  # the next runs in this process need the memory
@@ -27,6 +27,6 @@ def explain_out_of_memory(config: ExperimentConfig) -> Iterator[None]:
         raise OutOfMemoryError(message, remedy) from error
 
 
-def _is_refused_allocation(error: BaseException) -> bool:
-    """Whether the error means out of memory. PyTorch has an error class only for its GPU allocators."""
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an allocation was refused. PyTorch has an error class only for its GPU allocators."""
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)

@@ -64,7 +64,7 @@ def test_a_network_trains_is_logged_answers_and_reproduces(
     data = ImageDataModule(load_config("digits").data)
     data.setup()
     test = data.splits["test"]
-    predictions = np.load(artifacts / "predictions.npz")
+    predictions = dict(np.load(artifacts / "predictions.npz"))
     answer = load_model(artifacts / "model").predict(test.images[test.indices][..., 0])
     assert answer["label"].tolist() == predictions["test_label"].tolist()
     assert np.allclose(answer["probabilities"], predictions["test_probabilities"], atol=1e-5)

@@ -345,7 +345,7 @@ def test_run_and_re_run_are_linked_both_ways(store: Store, results: Results) -> 
 
 @pytest.mark.parametrize(
     ("name", "reason"),
-    [("os.system", "Python's own library"), ("class_path", "cannot be built")],
+    [("os.system", "Python's own library"), ("class_path", "cannot be made")],
 )
 def test_a_planted_config_executes_nothing(results: Results, folder: Path, name: str, reason: str) -> None:
     result = results[name].result()

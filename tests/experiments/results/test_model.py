@@ -54,8 +54,8 @@ def test_raw_images_get_the_labels_of_predictions_npz(
 def test_the_signature_takes_uint8_images_and_names_label_and_probabilities(model: Any) -> None:
     signature = model.metadata.signature
     (images,) = signature.inputs.inputs
-    assert (images.type, images.shape) == (np.uint8, (-1, 8, 8))
-    assert signature.outputs.input_names() == ["label", "probabilities"]
+    assert (images.type, images.shape) == (np.uint8, (-1, -1, -1))
+    assert signature.outputs.input_names() == ["label", "label_index", "probabilities", "class_names"]
 
 
 def test_float_images_are_refused(model: Any, raw_test_images: np.ndarray) -> None:

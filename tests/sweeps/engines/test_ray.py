@@ -30,15 +30,18 @@ needs_ray = pytest.mark.skipif(
     find_spec("ray") is None and not os.environ.get("CI"), reason="needs pip install -e '.[ray]' -c constraints.txt"
 )
 
-# A network that trains only while a file is there.
+# A network that waits, after its 20th batch, until a file is there.
 WAITING = """
 import time
 from pathlib import Path
 from lightning_modules import BaselineCNN
 
 class Net(BaselineCNN):
+    batches = 0
+
     def forward(self, images):
-        while self.training and not Path({file!r}).exists():
+        self.batches += self.training
+        while self.batches > 20 and not Path({file!r}).exists():
             time.sleep(0.01)
         return super().forward(images)
 """

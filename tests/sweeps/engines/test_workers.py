@@ -41,8 +41,11 @@ import os, signal
 from lightning_modules import BaselineCNN
 
 class Net(BaselineCNN):
+    batches = 0
+
     def forward(self, images):
-        if self.training and {condition}:
+        self.batches += self.training
+        if self.batches > 20 and {condition}:  # long after the rehearsal
             os.kill(os.getpid(), signal.SIGSEGV)
         return super().forward(images)
 """

@@ -55,8 +55,10 @@ WITHOUT_OWN = document(row(0.98))
 ONE_SEED = document(row(0.98, seeds=1), own=own(0.96, 0.02, seeds=1), test=ONE)
 ONE_SEED_OWN = document(row(0.96, seeds=1), own=own(0.98, -0.02, seeds=1), champion="own", test=ONE)
 ONE_SEED_WITHOUT_OWN = document(row(0.98, seeds=1), test=ONE)
-LOWEST = document(row(0.05), own=own(0.07, -0.02, (-0.03, -0.01)), metric="val/loss")
-HIGHER_LOSS = document(row(0.07), own=own(0.05, 0.02, (0.01, 0.03)), metric="val/loss", champion="own")
+LOWEST = document(row(0.05), own=own(0.07, -0.02, (-0.03, -0.01)), metric="val/loss", direction="minimize")
+HIGHER_LOSS = document(
+    row(0.07), own=own(0.05, 0.02, (0.01, 0.03)), metric="val/loss", direction="minimize", champion="own"
+)
 
 
 @pytest.mark.parametrize(

@@ -103,8 +103,8 @@ def draw(untrained: "Untrained", outcomes: list[tuple[str, float | None]]) -> tu
         for epoch in (1, 2) if outcome != "failed" else ():
             taken.trial.report(0.5 + 0.1 * epoch, step=epoch)
         settle(search.study, taken.trial, outcome, value=value)  # type: ignore[arg-type]
-    document: dict[str, Any] = {"sweep": "<b>mine</b>", "metric": "val/accuracy", "finalists": [], "champion": None}
-    document |= {"baseline": None, "runner_up": None, "luck": None, "trials": []}
+    document: dict[str, Any] = {"sweep": "<b>mine</b>", "metric": "val/accuracy", "direction": "maximize"}
+    document |= {"finalists": [], "champion": None, "baseline": None, "runner_up": None, "luck": None, "trials": []}
     for trial in search.trials():
         state, outcome = trial.state.name, trial.user_attrs["outcome"]
         row = {"number": trial.number, "state": state, "outcome": outcome, "value": trial.value}

@@ -23,8 +23,13 @@ BROKEN = """
 from lightning_modules import BaselineCNN
 
 class Net(BaselineCNN):
+    batches = 0
+
     def forward(self, images):
-        raise ValueError(f"no forward for {images.shape}, id {id(images)}")
+        self.batches += self.training
+        if self.batches > 20:  # long after the rehearsal
+            raise ValueError(f"no forward for {images.shape}, id {id(images)}")
+        return super().forward(images)
 """
 GREEDY = """
 import torch
