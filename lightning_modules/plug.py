@@ -160,15 +160,15 @@ def _has_submodule(found: Any, name: str) -> bool:
 
 
 def _import(field: str, path: str, module: str) -> Any:
-    folder = _own_folder(module)
+    own = _own_file(module)
     loaded = getattr(sys.modules.get(module), "__file__", None)
-    if folder is not None and loaded is not None and not Path(loaded).is_relative_to(folder):
+    if own is not None and loaded is not None and not _are_same(own[1], Path(loaded)):
         message = f"{loaded} has the same name and is imported already"
-        raise InputError(field, path, message, f"rename the file in {folder}, or start a new process")
+        raise InputError(field, path, message, f"rename {own[1]}, or start a new process")
     before = sys.path.copy()
     try:
-        if folder is not None:
-            sys.path.insert(0, str(folder))
+        if own is not None:
+            sys.path.insert(0, str(own[0]))
         return importlib.import_module(module)
     except Exception as error:  # the import runs the user's code, which may raise any exception
         reason = " ".join(f"{type(error).__name__}: {error}".split())
@@ -176,17 +176,21 @@ def _import(field: str, path: str, module: str) -> Any:
         raise InputError(field, path, f"cannot be imported: {reason}", remedy) from error
     finally:
         sys.path[:] = before
-        if folder is not None and str(folder) not in sys.path:
-            sys.path.append(str(folder))  # for what the module imports later
+        if own is not None and str(own[0]) not in sys.path:
+            sys.path.append(str(own[0]))  # for what the module imports later
 
 
-def _own_folder(module: str) -> Path | None:
-    """Returns the folder of a recipe, or the working directory, if it holds the top-level module `module`."""
+def _own_file(module: str) -> tuple[Path, Path] | None:
+    """Returns the folder of a recipe, or the working directory, and the file of a top-level module there."""
     for folder in (*_recipe_folders, Path.cwd()):
         spec = PathFinder.find_spec(module, [str(folder)])
         if spec is not None and spec.origin is not None:
-            return folder
+            return folder, Path(spec.origin)
     return None
+
+
+def _are_same(one: Path, other: Path) -> bool:
+    return one.resolve() == other.resolve() or (other.is_file() and one.read_bytes() == other.read_bytes())
 
 
 def _parameters(target: Target) -> list[Parameter] | None:

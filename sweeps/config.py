@@ -1,7 +1,7 @@
 """The typed configuration of a sweep. It is checked before the first trial."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from experiments.recipe import build, field_paths, find_recipe, read_recipe, wit
 from lightning_modules import InputError
 from lightning_modules.config import Count, Probability, section
 from lightning_modules.errors import choose_from
-from lightning_modules.metrics import Direction, find_metric, monitors
+from lightning_modules.metrics import METRICS, Direction, Metric, find_metric
 from lightning_modules.plug import search_folders
 from sweeps.strategy.budget import BudgetConfig
 from sweeps.strategy.limits import ConstraintsConfig
@@ -36,11 +36,14 @@ class ObjectiveConfig:
     metric: str = "val/accuracy"
     direction: Direction = "maximize"
 
-    def __post_init__(self) -> None:
-        known = find_metric(self.metric)
-        if known is not None and self.direction != known.direction:
-            message, remedy = f"does not fit {self.metric}", f"write {known.direction}"
-            raise InputError("objective.direction", self.direction, message, remedy)
+    def check(self, own: Sequence[Metric]) -> None:
+        """Raises InputError if there is no such metric, or if it has the other direction. `own`: the recipe's own."""
+        known = {f"val/{metric.name}": metric for metric in (*METRICS.values(), *own)}
+        if self.metric not in known:
+            remedy = f"{choose_from(self.metric, known)}, or list it in trainer.metrics of the recipe"
+            raise InputError("objective.metric", self.metric, "no such metric", remedy)
+        if self.direction != (right := known[self.metric].direction or self.direction):
+            raise InputError("objective.direction", self.direction, f"does not fit {self.metric}", f"write {right}")
 
     @property
     def sign(self) -> int:
@@ -187,10 +190,7 @@ def load_sweep(recipe: str, overrides: Mapping[str, Any] | None = None, *, name:
 def _check_search(sweep: Sweep) -> None:
     """Raises InputError if the sampler, the pruner or the warm start does not fit the space."""
     config = sweep.config
-    known = [*monitors(), *(f"val/{metric.name}" for metric in sweep.base.trainer.own_metrics())]
-    if config.objective.metric not in known:
-        remedy = f"{choose_from(config.objective.metric, known)}, or list it in trainer.metrics of the recipe"
-        raise InputError("objective.metric", config.objective.metric, "no such metric", remedy)
+    config.objective.check(sweep.base.trainer.own_metrics())
     check_sampler(config.sampler.kind, sweep.space, config.budget.target)
     check_pruner(config.pruner, sweep.max_epochs)
     for index, point in enumerate(config.start.points):

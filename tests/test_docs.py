@@ -31,7 +31,16 @@ from workbench._parser import parse
 
 ROOT = Path(__file__).parents[1]
 # Runs are made first, then listed and compared.
-NAMES = ("README", "docs/train", "docs/own_data", "docs/own_code", "docs/architecture", "docs/sweeps", "docs/compare", "docs/reproduce")
+NAMES = (
+    "README",
+    "docs/train",
+    "docs/own_data",
+    "docs/own_code",
+    "docs/architecture",
+    "docs/sweeps",
+    "docs/compare",
+    "docs/reproduce",
+)
 NAMES += (
     "docs/at_scale",
     "docs/gpu",

@@ -1,6 +1,7 @@
 """A recipe whose loss, optimizer, schedule, metrics, callback, augmentation and data come from a file beside it."""
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,133 +19,14 @@ from experiments.reproduction.reproduce import Settings, reproduce
 from lightning_modules import InputError
 from tests.warm_python import WarmPython
 
-PARTS = '''
-import pytorch_lightning as pl
-import torch
-import torch.nn.functional as F
-from sklearn.datasets import load_digits
-from torch import nn
-
-
-class Smooth(nn.Module):
-    def __init__(self, smoothing=0.1):
-        super().__init__()
-        self.smoothing = smoothing
-
-    def forward(self, logits, labels):
-        return F.cross_entropy(logits, labels, label_smoothing=self.smoothing)
-
-
-class SignSGD(torch.optim.Optimizer):
-    def __init__(self, params, lr=0.01, scale=1.0):
-        super().__init__(params, {"lr": lr, "scale": scale})
-
-    @torch.no_grad()
-    def step(self, closure=None):
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            for weights in group["params"]:
-                if weights.grad is not None:
-                    weights.add_(weights.grad.sign(), alpha=-group["lr"] * group["scale"])
-        return loss
-
-
-def ramp(optimizer, total_steps, start=0.5):
-    return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: start + (1 - start) * step / total_steps)
-
-
-class Confidence:
-    """The mean highest probability, to the power of `power`."""
-
-    higher_is_better = True
-
-    def __init__(self, power=1):
-        self.power = power
-        self.sum = self.count = 0
-
-    def update(self, probabilities, labels):
-        self.sum += probabilities.max(dim=1).values.pow(self.power).sum()
-        self.count += len(labels)
-
-    def compute(self):
-        return self.sum / self.count
-
-
-def share_of(probabilities, labels, label=0):
-    return (labels == label).double().mean()
-
-
-class Counting(pl.Callback):
-    """Logs how many epochs it has seen since the run began, over all its processes."""
-
-    def __init__(self, start=0):
-        self.seen = start
-
-    def on_train_epoch_end(self, trainer, module):
-        self.seen += 1
-        module.log("counted/epochs", float(self.seen))
-
-    def state_dict(self):
-        return {"seen": self.seen}
-
-    def load_state_dict(self, state):
-        self.seen = state["seen"]
-
-
-class Invert:
-    def __init__(self, generator, share=0.5):
-        self.generator, self.share = generator, share
-
-    def __call__(self, images):
-        chosen = torch.rand(len(images), generator=self.generator) < self.share
-        return torch.where(chosen[:, None, None, None], 16 - images, images)
-
-
-def digits_without(label=9):
-    digits = load_digits()
-    kept = digits.target != label
-    return {"x": digits.images[kept].astype("uint8"), "y": digits.target[kept]}
-'''
-RECIPE: dict[str, Any] = {
-    "experiment": "own",
-    "data": {
-        "source": "wb_own_parts.digits_without",
-        "source_args": {"label": 8},
-        "augmentation": {"own": [{"kind": "wb_own_parts.Invert", "args": {"share": 0.25}}]},
-    },
-    "model": {"loss": "wb_own_parts.Smooth", "loss_args": {"smoothing": 0.2}},
-    "optimizer": {
-        "kind": "wb_own_parts.SignSGD",
-        "args": {"scale": 0.1},
-        "schedule": {"kind": "wb_own_parts.ramp", "args": {"start": 0.25}},
-        "groups": [{"match": "output.*", "lr": 0.003}],
-    },
-    "trainer": {
-        "max_epochs": 2,
-        "threads": 1,
-        "metrics": [
-            {"kind": "wb_own_parts.Confidence", "args": {"power": 2}},
-            {"kind": "wb_own_parts.share_of", "args": {"label": 1}, "name": "ones"},
-            "torchmetrics.CohenKappa",
-        ],
-        "callbacks": [
-            {"kind": "wb_own_parts.Counting", "args": {"start": 0}},
-            "pytorch_lightning.callbacks.LearningRateMonitor",
-        ],
-        "monitor": "val/confidence",
-        "weights": "best",
-    },
-}
+TESTS = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("own_parts")
-    (folder / "wb_own_parts.py").write_text(PARTS)
-    (folder / "own.yaml").write_text(yaml.safe_dump(RECIPE))
+    for name in ("own_parts.py", "own_parts.yaml"):
+        shutil.copy(TESTS / name, folder)
     return folder
 
 
@@ -157,7 +39,7 @@ def store(folder: Path) -> Store:
 
 @pytest.fixture(scope="module")
 def trained(folder: Path, store: Store) -> Any:
-    return run(load_config(str(folder / "own.yaml")), store=store)
+    return run(load_config(str(folder / "own_parts.yaml")), store=store)
 
 
 def test_all_of_them_take_part(trained: Any, store: Store) -> None:
@@ -177,7 +59,7 @@ def test_all_of_them_take_part(trained: Any, store: Store) -> None:
     folder = Path(trained.artifact_uri.removeprefix("file://"))
     config = yaml.safe_load((folder / "config.yaml").read_text())
     assert config["trainer"]["monitor_mode"] == "max"
-    assert "user/wb_own_parts.py" in json.loads((folder / "provenance.json").read_text())["sources"]["files"]
+    assert "user/own_parts.py" in json.loads((folder / "provenance.json").read_text())["sources"]["files"]
 
 
 def test_the_run_reproduces_in_a_new_process_without_the_file(
@@ -187,11 +69,11 @@ def test_the_run_reproduces_in_a_new_process_without_the_file(
         return WarmPython(command[1:], **options)
 
     monkeypatch.setattr(again, "subprocess", SimpleNamespace(Popen=start, PIPE=subprocess.PIPE))
-    (folder / "wb_own_parts.py").write_text("raise ImportError('edited since')\n")
+    (folder / "own_parts.py").write_text("raise ImportError('edited since')\n")
     try:
         assert reproduce(store, trained.run_id, Settings()).verdict == "bitwise"
     finally:
-        (folder / "wb_own_parts.py").write_text(PARTS)
+        shutil.copy(TESTS / "own_parts.py", folder)
 
 
 @pytest.mark.parametrize(
@@ -210,20 +92,20 @@ def test_the_run_reproduces_in_a_new_process_without_the_file(
         ("data.source_args", {"lable": 1}, r"data\.source_args\.lable: .*did you mean 'label'"),
         (
             "data.augmentation.own",
-            [{"kind": "wb_own_parts.Invert", "args": {"shar": 1}}],
+            [{"kind": "own_parts.Invert", "args": {"shar": 1}}],
             r"data\.augmentation\.own\[0\]\.args\.shar: .*did you mean 'share'",
         ),
         (
             "trainer.metrics",
-            [{"kind": "wb_own_parts.Confidence", "args": {"pover": 1}}],
+            [{"kind": "own_parts.Confidence", "args": {"pover": 1}}],
             r"trainer\.metrics\[0\]\.args\.pover: .*did you mean 'power'",
         ),
         (
             "trainer.callbacks",
-            [{"kind": "wb_own_parts.Counting", "args": {"strat": 1}}],
+            [{"kind": "own_parts.Counting", "args": {"strat": 1}}],
             r"trainer\.callbacks\[0\]\.args\.strat: .*did you mean 'start'",
         ),
-        ("trainer.callbacks", ["wb_own_parts.Confidence"], r"trainer\.callbacks\[0\]: makes Confidence, which is no"),
+        ("trainer.callbacks", ["own_parts.Confidence"], r"trainer\.callbacks\[0\]: makes Confidence, which is no"),
         (
             "trainer.monitor",
             "val/confidance",
@@ -231,7 +113,7 @@ def test_the_run_reproduces_in_a_new_process_without_the_file(
         ),
         ("trainer.monitor", "val/ones", r"trainer\.monitor_mode: is missing: .*write min or max"),
         ("trainer.monitor_mode", "min", r"trainer\.monitor_mode: does not fit val/confidence .*write max"),
-        ("model.loss", "wb_own_parts.Smoth", r"model\.loss: wb_own_parts has no 'Smoth' .*did you mean 'Smooth'"),
+        ("model.loss", "own_parts.Smoth", r"model\.loss: own_parts has no 'Smoth' .*did you mean 'Smooth'"),
         ("model.freeze", ["*"], r"model\.freeze: leaves nothing to train"),
         ("model.freeze", ["cnov.*"], r"model\.freeze\[0\]: matches no parameter"),
         ("model.weights", "no_such_run", r"model\.weights: no such run"),
@@ -242,7 +124,7 @@ def test_what_is_misspelt_is_refused_before_a_run_exists(
 ) -> None:
     before = len(store.client.search_runs(["0", "1"]))
     with pytest.raises(InputError, match=rf"^{message}"):
-        run(load_config(str(folder / "own.yaml"), {path: value}), store=store)
+        run(load_config(str(folder / "own_parts.yaml"), {path: value}), store=store)
     assert len(store.client.search_runs(["0", "1"])) == before
 
 

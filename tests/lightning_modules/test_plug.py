@@ -56,9 +56,11 @@ def test_the_recipe_s_folder_comes_before_the_working_directory(tmp_path: Path) 
 
 
 def test_two_files_of_one_name_are_not_mixed_up(tmp_path: Path) -> None:
-    for name in ("first", "second"):
-        write(tmp_path / name / "wb_part_same.py")
+    for name in ("first", "copy", "second"):
+        write(tmp_path / name / "wb_part_same.py", CODE + ("again = 1\n" if name == "second" else ""))
     plug.search_folders([tmp_path / "first"])
+    find("f", "wb_part_same.Part")
+    plug.search_folders([tmp_path / "copy"])
     find("f", "wb_part_same.Part")
     plug.search_folders([tmp_path / "second"])
     with pytest.raises(InputError, match=r"first/wb_part_same\.py has the same name and is imported already.*rename"):
