@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from experiments.config import ExperimentConfig, flatten
 from experiments.errors import OutOfMemoryError
 from experiments.process.memory import explain_out_of_memory, is_out_of_memory
+from experiments.results.model import trace
 from experiments.training.random_state import get_random_state, set_random_state
 from lightning_modules import ImageClassifier, ImageDataModule, InputError, ModelConfig
 from lightning_modules.log import LOG
@@ -47,18 +48,21 @@ class Findings:
     drops_single: bool = False  # a last training batch of one image must be left out: batch norm needs more
 
 
-def rehearse(config: ExperimentConfig, data: ImageDataModule, trainer: pl.Trainer) -> Findings:
+def rehearse(
+    config: ExperimentConfig, data: ImageDataModule, trainer: pl.Trainer, *, logs_model: bool = False
+) -> Findings:
     """Tries the network, loss, optimizer and metrics of `config` on images of the train split.
 
-    Raises InputError if one of them fails. `trainer` says on which device and with which precision the run trains. In
+    Raises InputError if one of them fails. If the run `logs_model`, says what a network of the user's own, which
+    torch.export cannot trace, is kept as. `trainer` says on which device and with which precision the run trains. In
     one process, configurations that differ only in seed and numbers such as the learning rate are tried once.
     """
-    tried = repr((data.dataset.sha256, _structure(config)))
+    tried = repr((data.dataset.sha256, logs_model, _structure(config)))
     if tried not in _found:
         state = get_random_state()
         try:
             with redirect_stdout(StringIO()), explain_out_of_memory(config), trainer.precision_plugin.forward_context():
-                _found[tried] = _rehearse(config, data, trainer)
+                _found[tried] = _rehearse(config, data, trainer, logs_model)
         except OutOfMemoryError:  # the run itself will fail, and keep the record of it
             return Findings()
         finally:
@@ -72,7 +76,7 @@ def _structure(config: ExperimentConfig) -> dict[str, Any]:
     return {name: value for name, value in fields if name not in _NUMBERS and not isinstance(value, float)}
 
 
-def _rehearse(config: ExperimentConfig, data: ImageDataModule, trainer: pl.Trainer) -> Findings:
+def _rehearse(config: ExperimentConfig, data: ImageDataModule, trainer: pl.Trainer, logs_model: bool) -> Findings:
     device = trainer.strategy.root_device
     images_NCHW, labels_N = next(iter(data.train_dataloader()))
     batch = (trainer.precision_plugin.convert_input(images_NCHW[:_MOST].to(device)), labels_N[:_MOST].to(device))
@@ -95,6 +99,8 @@ def _rehearse(config: ExperimentConfig, data: ImageDataModule, trainer: pl.Train
     if last > 1:
         trial.step((batch[0][:last], batch[1][:last]), optimizer)
     trial.evaluate(batch)
+    if logs_model and "." in config.model.network:  # those of the workbench can be traced
+        _warn_of_export(network, data)
     _warn_of_threads(lambda: trial.step(batch, optimizer))
     return Findings(memory_format, drops_single)
 
@@ -240,6 +246,14 @@ def _wants(layer: nn.Module, given: Any) -> tuple[str, str]:
         case nn.BatchNorm1d() | nn.BatchNorm2d():
             return f", wants {layer.num_features} channels", remedy
     return "", remedy
+
+
+def _warn_of_export(network: nn.Module, data: ImageDataModule) -> None:
+    try:
+        trace(network, data)
+    except Exception as error:  # torch.export and the user's code raise many kinds
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        LOG.warning(f"torch.export cannot trace the network ({reason}): its weights and source files will be kept")
 
 
 def _warn_of_threads(step: Callable[[], None]) -> None:

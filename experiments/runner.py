@@ -111,7 +111,7 @@ def run_as(
     config = replace(config, trainer=replace(config.trainer, threads=config.trainer.threads or cores()))
     with ThreadPoolExecutor(1) as thread:  # the store opens while the data are read
         opening = thread.submit(close_dead_runs, store)
-        data, classifier = prepare(config, dataset, store)
+        data, classifier = prepare(config, dataset, store, logs_model=role.read_test)
     with store.telling_failures():
         if opening.exception() is not None:  # the server may have been unreachable; try again
             store.persist(partial(close_dead_runs, store))
@@ -157,7 +157,7 @@ def read_test(store: Store, run_id: str, *, dataset: ImageDataset | None = None)
     if not all((run_folder / name).exists() for name in (CONFIG, LAST_CHECKPOINT)):
         raise StoreError(store.folder, f"the files of run {run_id} are still in the spool of the host that trained it")
     config = load_config(str(run_folder / CONFIG))
-    data, classifier = prepare(config, dataset, store)
+    data, classifier = prepare(config, dataset, store, logs_model=True)
     step = load_weights(classifier, run_folder / _kept_checkpoint(config))
     with interruptible(), reopen_run(store, run_id) as tracked:
         _test(tracked, config, _trainer(config), classifier, data, step)
@@ -189,7 +189,7 @@ def _result(run: TrackedRun, error: str) -> RunResult:
 
 
 def prepare(
-    config: ExperimentConfig, dataset: ImageDataset | None, store: Store
+    config: ExperimentConfig, dataset: ImageDataset | None, store: Store, *, logs_model: bool = False
 ) -> tuple[ImageDataModule, ImageClassifier]:
     """Returns the data and the classifier, ready to train. Raises InputError if any input is wrong."""
     set_exact(config.trainer.exact)
@@ -200,7 +200,7 @@ def prepare(
     data = ImageDataModule(config.data, seed=config.seed, dataset=dataset)
     data.setup()
     config.trainer.make_callbacks()
-    findings = rehearse(config, data, trainer)
+    findings = rehearse(config, data, trainer, logs_model=logs_model)
     data.drops_single = findings.drops_single
     pl.seed_everything(config.seed, workers=True, verbose=False)
     network = config.model.build(data.image_shape, data.num_classes)

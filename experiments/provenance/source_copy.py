@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.process.redaction import is_secret_file
-from experiments.provenance.source import MAX_FILE, MAX_TOTAL, Checkout
+from experiments.provenance.source import MAX_FILE, MAX_TOTAL, PROJECT, Checkout
 
 _PROJECT_FILES = ("pyproject.toml", "constraints.txt")
 _PROJECT_FOLDERS = ("lightning_modules", "experiments", "sweeps", "workbench")
@@ -67,8 +67,14 @@ def copy_sources(project: Path, checkout: Checkout | None, folders: Collection[P
 
 
 def own_modules(folders: Collection[Path]) -> dict[str, Path]:
-    """Returns the files of the modules imported from `folders`, by their path below their folder."""
-    return {str(path.relative_to(folder)): path for folder in folders for path in _imported_from(folder)}
+    """Returns the user's files among the modules imported from `folders`, by their path below their folder."""
+    floors = [PROJECT / name for name in _PROJECT_FOLDERS]
+    return {
+        str(path.relative_to(folder)): path
+        for folder in folders
+        for path in _imported_from(folder)
+        if not any(path.is_relative_to(floor) for floor in floors)
+    }
 
 
 def own_folders(config: Any) -> list[Path]:

@@ -21,7 +21,6 @@ from experiments.provenance.source import PROJECT
 from experiments.provenance.source_copy import own_folders, own_modules
 from experiments.tracking.tracked_run import TrackedRun
 from lightning_modules import ImageClassifier, ImageDataModule, ModelConfig
-from lightning_modules.log import LOG
 from lightning_modules.networks import network_call
 
 _NEEDS = ("mlflow", "numpy")
@@ -60,19 +59,14 @@ def log_model(run: TrackedRun, config: ModelConfig, classifier: ImageClassifier,
     `mlflow models serve` load both, even if pickles are forbidden.
     """
     run.path(NETWORK).write_text(f"{classifier.network}\n{_count(classifier.network):,} parameters\n", encoding="utf-8")
-    # A copy in the contiguous memory format, because torch.export cannot handle every channels_last weight.
-    network = classifier.network.cpu().float()
-    network = getattr(network, "_orig_mod", network)  # of a compiled one
-    front = _Front(data).eval()
+    network, front = classifier.network, _Front(data).eval()
     shutil.rmtree(run.path(MODEL), ignore_errors=True)  # a killed process may have left an incomplete one
     with tempfile.TemporaryDirectory() as folder:
         files = _Files(Path(folder))
         try:
-            files.export(_Whole(front, _contiguous(network)).eval(), data)
-        except Exception as error:  # torch.export and the user's code raise many kinds
-            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-            LOG.warning(f"torch.export cannot trace the network ({reason}): its weights and source files are kept")
-            files.export(front, data)
+            files.keep(trace(network, data))
+        except Exception:  # torch.export and the user's code raise many kinds; the rehearsal has said why
+            files.keep(_export(front, data))
             files.keep_sources(network, config, data)
         files.write_facts(data)
         height, width, channels = data.dataset.train.images.shape[1:]
@@ -91,6 +85,26 @@ def log_model(run: TrackedRun, config: ModelConfig, classifier: ImageClassifier,
         )
 
 
+def trace(network: nn.Module, data: ImageDataModule) -> torch.export.ExportedProgram:
+    """Returns the program from raw images to probabilities. Raises any error if torch.export cannot trace it."""
+    return _export(_Whole(_Front(data), _plain(network)).eval(), data)
+
+
+def _export(module: nn.Module, data: ImageDataModule) -> torch.export.ExportedProgram:
+    """Returns the program of `module`, which takes any number of raw images."""
+    sample = torch.from_numpy(data.dataset.train.images[:2].copy())
+    # Two images, because torch.export would fix the batch size at one if it saw a batch of one.
+    with warnings.catch_warnings(action="ignore"):  # it warns of what it can trace nevertheless
+        return torch.export.export(module, (sample,), dynamic_shapes=({0: torch.export.Dim("N")},))
+
+
+def _plain(network: nn.Module) -> nn.Module:
+    """Returns a copy on the CPU, not compiled, and contiguous: torch.export cannot handle all channels_last weights."""
+    copied: nn.Module = copy.deepcopy(getattr(network, "_orig_mod", network)).cpu().float()
+    contiguous: nn.Module = copied.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    return contiguous
+
+
 class _Files:
     """The files of a model, gathered in a folder."""
 
@@ -101,19 +115,14 @@ class _Files:
         self.code: list[str] = []
         self.needs = list(_NEEDS)
 
-    def export(self, module: nn.Module, data: ImageDataModule) -> None:
-        """Writes the program of `module`, which takes any number of raw images."""
-        sample = torch.from_numpy(data.dataset.train.images[:2].copy())
-        # Two images, because torch.export would fix the batch size at one if it saw a batch of one.
-        with warnings.catch_warnings(action="ignore"):  # it warns of what it can trace nevertheless
-            program = torch.export.export(module, (sample,), dynamic_shapes=({0: torch.export.Dim("N")},))
+    def keep(self, program: torch.export.ExportedProgram) -> None:
         torch.export.save(program, self._path("program", "program.pt2"))
 
     def keep_sources(self, network: nn.Module, config: ModelConfig, data: ImageDataModule) -> None:
         """Writes the weights, and copies the source files that make the network."""
         from safetensors.torch import save_model
 
-        save_model(_contiguous(network), str(self._path("weights", "model.safetensors")))
+        save_model(_plain(network), str(self._path("weights", "model.safetensors")))
         path, arguments = network_call(config.network, config.network_args, data.image_shape, data.num_classes)
         self._network = {"path": path, "arguments": arguments, "shape": list(data.image_shape)}
         self.needs += ["safetensors", *packages_distributions().get(path.partition(".")[0], [])]
@@ -123,7 +132,11 @@ class _Files:
             copied.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, copied)
         if any("lightning_modules" in source.read_text(encoding="utf-8") for source in own.values()):
-            shutil.copytree(PROJECT / "lightning_modules", self._folder / "code" / "lightning_modules")
+            shutil.copytree(
+                PROJECT / "lightning_modules",
+                self._folder / "code" / "lightning_modules",
+                ignore=shutil.ignore_patterns("__pycache__"),
+            )
             self.needs += _NEEDS_OF_LIGHTNING_MODULES
         self.code = [str(entry) for entry in sorted((self._folder / "code").glob("*"))]
 
@@ -153,11 +166,6 @@ def _signature(data: ImageDataModule) -> ModelSignature:
         TensorSpec(np.dtype("str"), (data.num_classes,), "class_names"),
     ]
     return ModelSignature(inputs=Schema([TensorSpec(np.dtype(str(images.dtype)), raw_shape)]), outputs=Schema(outputs))
-
-
-def _contiguous(network: nn.Module) -> nn.Module:
-    copied: nn.Module = copy.deepcopy(network).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    return copied
 
 
 def _count(network: nn.Module) -> int:

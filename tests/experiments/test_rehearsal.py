@@ -1,6 +1,7 @@
 """What the rehearsal finds out, and that it changes nothing."""
 
 import multiprocessing
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ def test_the_run_is_the_same_without_it_byte_for_byte(store: Store, monkeypatch:
         "model.network": f"{NETWORKS}.Dropout",
     }
     first = run(load_config("digits", fields), store=store)
-    monkeypatch.setattr(runner, "rehearse", lambda *_: rehearsal.Findings())
+    monkeypatch.setattr(runner, "rehearse", lambda *_, **__: rehearsal.Findings())
     assert trace_of(run(load_config("digits", fields), store=store)) == trace_of(first)
 
 
@@ -121,6 +122,19 @@ def test_threads_that_slow_each_other_down_are_noticed(store: Store, capsys: pyt
             break
     assert f"{runner.cores()} threads take " in said
     assert "--trainer.threads 1 is faster now" in said
+
+
+def test_a_network_that_cannot_be_exported_is_told_before_it_is_trained(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fields = {**SHORT, "model.network": f"{NETWORKS}.Length"}
+    result = run(load_config("digits", fields), store=store, observers=[lambda epoch: print("epoch", file=sys.stderr)])
+    assert result.outcome == "finished"
+    before, _, after = capsys.readouterr().err.partition("epoch\n")
+    assert "torch.export cannot trace the network (" in before
+    assert "torch.export" not in after
+    run(load_config("digits", fields), store=store, read_test=False)  # it logs no model
+    assert "torch.export" not in capsys.readouterr().err
 
 
 def test_a_metric_that_fails_is_named(store: Store) -> None:
