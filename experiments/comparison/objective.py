@@ -48,9 +48,12 @@ def objective_of(runs: Sequence[RunSummary]) -> tuple[Objective, list[str]]:
     monitored = sorted({_monitored(run) for run in done})
     metric = (find_metric(monitored[0]) if len(monitored) == 1 else None) or METRICS["accuracy"]
     split: Split = "test" if done and all(f"test/{metric.name}" in run.metrics for run in done) else "val"
-    names = ", ".join(monitored)
-    note = f"the runs monitor different metrics ({names}): they are compared by accuracy"
-    return Objective(metric, split), [note] if len(monitored) > 1 else []
+    names, notes = ", ".join(monitored), []
+    if len(monitored) > 1:
+        notes = [f"the runs monitor different metrics ({names}): they are compared by accuracy"]
+    elif monitored and find_metric(names) is None:
+        notes = [f"only the runs' own code can compute {names}: they are compared by accuracy"]
+    return Objective(metric, split), notes
 
 
 def _monitored(run: RunSummary) -> str:
