@@ -76,9 +76,9 @@ def _build(path: str, arguments: dict[str, Any], weights: str, shape: list[int])
     for name in names:
         module += f".{name}"
         made = getattr(made, name) if hasattr(made, name) else importlib.import_module(module)
-    if "image_shape" in arguments:
-        arguments["image_shape"] = tuple(arguments["image_shape"])
-    network: torch.nn.Module = made(**arguments)
+    # JSON has no tuples, and the network got the shape of the images as one.
+    given = {name: tuple(value) if value == shape else value for name, value in arguments.items()}
+    network: torch.nn.Module = made(**given)
     network = getattr(network, "_orig_mod", network)  # of a compiled one
     with torch.no_grad():
         network.eval()(torch.zeros(2, *shape))  # gives lazy layers their shapes

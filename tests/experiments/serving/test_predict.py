@@ -21,10 +21,10 @@ NETWORK = """
 from torch import nn
 
 class Own(nn.Module):
-    def __init__(self, image_shape, num_classes):
+    def __init__(self, shape, classes):
         super().__init__()
-        channels, height, width = image_shape
-        self.output = nn.Linear(channels * height * width, num_classes)
+        assert isinstance(shape, tuple)
+        self.output = nn.Linear(shape[0] * shape[1] * shape[2], classes)
 
     def forward(self, images):
         return self.output(images.reshape(len(images), -1))
