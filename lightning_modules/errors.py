@@ -6,7 +6,6 @@ one line and exits with its `exit_code`. Any other exception is a bug and is pri
 
 from collections.abc import Iterable
 from difflib import get_close_matches
-from typing import Any, get_args
 
 
 class WorkbenchError(Exception):
@@ -36,13 +35,6 @@ class InputError(WorkbenchError, ValueError):
 
     def __str__(self) -> str:
         return f"{self.field}: {self.message} (got {self.value!r}); {self.remedy}"
-
-
-def check_choice(field: str, value: object, choices: Any) -> None:
-    """Raises InputError unless `value` is one of the choices: strings, or a Literal type of them."""
-    names = get_args(choices) or tuple(choices)
-    if value not in names:
-        raise InputError(field, value, "no such choice", choose_from(value, names))
 
 
 def choose_from(word: object, choices: Iterable[str]) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import partial
+from functools import cached_property, partial
 from importlib.machinery import PathFinder
 from inspect import Parameter
 from pathlib import Path
@@ -66,8 +66,9 @@ class Plug:
                 return cls(f"{field}.kind", entry["kind"], args, f"{field}.args")
         raise InputError(field, entry, "is not a part", "write my_file.Part, or {kind: my_file.Part, args: {…}}")
 
-    def find(self) -> Target:
-        """Returns the class or function at the path. Imports its module. Raises InputError if there is none."""
+    @cached_property
+    def target(self) -> Target:
+        """The class or function at the path. Imports its module. Raises InputError if there is none."""
         found: Target = find(self.field, self.path)
         if not callable(found):
             raise InputError(self.field, self.path, "is neither a class nor a function", "name one that can be called")
@@ -79,7 +80,7 @@ class Plug:
         `offered`: the arguments that it also gets if its signature names them. `inputs`: how many arguments a function
         gets by position when it is used; an instance of a class gets them in its `__call__`.
         """
-        target = self.find()
+        target = self.target
         known = _parameters(target)
         if known is None:
             return
@@ -100,7 +101,7 @@ class Plug:
         """Calls the part with its arguments, and with those of `offered` that its signature names."""
         self.check(offered)
         try:
-            return self.find()(**self.arguments(offered))
+            return self.target(**self.arguments(offered))
         except InputError:
             raise
         except Exception as error:  # the user's code may raise any exception
@@ -110,7 +111,7 @@ class Plug:
 
     def function(self, offered: Mapping[str, Any] = _NOTHING) -> Target:
         """Returns a function: an instance of the class at the path, or the function there with its arguments bound."""
-        target = self.find()
+        target = self.target
         if inspect.isclass(target):
             made: Target = self.make(offered)
             return made
@@ -118,7 +119,7 @@ class Plug:
 
     def arguments(self, offered: Mapping[str, Any] = _NOTHING) -> dict[str, Any]:
         """Returns the arguments of the call: its own, and those of `offered` that the signature names."""
-        names = {each.name for each in _parameters(self.find()) or () if each.kind in _BY_NAME}
+        names = {each.name for each in _parameters(self.target) or () if each.kind in _BY_NAME}
         return {name: value for name, value in offered.items() if name in names} | dict(self.args)
 
 

@@ -14,10 +14,10 @@ from experiments.tracking.store import Store
 from lightning_modules import InputError
 from lightning_modules.datasets.arrays import read_arrays
 from lightning_modules.images.layout import channels_last
-from lightning_modules.images.pictures import PictureError, decode, quiet
+from lightning_modules.images.pictures import SUFFIXES, PictureError, decode, quiet
 from lightning_modules.log import LOG
 
-_ARRAYS, _PICTURES = {".npy", ".npz"}, {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"}
+_ARRAYS = {".npy", ".npz"}
 _AT_ONCE = 500  # images
 
 Named = tuple[list[str], NDArray[Any]]  # images and their names
@@ -106,7 +106,7 @@ class _Reader:
 def _pictures(path: Path) -> list[Path]:
     """Returns the picture itself, or all pictures in a folder and below."""
     if path.is_dir():
-        found = sorted(each for each in path.rglob("*") if each.suffix.lower() in _PICTURES)
+        found = sorted(each for each in path.rglob("*") if each.suffix.lower() in SUFFIXES)
         if not found:
             raise InputError("FILE", str(path), "holds no picture", "give a folder of pictures")
         return found

@@ -12,10 +12,10 @@ from PIL import Image
 
 from lightning_modules.datasets.base import ImageDataset, LabelledImages, RefusedFile, Source, SourceOptions
 from lightning_modules.errors import InputError
+from lightning_modules.images.pictures import SUFFIXES
 from lightning_modules.log import LOG
 
 _SPLITS = ("train", "val", "test")
-_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"}  # reported outside class folders
 _SYSTEM_FILES = {"Thumbs.db", "desktop.ini"}  # skipped, as are hidden files: file managers create them
 
 
@@ -80,7 +80,7 @@ def _scan(folder: Path) -> tuple[tuple[str, ...], list[_File], list[RefusedFile]
     files: list[_File] = []
     refused: list[RefusedFile] = []
     for split, split_folder in splits.items():
-        stray = (path for path in split_folder.iterdir() if path.suffix.lower() in _SUFFIXES)
+        stray = (path for path in split_folder.iterdir() if path.suffix.lower() in SUFFIXES)
         refused += [
             RefusedFile(split, path.relative_to(folder).as_posix(), "is not in a class folder")
             for path in sorted(stray)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"}  # of file names, in small letters
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
 _LARGEST = Image.MAX_IMAGE_PIXELS or 89_478_485  # pixels; Pillow's own limit against decompression bombs
 

@@ -32,7 +32,7 @@ _OFFERED_TO_ANY = (("num_classes", "in_chans"), ("num_classes", "in_channels"), 
 def find_network(name: str) -> Callable[..., nn.Module]:
     """Returns the class or function of a network: a name from this folder, or a dotted path."""
     if "." in name:
-        return _plug(name, {}).find()
+        return _plug(name, {}).target
     built_in = _built_in()
     if name not in built_in:
         remedy = f"{choose_from(name, built_in)}, or give a dotted path such as my_file.MyNetwork"
@@ -98,7 +98,7 @@ def _make(part: Plug, image_shape: Shape, num_classes: int) -> tuple[Any, dict[s
     )
     offered |= zip(_by_position(part), (image_shape, num_classes), strict=False)
     state = torch.get_rng_state()
-    for names in _OFFERED_TO_ANY if takes_any(part.find()) else [()]:
+    for names in _OFFERED_TO_ANY if takes_any(part.target) else [()]:
         more = {name: offered[name] for name in names if name not in part.args}
         tried = replace(part, args={**more, **part.args})
         try:
@@ -112,5 +112,5 @@ def _make(part: Plug, image_shape: Shape, num_classes: int) -> tuple[Any, dict[s
 
 def _by_position(part: Plug) -> list[str]:
     """Returns the first two arguments of a network that calls image_shape and num_classes by other names."""
-    first = [name for name in needed(part.find()) if name not in part.args][:2]
+    first = [name for name in needed(part.target) if name not in part.args][:2]
     return first if len(first) == 2 and not set(_OFFERED) & set(first) else []

@@ -11,7 +11,7 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from experiments import rerun
+from experiments import Store, rerun
 from experiments.reproduction import again
 
 
@@ -40,6 +40,14 @@ def figures(monkeypatch: pytest.MonkeyPatch) -> dict[str, Figure]:
 
     monkeypatch.setattr(Figure, "savefig", savefig)
     return saved
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """A fresh store for the tests of one file."""
+    store = Store.open(tmp_path_factory.mktemp("own") / "store")
+    store.ensure_database()
+    return store
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from experiments import RunResult, Store, load_config, run
 from experiments.reproduction import again
 from experiments.reproduction.reproduce import Settings, reproduce
 from lightning_modules import InputError
-from tests.warm_python import WarmPython
+from tests.warm_python import start_warm
 
 TESTS = Path(__file__).parents[1]
 
@@ -28,13 +28,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("own_parts.py", "own_parts.yaml"):
         shutil.copy(TESTS / name, folder)
     return folder
-
-
-@pytest.fixture(scope="module")
-def store(folder: Path) -> Store:
-    store = Store.open(folder / "store")
-    store.ensure_database()
-    return store
 
 
 @pytest.fixture(scope="module")
@@ -65,10 +58,7 @@ def test_all_of_them_take_part(trained: Any, store: Store) -> None:
 def test_the_run_reproduces_in_a_new_process_without_the_file(
     trained: Any, store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def start(command: list[str], *, text: bool, **options: Any) -> WarmPython:
-        return WarmPython(command[1:], **options)
-
-    monkeypatch.setattr(again, "subprocess", SimpleNamespace(Popen=start, PIPE=subprocess.PIPE))
+    monkeypatch.setattr(again, "subprocess", SimpleNamespace(Popen=start_warm, PIPE=subprocess.PIPE))
     (folder / "own_parts.py").write_text("raise ImportError('edited since')\n")
     try:
         assert reproduce(store, trained.run_id, Settings()).verdict == "bitwise"

@@ -46,13 +46,6 @@ def _operators() -> Iterator[None]:
     del library
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    store = Store.open(tmp_path_factory.mktemp("packages") / "store")
-    store.ensure_database()
-    return store
-
-
 @pytest.mark.parametrize("fields", [RESNET18, RESNET10T, VIT], ids=["resnet18", "resnet10t", "vit"])
 def test_a_network_of_a_package_trains_answers_and_reproduces(
     fields: dict[str, Any], store: Store, load_model: Callable[[str], Any], rerun_in_process: None

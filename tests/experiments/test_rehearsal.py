@@ -17,13 +17,6 @@ NETWORKS = "tests.experiments.networks_as_people_write_them"
 SHORT = {"trainer.max_epochs": 1, "trainer.threads": 1}
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    store = Store.open(tmp_path_factory.mktemp("rehearsal") / "store")
-    store.ensure_database()
-    return store
-
-
 @pytest.fixture(autouse=True)
 def _nothing_tried_yet(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rehearsal, "_found", {})

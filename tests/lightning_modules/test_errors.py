@@ -2,11 +2,13 @@
 
 import pickle
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 from experiments.errors import CannotRun, OutOfMemoryError, StoreError
-from lightning_modules.errors import InputError, WorkbenchError, check_choice
+from lightning_modules.config import section
+from lightning_modules.errors import InputError, WorkbenchError
 from sweeps.errors import CopyError, SweepStoppedError
 
 ERRORS = [
@@ -34,8 +36,13 @@ def test_the_errors_of_stores_name_where_and_what_to_do() -> None:
     )
 
 
+@section("optimizer")
+class Kinds:
+    kind: Literal["adam", "sgd"] = "adam"
+
+
 def test_bad_input_is_a_value_error_too() -> None:
     with pytest.raises(ValueError, match="no such choice") as caught:
-        check_choice("optimizer.kind", "adamm", ["adam", "sgd"])
+        Kinds(kind="adamm")  # type: ignore[arg-type]
     assert isinstance(caught.value, InputError)
     assert caught.value.remedy == "did you mean 'adam'? choose from adam, sgd"

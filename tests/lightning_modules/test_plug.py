@@ -91,7 +91,7 @@ def test_a_wrong_path_is_refused(path: str, message: str) -> None:
     write(Path("wb_part_here.py"), CODE + "number = 3\n")
     write(Path("wb_part_broken.py"), "1 / 0\n")
     with pytest.raises(InputError, match=rf"^model\.thing: {message}"):
-        part(path).find()
+        _ = part(path).target
 
 
 def test_what_is_offered_is_given_where_it_is_named() -> None:

@@ -5,9 +5,8 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,7 +19,7 @@ from mlflow.entities import Param, RunTag
 from sklearn.datasets import load_digits
 
 import workbench as command_line
-from experiments import Store, load_config, rerun, run
+from experiments import Store, load_config, run
 from experiments.process.owner import Owner
 from experiments.provenance import gather as provenance
 from experiments.provenance.packages import installed
@@ -33,7 +32,7 @@ from lightning_modules import InputError
 from lightning_modules.metrics import METRICS
 from sweeps import load_sweep
 from sweeps import run as run_sweep
-from tests.warm_python import WarmPython
+from tests.warm_python import WarmPython, start_warm
 
 NOISY = """
 import torch
@@ -116,12 +115,6 @@ def install_layers(site: Path, version: str, factor: float) -> None:
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: wb-layers\nVersion: {version}\n")
     digest = hashlib.sha256(code.encode()).hexdigest()
     (info / "RECORD").write_text(f"wb_layers.py,sha256={digest},{len(code)}\n{info.name}/RECORD,,\n")
-
-
-def start_warm(command: Sequence[str], *, text: bool, **options: Any) -> WarmPython:
-    """Starts a re-run in a process that has the libraries already."""
-    assert (command[0], text) == (sys.executable, True)
-    return WarmPython(command[1:], **options)
 
 
 @pytest.fixture(scope="module")
@@ -362,32 +355,27 @@ def test_nothing_stays_in_the_scratch_folder(store: Store, results: Results) -> 
 # Re-runs of unchanged code. A process of its own, tested above, adds nothing here but seconds.
 
 
-@pytest.fixture
-def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(again, "_call", lambda _python, _folder, _environment, job: rerun.answer(rerun.Job(**job)))
-
-
-def test_another_learning_rate_is_named(store: Store, plain: str, in_process: None) -> None:
+def test_another_learning_rate_is_named(store: Store, plain: str, rerun_in_process: None) -> None:
     result = reproduce(store, plain, Settings(overrides={"optimizer.lr": 0.01}, epochs=1))
     assert_named(result, "epoch", "config", "optimizer.lr: 0.003, now 0.01")
     assert result.verdict == "different"
 
 
-def test_an_edited_config_is_named(store: Store, plain: str, in_process: None) -> None:
+def test_an_edited_config_is_named(store: Store, plain: str, rerun_in_process: None) -> None:
     run_id, artifacts = copy_run(store, plain, "edited")
     plant_config(artifacts, {"optimizer.lr": 0.01})
     result = reproduce(store, run_id, Settings(epochs=1))
     assert_named(result, "epoch", "config", "optimizer.lr: 0.003, now 0.01 (its config.yaml was edited after the run)")
 
 
-def test_another_seed_is_named(store: Store, plain: str, in_process: None) -> None:
+def test_another_seed_is_named(store: Store, plain: str, rerun_in_process: None) -> None:
     result = reproduce(store, plain, Settings(overrides={"seed": 1}, epochs=1))
     assert_named(result, "initial_weights", "seed", "seed: 0, now 1")
 
 
 @pytest.mark.parametrize(("array", "index"), [("x", (7, 3, 3)), ("y", (7,))], ids=["pixel", "label"])
 def test_one_changed_value_of_the_data_is_named(
-    store: Store, record: Record, images: dict[str, Any], tmp_path: Path, in_process: None, array: str, index: Any
+    store: Store, record: Record, images: dict[str, Any], tmp_path: Path, rerun_in_process: None, array: str, index: Any
 ) -> None:
     np.savez(tmp_path / "own.npz", **images)
     run_id = record(f"changed {array}", data__path=str(tmp_path / "own.npz"))
@@ -398,7 +386,7 @@ def test_one_changed_value_of_the_data_is_named(
 
 
 def test_data_that_are_gone_are_named(
-    store: Store, record: Record, images: dict[str, Any], tmp_path: Path, in_process: None
+    store: Store, record: Record, images: dict[str, Any], tmp_path: Path, rerun_in_process: None
 ) -> None:
     np.savez(tmp_path / "own.npz", **images)
     run_id = record("gone", data__path=str(tmp_path / "own.npz"))
@@ -407,7 +395,7 @@ def test_data_that_are_gone_are_named(
     assert (result.reason, result.remedy) == (f"data.path: no such file (got '{tmp_path}/own.npz')", "check the path")
 
 
-def test_other_scores_on_test_are_a_difference(store: Store, plain: str, in_process: None) -> None:
+def test_other_scores_on_test_are_a_difference(store: Store, plain: str, rerun_in_process: None) -> None:
     run_id, _ = copy_run(store, plain, "tested")
     result = reproduce(store, run_id, Settings(epochs=1))
     assert result.verdict == "bitwise"
@@ -417,7 +405,7 @@ def test_other_scores_on_test_are_a_difference(store: Store, plain: str, in_proc
     assert result.verdict == "different"
 
 
-def test_only_the_first_epochs_are_run_and_compared(store: Store, plain: str, in_process: None) -> None:
+def test_only_the_first_epochs_are_run_and_compared(store: Store, plain: str, rerun_in_process: None) -> None:
     result = reproduce(store, plain, Settings(epochs=2))
     assert result.verdict == "bitwise"
     assert result.reproduction_run_id is not None
@@ -431,7 +419,7 @@ def test_only_the_first_epochs_are_run_and_compared(store: Store, plain: str, in
 
 @pytest.mark.parametrize(("lr", "verdict"), [(0.003, "within_tolerance"), (1e-5, "different")])
 def test_fresh_seeds_tell_whether_a_difference_is_one_of_seeds(
-    store: Store, plain: str, in_process: None, lr: float, verdict: str
+    store: Store, plain: str, rerun_in_process: None, lr: float, verdict: str
 ) -> None:
     overrides = {"seed": 7, "optimizer.lr": lr}
     strict = {"rtol": 0.0, "atol": 0.0, "epochs": 1}
@@ -442,7 +430,7 @@ def test_fresh_seeds_tell_whether_a_difference_is_one_of_seeds(
 
 
 def test_several_at_once_give_one_result_a_run(
-    store: Store, sweep: str, plain: str, in_process: None, capsys: pytest.CaptureFixture[str]
+    store: Store, sweep: str, plain: str, rerun_in_process: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = [f"{sweep}:best", plain, "--epochs", "1", "--json", "--store", str(store.folder)]
     assert command_line.main(["reproduce", *words]) == 0
@@ -481,7 +469,7 @@ def test_what_differs_or_cannot_run_exits_1(store: Store, sweep: str, capsys: py
 
 
 def test_a_wrong_override_is_bad_input(
-    store: Store, plain: str, in_process: None, capsys: pytest.CaptureFixture[str]
+    store: Store, plain: str, rerun_in_process: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["reproduce", plain, "--optimizer.lrr", "1", "--store", str(store.folder)]
     assert command_line.main(words) == 2

@@ -45,13 +45,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def store(folder: Path) -> Store:
-    store = Store.open(folder / "store")
-    store.ensure_database()
-    return store
-
-
-@pytest.fixture(scope="module")
 def trained(folder: Path, store: Store) -> dict[str, RunResult]:
     """A run on images with labels of each kind; the second one's network cannot be traced."""
     (folder / "wb_own_network.py").write_text(NETWORK)
