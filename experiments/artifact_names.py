@@ -7,8 +7,11 @@ Do not change a name: stores made by earlier versions contain it. To add an arti
 CONFIG = "config.yaml"
 PROVENANCE = "provenance.json"
 PATCH = "uncommitted.patch"
-SOURCES = "sources.zip"
+SOURCES = "sources.zip"  # the code, where code.git does not hold it: without git, and in runs of earlier versions
+CODE_BUNDLE = "code.bundle"  # the code, where artifacts are kept on a server
 REQUIREMENTS = "requirements.txt"
+RECORD = "record.json"  # written last
+RECORD_SIGNATURE = "record.json.sig"
 DATA_REPORT = "data_report.json"
 TRACE = "trace.jsonl"
 LAST_CHECKPOINT = "checkpoints/last.ckpt"

@@ -1,7 +1,8 @@
 """The typed configuration of one run. Its values are checked when it is created."""
 
 import dataclasses
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -9,7 +10,8 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, PositiveFloat
 
-from experiments.recipe import build, find_recipe, read_recipe, with_overrides
+from experiments.code.portable import located, portable
+from experiments.recipe import Tree, build, field_paths, find_recipe, read_recipe, with_overrides
 from lightning_modules import DataConfig, InputError, ModelConfig, OptimizerConfig
 from lightning_modules.config import Count, Seed, Share, section
 from lightning_modules.errors import choose_from
@@ -17,7 +19,9 @@ from lightning_modules.metrics import Metric, find_metric, monitors, own_metrics
 from lightning_modules.plug import Plug, search_folders
 
 RECIPES = Path(__file__).parent / "recipes"
-_FILES = {"data.path", "data.labels_path", "data.groups", "model.weights"}  # fields that name the user's files
+# Fields that say where data are stored. Runs are not compared by them: a digest shows whether the data are the same.
+LOCATIONS = {"data.root", "data.path", "data.labels_path", "data.groups"}
+_FILES = LOCATIONS | {"model.weights"}  # fields that name the user's files and folders
 Weights = Literal["last", "best"]
 Accelerator = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["32-true", "64-true", "bf16-mixed", "16-mixed"]
@@ -120,9 +124,20 @@ class ExperimentConfig:
         """Returns all fields, nested as in a recipe."""
         return dataclasses.asdict(self)
 
+    def as_recorded(self) -> dict[str, Any]:
+        """Returns all fields as records hold them: with paths that are valid on another machine, where possible."""
+        flat = flatten(self.tree())
+        return with_overrides(self.tree(), {name: portable(flat[name]) for name in _FILES if _is_path(flat[name])})
+
     def to_yaml(self) -> str:
         """Returns a complete recipe of this run."""
-        return yaml.safe_dump(self.tree(), sort_keys=False, allow_unicode=True)
+        return yaml.safe_dump(self.as_recorded(), sort_keys=False, allow_unicode=True)
+
+    def data_paths(self) -> tuple[Path, ...]:
+        """Returns the files and folders of the data."""
+        flat = flatten(self.tree())
+        named = [flat[name] for name in sorted(LOCATIONS)] + [os.environ.get("WORKBENCH_DATA")]
+        return tuple(Path(path).expanduser().absolute() for path in named if path)
 
     def with_overrides(self, overrides: Mapping[str, Any]) -> "ExperimentConfig":
         """Returns the same configuration with other values at some dotted paths."""
@@ -132,21 +147,34 @@ class ExperimentConfig:
 def load_config(recipe: str, overrides: Mapping[str, Any] | None = None) -> ExperimentConfig:
     """Returns the configuration of a recipe (a path, or the name of a built-in one), with the overrides applied.
 
-    Files that the recipe names are looked for beside it first, then in the working directory.
+    Files that the recipe names are looked for beside it, then in the working directory, then in the project.
     """
     path = find_recipe(recipe, RECIPES)
     search_folders([path.parent])
-    tree = read_recipe(path)
-    beside = {name: found for name, value in flatten(tree).items() if (found := _beside(path.parent, name, value))}
-    return build(ExperimentConfig, with_overrides(tree, beside | dict(overrides or {})))
+    tree = with_located_files(read_recipe(path), [path.parent.resolve(), Path.cwd()])
+    return build(ExperimentConfig, with_overrides(tree, overrides or {}))
 
 
-def _beside(folder: Path, name: str, value: Any) -> str | None:
-    """Returns the absolute path of a file or folder that a recipe names and that lies beside it."""
-    if name not in _FILES or not isinstance(value, str):
-        return None
-    found = folder.resolve() / value
-    return str(found) if found.exists() else None
+def with_located_files(tree: Mapping[str, Any], folders: Sequence[Path], *, is_recorded: bool = False) -> Tree:
+    """Returns the fields with absolute paths of files: those in `folders`, or as `as_recorded` has written them."""
+    named = {name: value for name, value in flatten(tree).items() if name in _FILES and isinstance(value, str)}
+    places = {name: [*(folder / value for folder in folders), located(value)] for name, value in named.items()}
+    found = {name: next(filter(Path.exists, paths), None) for name, paths in places.items()}
+    if is_recorded:  # then data that are gone have an absolute path, too
+        found |= {name: places[name][-1] for name, path in found.items() if path is None and name in LOCATIONS}
+    return with_overrides(tree, {name: str(path) for name, path in found.items() if path is not None})
+
+
+def _is_path(value: Any) -> bool:
+    return isinstance(value, str) and Path(value).is_absolute()
+
+
+def check_paths(overrides: Mapping[str, Any]) -> None:
+    """Raises InputError if a dotted path leads to no field of an experiment."""
+    known = [path for path, _ in field_paths(ExperimentConfig)]
+    for path, value in overrides.items():
+        if not any(path == each or path.startswith(f"{each}.") for each in known):
+            raise InputError(path, value, "no such field", choose_from(path, known))
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

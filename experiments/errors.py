@@ -17,6 +17,10 @@ class CannotRun(WorkbenchError):
     """A recorded run cannot be rerun: its record, its code or its packages are missing or unsafe."""
 
 
+class Altered(WorkbenchError):
+    """Something in a run's record is not what the run wrote."""
+
+
 class OutOfMemoryError(WorkbenchError, RuntimeError):
     """Training needs more memory than the machine or the GPU has."""
 

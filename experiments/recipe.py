@@ -13,6 +13,8 @@ from lightning_modules.errors import InputError, choose_from
 Config = TypeVar("Config")
 Tree = dict[str, Any]
 
+recipes_read: set[Path] = set()  # by this process; their content is in the records of its runs
+
 
 class _Loader(yaml.SafeLoader):
     """Reads numbers as in YAML 1.2, so that 1e-3 is a number and not a string."""
@@ -37,6 +39,7 @@ def find_recipe(name: str, folder: Path) -> Path:
 
 def read_recipe(path: Path) -> Tree:
     """Returns the recipe's fields as they are written."""
+    recipes_read.add(path.absolute())
     try:
         tree = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from experiments.config import ExperimentConfig, flatten
 from experiments.errors import OutOfMemoryError
-from experiments.process.memory import explain_out_of_memory, is_out_of_memory
 from experiments.results.model import trace
+from experiments.training.memory import explain_out_of_memory, is_out_of_memory
 from experiments.training.random_state import get_random_state, set_random_state
 from lightning_modules import ImageClassifier, ImageDataModule, InputError, ModelConfig
 from lightning_modules.log import LOG

@@ -4,6 +4,9 @@ It reads the job as one line of JSON from standard input, and writes the result 
 module belongs to the recorded code, its caller to today's code: `Job` and the result may only gain fields.
 """
 
+import experiments.code.watched  # noqa: F401  (first: it notes what is loaded from now on)
+
+# isort: split
 import contextlib
 import json
 import os
@@ -16,14 +19,15 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
+from experiments.code.snapshot import first_snapshot
 from experiments.config import ExperimentConfig
 from experiments.errors import Interrupted
-from experiments.process.progress import EpochProgress
 from experiments.process.setup import prepare_process
 from experiments.recipe import build
 from experiments.runner import Role, run_as
 from experiments.tracking.store import Store
 from experiments.training.epochs import Epoch
+from experiments.training.progress import EpochProgress
 from lightning_modules import InputError
 
 
@@ -81,6 +85,7 @@ def answer(job: Job) -> dict[str, Any]:
 
 
 def main() -> int:
+    first_snapshot()
     prepare_process()
     job = Job(**json.loads(sys.stdin.readline()))
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -4,23 +4,34 @@ import math
 import shutil
 import tempfile
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 
 from mlflow.entities import Run
 
-from experiments.artifact_names import CONFIG, LAST_CHECKPOINT, TRACE
-from experiments.config import ExperimentConfig, flatten, load_config
-from experiments.provenance.origins import LOCATIONS
+from experiments.artifact_names import CODE_BUNDLE, CONFIG, LAST_CHECKPOINT, PROVENANCE, TRACE
+from experiments.code.kept import Code
+from experiments.config import LOCATIONS, ExperimentConfig, flatten, with_located_files
+from experiments.provenance.record import read_provenance
+from experiments.recipe import read_recipe
 from experiments.tracking.store import Store
 from experiments.training.checkpoints import epochs_done
 from experiments.training.trace import Line, read_trace
 from lightning_modules import InputError
 
 
-def check_resumable(store: Store, run_id: str, config: ExperimentConfig, start: Sequence[Line]) -> None:
+def check_resumable(
+    store: Store,
+    run_id: str,
+    config: ExperimentConfig,
+    start: Sequence[Line],
+    code: Code,
+    *,
+    code_may_change: bool,
+) -> Code:
     """Raises InputError if the run has finished, is running, belongs to a sweep, or had other inputs. Changes nothing.
 
-    `start`: the trace's lines before training, computed now.
+    `start`: the trace's lines before training, computed now. Returns the code to go on with.
     """
     run = store.client.get_run(run_id)
     if (kind := run.data.tags.get("workbench.kind", "run of another program")) != "train":
@@ -34,21 +45,31 @@ def check_resumable(store: Store, run_id: str, config: ExperimentConfig, start: 
     with tempfile.TemporaryDirectory() as scratch:
         files = _find_files(store, run, Path(scratch))
         if (files / CONFIG).exists():  # it is missing if the run was killed before anything was recorded
-            _check_config(load_config(str(files / CONFIG)), config)
+            _check_config(files / CONFIG, config)
         _check_trace(run_id, read_trace(files / TRACE), start)
+        if not (files / PROVENANCE).exists():
+            return code
+        kept = read_provenance(files / PROVENANCE).get("code")
+        began = datetime.fromtimestamp(run.info.start_time / 1000).strftime("%Y-%m-%d %H:%M")
+        return code.continuing(store.folder, kept, files, "run", began, may_change=code_may_change)
 
 
-def take_over(store: Store, run_id: str, folder: Path, config: ExperimentConfig, start: Sequence[Line]) -> None:
+def take_over(
+    store: Store, run_id: str, folder: Path, config: ExperimentConfig, start: Sequence[Line], code: Code
+) -> None:
     """Copies the trace and the checkpoints of a run whose process died into a new run's folder.
 
-    Copies nothing if this machine has no checkpoint of the run, or if the run's config or `start` was different.
+    Copies nothing if this machine has no checkpoint of the run, or if its config, its code or `start` was different.
     """
     files = store.files_folder(store.client.get_run(run_id).info)
     if not epochs_done(files):
         return
     try:
-        _check_config(load_config(str(files / CONFIG)), config)
+        _check_config(files / CONFIG, config)
         _check_trace(run_id, read_trace(files / TRACE), start)
+        kept = read_provenance(files / PROVENANCE).get("code")
+        if kept is not None:
+            code.continuing(store.folder, kept, files, "run", "", may_change=False)
     except InputError:
         return
     shutil.copyfile(files / TRACE, folder / TRACE)
@@ -62,13 +83,16 @@ def _find_files(store: Store, run: Run, scratch: Path) -> Path:
     if folder.exists() and any(folder.iterdir()):
         return folder
     stored = {artifact.path for artifact in store.client.list_artifacts(run.info.run_id)}
-    for name in stored & {CONFIG, TRACE}:
+    for name in stored & {CODE_BUNDLE, CONFIG, PROVENANCE, TRACE}:
         store.client.download_artifacts(run.info.run_id, name, str(scratch))
     return scratch
 
 
-def _check_config(before: ExperimentConfig, config: ExperimentConfig) -> None:
-    started, now = ({k: v for k, v in flatten(each.tree()).items() if v != {}} for each in (before, config))
+def _check_config(recorded: Path, config: ExperimentConfig) -> None:
+    """Compares a config.yaml, which may lack fields that are newer than it. Imports none of the parts that it names."""
+    before = flatten(with_located_files(read_recipe(recorded), [], is_recorded=True))
+    trees = flatten(ExperimentConfig().tree()) | before, flatten(config.tree())
+    started, now = ({name: value for name, value in tree.items() if value != {}} for tree in trees)
     for name in (name for name in {**started, **now} if name not in LOCATIONS):
         if name not in started:
             raise InputError(name, now[name], "the run started without it", "leave it out")

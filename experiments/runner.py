@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -12,13 +13,16 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
-from experiments.artifact_names import BEST_CHECKPOINT, CONFIG, CURVES_PLOT, LAST_CHECKPOINT, TRACE
+from experiments.artifact_names import BEST_CHECKPOINT, CONFIG, CURVES_PLOT, LAST_CHECKPOINT, PROVENANCE, TRACE
+from experiments.code.kept import Code
+from experiments.code.loading import watch
 from experiments.config import ExperimentConfig, load_config
 from experiments.errors import NonFiniteLossError, OutOfMemoryError, StoreError
 from experiments.process.interrupts import interruptible
-from experiments.process.memory import explain_out_of_memory
 from experiments.process.setup import prepare_process
 from experiments.provenance import gather as provenance
+from experiments.provenance.origins import unrecorded
+from experiments.provenance.record import read_provenance
 from experiments.rehearsal import rehearse
 from experiments.results import class_scores, data_report, plots, predictions
 from experiments.results.model import log_model
@@ -33,6 +37,7 @@ from experiments.tracking.tracked_run import STATUS, Outcome, TrackedRun
 from experiments.training.checkpoints import Checkpoints, epochs_done, load_weights
 from experiments.training.epochs import Epoch, EpochEnd, Observer, begin, check_finite
 from experiments.training.exact import set_exact
+from experiments.training.memory import explain_out_of_memory
 from experiments.training.trace import Trace, starting_point
 from lightning_modules import ImageClassifier, ImageDataModule, InputError
 from lightning_modules.datasets import ImageDataset
@@ -73,6 +78,8 @@ class Role:
     read_test: bool = True  # if false, the test split is not used and no model is logged
     resumes: str | None = None  # an unfinished run of this configuration, which continues as the same MLflow run
     continues: str | None = None  # a run whose process died: the new run starts from its checkpoint if the inputs match
+    code: Code | None = None  # the code to record; None: the project's, as this process began with it
+    code_may_change: bool = False  # whether a resumed run may go on with other code than it began with
 
 
 def run(
@@ -82,18 +89,20 @@ def run(
     store: Store | None = None,
     read_test: bool = True,
     resume: str | None = None,
+    code_may_change: bool = False,
     observers: Sequence[Observer] = (),
     callbacks: Sequence[pl.Callback] = (),
 ) -> RunResult:
     """Trains `config` and writes everything that docs/train.md lists to `store` (default: ./mlruns).
 
     `resume`: the id of an unfinished run of this configuration. It continues after its last complete epoch and ends as
-    if it had never stopped. `observers` are called after every epoch; `callbacks` are Lightning callbacks. If the loss
+    if it had never stopped; code that it loads must be unchanged, unless `code_may_change`.
+    `observers` are called after every epoch; `callbacks` are Lightning callbacks. If the loss
     becomes NaN or infinite, or memory runs out, the run returns a result with outcome `failed`. InputError is raised
     before a run exists. Any other error is raised after the run is closed; it is a StoreError if the store cannot be
     written.
     """
-    role = Role(name=name, read_test=read_test, resumes=resume)
+    role = Role(name=name, read_test=read_test, resumes=resume, code_may_change=code_may_change)
     return run_as(role, config, store or Store.open(), observers=observers, callbacks=callbacks)
 
 
@@ -108,6 +117,7 @@ def run_as(
 ) -> RunResult:
     """Like `run`, for runs of every kind. `dataset`: the data of the config's source, if already loaded."""
     prepare_process()
+    since = watch().run_ended  # what was read since then was read for this run
     config = replace(config, trainer=replace(config.trainer, threads=config.trainer.threads or cores()))
     with ThreadPoolExecutor(1) as thread:  # the store opens while the data are read
         opening = thread.submit(close_dead_runs, store)
@@ -115,9 +125,11 @@ def run_as(
     with store.telling_failures():
         if opening.exception() is not None:  # the server may have been unreachable; try again
             store.persist(partial(close_dead_runs, store))
+        code = replace(role.code or provenance.code_for(config, store), since=since)
+    start = starting_point(data, classifier)
     if role.resumes is not None:
-        check_resumable(store, role.resumes, config, starting_point(data, classifier))
-    error, unrecorded = "", _from_outside(callbacks)
+        code = check_resumable(store, role.resumes, config, start, code, code_may_change=role.code_may_change)
+    error = ""
     with interruptible(), store.telling_failures():
         name = role.name or config.experiment
         run_id = role.resumes or create_run(
@@ -128,14 +140,15 @@ def run_as(
             with opened as tracked, explain_out_of_memory(config):
                 tracked.monitor_system()
                 if not epochs_done(tracked.folder):
-                    provenance.record(tracked, config, data, unrecorded)
+                    provenance.record(tracked, config, data, code, _from_outside(callbacks))
                     data_report.record(tracked, data)
                 if role.continues is not None:
-                    take_over(store, role.continues, tracked.folder, config, starting_point(data, classifier))
-                trainer = _fit(tracked, config, data, classifier, observers, callbacks)
-                if role.read_test:
-                    _test(tracked, config, trainer, classifier, data, trainer.global_step)
-                tracked.set_tags(_description(tracked, config, unrecorded) | class_scores.TAG)
+                    take_over(store, role.continues, tracked.folder, config, start, code)
+                with provenance.finished(tracked, code):
+                    trainer = _fit(tracked, config, data, classifier, observers, callbacks)
+                    if role.read_test:
+                        _test(tracked, config, trainer, classifier, data, trainer.global_step)
+                tracked.set_tags(_description(tracked, config) | class_scores.TAG)
         except (NonFiniteLossError, OutOfMemoryError) as failure:
             error = str(failure)
     return _result(tracked, error)
@@ -156,11 +169,17 @@ def read_test(store: Store, run_id: str, *, dataset: ImageDataset | None = None)
     run_folder = Path(store.client.download_artifacts(run_id, ""))
     if not all((run_folder / name).exists() for name in (CONFIG, LAST_CHECKPOINT)):
         raise StoreError(store.folder, f"the files of run {run_id} are still in the spool of the host that trained it")
+    since = watch().run_ended
     config = load_config(str(run_folder / CONFIG))
     data, classifier = prepare(config, dataset, store, logs_model=True)
     step = load_weights(classifier, run_folder / _kept_checkpoint(config))
+    code = replace(provenance.code_for(config, store), since=since)
+    kept = read_provenance(run_folder / PROVENANCE).get("code")
+    if kept is not None:
+        code = code.continuing(store.folder, kept, run_folder, "run", "", may_change=True)
     with interruptible(), reopen_run(store, run_id) as tracked:
-        _test(tracked, config, _trainer(config), classifier, data, step)
+        with provenance.finished(tracked, code) if kept is not None else nullcontext():
+            _test(tracked, config, _trainer(config), classifier, data, step)
         tracked.set_tags(_description(tracked, config))
 
 
@@ -168,8 +187,9 @@ def _kept_checkpoint(config: ExperimentConfig) -> str:
     return BEST_CHECKPOINT if config.trainer.weights == "best" else LAST_CHECKPOINT
 
 
-def _description(run: TrackedRun, config: ExperimentConfig, unrecorded: Sequence[str] = ()) -> dict[str, str]:
-    return {"mlflow.note.content": describe_run(config, run.latest, ", ".join(unrecorded))}
+def _description(run: TrackedRun, config: ExperimentConfig) -> dict[str, str]:
+    told = read_provenance(run.path(PROVENANCE))
+    return {"mlflow.note.content": describe_run(config, run.latest, list(unrecorded(told)))}
 
 
 def _result(run: TrackedRun, error: str) -> RunResult:

@@ -142,6 +142,8 @@ def find(field: str, path: str) -> Any:
     module, *names = path.split(".")
     if not names or not all(name.isidentifier() for name in (module, *names)):
         raise InputError(field, path, "is not a dotted path", "write one such as my_file.MyPart")
+    if any(name.startswith("__") for name in (module, *names)):  # the import of a package's __main__ runs it
+        raise InputError(field, path, "has a name that begins with __", "name a class or a function")
     if module in sys.stdlib_module_names:
         raise InputError(field, path, "is part of Python's own library", "name a part of a file or of a package")
     found: Any = _import(field, path, module)

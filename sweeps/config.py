@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import NonNegativeInt, PositiveFloat
 
-from experiments.config import ExperimentConfig, flatten, load_config
+from experiments.config import LOCATIONS, ExperimentConfig, flatten, load_config
 from experiments.process.redaction import without_credentials
 from experiments.recipe import build, field_paths, find_recipe, read_recipe, with_overrides
 from lightning_modules import InputError
@@ -133,7 +133,7 @@ class Sweep:
     def config_tree(self) -> dict[str, Any]:
         """Returns the sweep's settings as a complete nested recipe. All fields of the experiment are in `overrides`."""
         storage = self.config.storage and without_credentials(self.config.storage)
-        return asdict(self.config) | {"overrides": flatten(self.base.tree()), "storage": storage}
+        return asdict(self.config) | {"overrides": flatten(self.base.as_recorded()), "storage": storage}
 
     def identity(self) -> dict[str, Any]:
         """Returns the settings that must stay the same when the sweep is continued.
@@ -143,7 +143,7 @@ class Sweep:
         one would come too late. Sampler, pruner, budget, finalists and retries may change: they decide which points are
         tried, how long and how many, but not what existing values mean.
         """
-        base = {name: value for name, value in flatten(self.base.tree()).items() if name != "data.root"}
+        base = {name: value for name, value in flatten(self.base.tree()).items() if name not in LOCATIONS}
         space = {f"space.{path}": value for path, value in self.config.space.items()}
         limits = {f"constraints.{name}": limit for name, limit in vars(self.config.constraints).items() if limit}
         start = self.config.start

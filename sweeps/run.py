@@ -6,12 +6,15 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Literal
 
+import torch
 import yaml
 
 from experiments import runner
 from experiments.artifact_names import CONFIG
+from experiments.code.own import own_folders, own_module_names
 from experiments.process.interrupts import interruptible
 from experiments.process.setup import prepare_process
+from experiments.provenance.gather import code_for, keep_bundle
 from experiments.tracking.lifecycle import create_run, open_run, reopen_run
 from experiments.tracking.spool import deliver
 from experiments.tracking.store import Store
@@ -46,36 +49,47 @@ def run(
     workers: int | None = 1,
     engine: EngineName = "local",
     address: str | None = None,
+    code_may_change: bool = False,
     progress: SweepProgress | None = None,
 ) -> SweepResult:
     """Runs trials until the budget is used up, then the finalists; returns the result with the champion.
 
     `workers` trials run at a time. With engine `local`, one worker runs in this process, and None means one worker per
     core; with engine `ray`, None means as many as fit into the cluster at `address`. Running a sweep again resumes it;
-    the budget counts the trials of all starts. Several processes may run the same sweep together.
+    the budget counts the trials of all starts; code that it loads must be unchanged, unless `code_may_change`. Several
+    processes may run the same sweep together.
 
     Raises InputError before anything is written. Raises SweepStoppedError or StoreError if the sweep cannot continue;
     its results so far stay in the store.
     """
     prepare_process()
     if engine == "local" and workers != 1:
-        local.warm_up()
+        local.warm_up(_own_modules(sweep))
     store = store or Store.open()
     dataset = load_dataset(sweep.base.data)
     _rehearse(sweep, dataset, store)
+    with store.telling_failures():
+        code = code_for(sweep.base, store)
     with (
         interruptible(),
         store.telling_failures(),
         _engine(engine, sweep, store, dataset, workers, address) as work,
-        Search.open(store, sweep, dataset.sha256) as search,
-        _sweep_run(search) as tracked,
+        Search.open(store, sweep, dataset.sha256, code) as opened,
+        _sweep_run(search := opened.going_on(code_may_change=code_may_change)) as tracked,
     ):
+        keep_bundle(tracked, search.code)
         tree = sweep.config_tree()
         tracked.path(CONFIG).write_text(yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")
         _fill(search, tracked, dataset, work, progress)
-        with Finals.open(store, sweep, dataset.sha256) as finals:
+        with Finals.open(store, sweep, dataset.sha256, search.code) as finals:
             _fill(finals, tracked, dataset, work, progress)
             return search.storage.persist(partial(_conclude, search, finals, tracked, dataset))
+
+
+def _own_modules(sweep: Sweep) -> list[str]:
+    """Returns the names of the user's modules; none if they use a GPU already, which forked processes cannot share."""
+    uses_gpu = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    return [] if uses_gpu else own_module_names(own_folders(sweep.base.tree()))
 
 
 def _rehearse(sweep: Sweep, dataset: ImageDataset, store: Store) -> None:

@@ -1,5 +1,6 @@
 """Fixtures for all tests: the command line as a process, and two runs on digits that many tests only read."""
 
+import atexit
 import os
 import shutil
 import signal
@@ -7,6 +8,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
@@ -18,6 +20,7 @@ import psutil
 import pytest
 
 from experiments import Store, load_config, run
+from experiments.code.loading import watch
 from experiments.process.setup import prepare_process
 from experiments.tracking import store as store_module
 from tests.warm_python import WarmPython
@@ -33,7 +36,9 @@ if _REAL_DATA is not None:
 
 prepare_process()
 
-# Tests must never touch the user's own store or data folder.
+# Tests must never touch the user's own store, data folder or trust.
+os.environ["XDG_CONFIG_HOME"] = tempfile.mkdtemp(prefix="workbench-tests-")
+atexit.register(shutil.rmtree, os.environ["XDG_CONFIG_HOME"], ignore_errors=True)
 for _variable in ("MLFLOW_TRACKING_URI", "WORKBENCH_DATA", "WORKBENCH_MIRRORS"):
     os.environ.pop(_variable, None)
 
@@ -198,6 +203,7 @@ def first_folder(first_run: "Run") -> Path:
 def second_run(client: "MlflowClient", first_run: "Run", digits_store: Path) -> "Run":
     """The run `second` in the same store. Only its seed and optimizer.lr differ from those of `first`."""
     overrides = {"trainer.max_epochs": 3, "trainer.threads": 1, "seed": 1, "optimizer.lr": 0.001}
+    watch().run_ended = time.perf_counter()  # what tests have read so far was not for this run
     result = run(load_config("digits", overrides), name="second", store=Store.open(digits_store))
     return client.get_run(result.run_id)
 

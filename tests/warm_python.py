@@ -217,4 +217,5 @@ if __name__ == "__main__":
         runpy.run_module(what, run_name="__main__", alter_sys=True)
     else:
         sys.argv[:] = ["-c", *rest]
+        del __file__
         exec(compile(what, "<string>", "exec"), {"__name__": "__main__"})

@@ -4,18 +4,23 @@ May import every floor below, but heavy modules only inside functions: `workbenc
 command, add a file: it has the command's name, and `_command.Command` lists what it defines.
 """
 
+import experiments.code.watched  # noqa: F401  (first: it notes what is loaded from now on)
+
+# isort: split
 import atexit
 import faulthandler
 import gc
+import io
 import json
 import math
 import sys
 import traceback
 from collections.abc import Sequence
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from typing import Any
 
 from lightning_modules.errors import WorkbenchError
+from workbench._command import Document, Stream
 from workbench._parser import parse
 
 __all__ = ["main"]
@@ -29,17 +34,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     if sys.__stderr__ is not None:
         faulthandler.enable(sys.__stderr__)  # if native code crashes Python, names the line that called it
     atexit.register(gc.freeze)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a file's name may have characters that a terminal lacks
+            with suppress(OSError):
+                stream.reconfigure(errors="backslashreplace")
     words = list(sys.argv[1:] if argv is None else argv)
     as_json = "--json" in words
+    printed: list[Document] = []
     try:
         command, args = parse(words)  # ends the process if --help or --version is among the words
+        if getattr(command, "RECORDS_CODE", False):
+            from experiments.code.snapshot import first_snapshot
+
+            first_snapshot()  # before the project's other modules are imported
         from experiments.process.setup import prepare_process
 
         prepare_process()
         with redirect_stdout(sys.stderr):  # standard output is only for the result, even if a library prints
             document = command.run(args)
+        printed.append(document)
         if as_json:
-            print(json.dumps(_finite(document), indent=2))
+            _print_json(document)
         else:
             command.show(document, args)
         return command.exit_code(document) if hasattr(command, "exit_code") else 0
@@ -47,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.close()
         return 0
     except Exception as error:
-        return _report(error, as_json)
+        return _report(error, as_json and not printed)
     except SystemExit:
         raise
     except BaseException:  # KeyboardInterrupt, or Interrupted, which replaces it while a run is open
@@ -57,15 +72,41 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _report(error: Exception, as_json: bool) -> int:
     """Prints an error that a user can fix in one line, any other with its traceback. Returns the exit code."""
-    known = error if isinstance(error, WorkbenchError) else WorkbenchError(f"{type(error).__name__}: {error}")
     if as_json:
-        fields = {name: getattr(known, name) for name in ("field", "value", "message")}
-        fields["remedy"] = known.remedy or None
-        print(json.dumps({"error": fields}, indent=2, default=str))
-    if known is not error:
+        print(json.dumps({"error": _as_fields(error)}, indent=2, default=str))
+    if not isinstance(error, WorkbenchError):
         traceback.print_exception(error)
     print(f"error: {error}", file=sys.stderr)
-    return known.exit_code
+    return error.exit_code if isinstance(error, WorkbenchError) else WorkbenchError.exit_code
+
+
+def _as_fields(error: Exception) -> Document:
+    """Returns what `--json` prints of an error."""
+    known = error if isinstance(error, WorkbenchError) else WorkbenchError(f"{type(error).__name__}: {error}")
+    fields = {name: getattr(known, name) for name in ("field", "value", "message")}
+    return fields | {"remedy": known.remedy or None}
+
+
+def _print_json(document: Document) -> None:
+    """Prints one JSON document; a list that is still being computed item by item, and whole even if that is ended."""
+    (name, value), *_ = document.items() or [("", None)]
+    if not isinstance(value, Stream):
+        print(json.dumps(_finite(document), indent=2))
+        return
+    print(f'{{\n  "{name}": [', end="", flush=True)
+    error = ""
+    try:
+        for number, item in enumerate(value):
+            print(f"{',' if number else ''}\n    {_indented(_finite(item), 4)}", end="", flush=True)
+    except Exception as failure:
+        error = f',\n  "error": {_indented(_as_fields(failure), 2)}'
+        raise
+    finally:
+        print(f"\n  ]{error}\n}}", flush=True)
+
+
+def _indented(document: Any, width: int) -> str:
+    return json.dumps(document, indent=2, default=str).replace("\n", "\n" + " " * width)
 
 
 def _finite(document: Any) -> Any:

@@ -2,6 +2,8 @@
 
 import argparse
 import sys
+from collections.abc import Iterator
+from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from lightning_modules.errors import WorkbenchError
@@ -17,11 +19,29 @@ RUN_HELP = "a run id or its first characters, a run name, latest, SWEEP:champion
 FIELDS_HELP = "Any field of the recipe can be set: --optimizer.lr 0.01 --data.batch_size 64 --trainer.max_epochs 2"
 
 
+class Stream:
+    """A list in a document whose items are computed while they are printed. `seen` has those that were."""
+
+    def __init__(self, items: Iterator[Document]) -> None:
+        self._items = items
+        self.seen: list[Document] = []
+
+    def __iter__(self) -> Iterator[Document]:
+        while True:
+            with redirect_stdout(sys.stderr):  # standard output is only for the result, even if a library prints
+                item = next(self._items, None)
+            if item is None:
+                return
+            self.seen.append(item)
+            yield item
+
+
 class Command(Protocol):
     """What a command's file defines.
 
     It may also define `FIELDS`, a help text on the `--FIELD.PATH VALUE` pairs that the command accepts (as
-    `args.fields`), and `exit_code(document)`, if that is not always 0.
+    `args.fields`), `exit_code(document)`, if that is not always 0, and `RECORDS_CODE = True`, if its runs are recorded
+    with the project's code.
     """
 
     HELP: str
@@ -54,6 +74,16 @@ class Parser(argparse.ArgumentParser):
 
 def add_store(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--store", default="mlruns", metavar="DIR", help="where runs are kept (default: mlruns)")
+
+
+def add_trust(parser: argparse.ArgumentParser) -> None:
+    text = "run the code of a store that you did not make; remembered"
+    parser.add_argument("--trust", action="store_true", help=text)
+
+
+def add_code_option(parser: argparse.ArgumentParser, what: str) -> None:
+    text = f"go on with today's code, although files changed since the {what} began"
+    parser.add_argument("--code", choices=["today"], help=text)
 
 
 def count(text: str) -> int:

@@ -5,7 +5,7 @@ import csv
 import sys
 from pathlib import Path
 
-from workbench._command import RUN_HELP, Document, add_store, open_store, print_table, table
+from workbench._command import RUN_HELP, Document, add_store, add_trust, open_store, print_table, table
 
 HELP = "label pictures, folders of pictures and arrays with a run's model"
 
@@ -15,13 +15,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", help=RUN_HELP)
     inputs = "pictures, folders of pictures, .npy and .npz files"
     parser.add_argument("inputs", metavar="FILE", nargs="+", type=Path, help=inputs)
+    add_trust(parser)
     parser.add_argument("--csv", action="store_true", help="print CSV: input, label, and a column for each class")
 
 
 def run(args: argparse.Namespace) -> Document:
     from experiments.serving.predict import predict
+    from experiments.tracking.trust import require_trust
 
-    return {"predictions": predict(open_store(args.store), args.run, args.inputs)}
+    store = open_store(args.store)
+    require_trust(store, args.trust, lambda: [f"the Python files in the model of {args.run}"])
+    return {"predictions": predict(store, args.run, args.inputs)}
 
 
 def show(document: Document, args: argparse.Namespace) -> None:

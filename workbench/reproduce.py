@@ -1,12 +1,19 @@
 """`workbench reproduce`: runs past runs again, and gives each a verdict."""
 
 import argparse
-import sys
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
-from workbench._command import FIELDS_HELP, RUN_HELP, Document, add_store, count, number, open_store
+from workbench._command import FIELDS_HELP, RUN_HELP, Document, Stream, add_store, add_trust, count, number, open_store
+
+if TYPE_CHECKING:
+    from experiments import Store
+    from experiments.reproduction.reproduce import Settings
 
 HELP = "run past runs again, and report whether the results are the same"
 FIELDS = FIELDS_HELP
+RECORDS_CODE = True
+_BAD = {"different", "cannot_run", "record_altered"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,53 +30,63 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     text = "compare a difference with the spread of N fresh seeds"
     parser.add_argument("--seeds", type=count, default=0, metavar="N", help=text)
     parser.add_argument("--explain", action="store_true", help="test the suspected causes one at a time")
-    parser.add_argument("--trust", action="store_true", help="allow code from another store to run")
+    add_trust(parser)
 
 
 def run(args: argparse.Namespace) -> Document:
+    from experiments.config import check_paths
     from experiments.recipe import parse_overrides
-    from experiments.reproduction.reproduce import Settings, reproduce
+    from experiments.reproduction.reproduce import Settings
+    from experiments.reproduction.what_would_run import what_would_run
     from experiments.tracking.runs import resolve
+    from experiments.tracking.trust import require_trust
 
+    overrides = parse_overrides(args.fields)
+    check_paths(overrides)
     store = open_store(args.store)
     names = ("code", "env", "epochs", "rtol", "atol", "seeds", "explain")
-    settings = Settings(overrides=parse_overrides(args.fields), **{name: getattr(args, name) for name in names})
-    if not (store.is_local or args.trust):
-        _ask_for_trust(store.tracking_uri)
-    run_ids = dict.fromkeys(run.run_id for word in args.runs for run in resolve(store, word))
-    return {"results": [reproduce(store, run_id, settings).as_dict() for run_id in run_ids]}
+    settings = Settings(overrides=overrides, **{name: getattr(args, name) for name in names})
+    run_ids = list(dict.fromkeys(run.run_id for word in args.runs for run in resolve(store, word)))
+    require_trust(store, args.trust, lambda: what_would_run(store, run_ids, settings))
+    return {"results": Stream(_results(store, run_ids, settings))}
+
+
+def _results(store: "Store", run_ids: Sequence[str], settings: "Settings") -> Iterator[dict[str, Any]]:
+    """Yields a result for each run. If there are several, a wrong override costs only the result of its run."""
+    from experiments.reproduction.reproduce import not_run, reproduce
+    from lightning_modules import InputError
+
+    for run_id in run_ids:
+        try:
+            yield reproduce(store, run_id, settings).as_dict()
+        except InputError as error:
+            if len(run_ids) == 1:
+                raise
+            yield not_run(run_id, f"{error.field}: {error.message} (got {error.value!r})", error.remedy).as_dict()
 
 
 def exit_code(document: Document) -> int:
-    return int(any(result["verdict"] in {"different", "cannot_run"} for result in document["results"]))
-
-
-def _ask_for_trust(tracking_uri: str) -> None:
-    """Raises InputError unless the user agrees to run code (recorded patches, networks) from another store."""
-    from experiments.process.redaction import without_credentials
-    from lightning_modules import InputError
-
-    where = without_credentials(tracking_uri)
-    if sys.stdin.isatty():
-        print(f"Runs from {where} contain code. Run it? [y/N] ", end="", file=sys.stderr, flush=True)
-        if sys.stdin.readline().strip().lower() in {"y", "yes"}:
-            return
-    raise InputError("--trust", where, "runs in another store contain code of its users", "add --trust to run it")
+    return int(any(result["verdict"] in _BAD for result in document["results"].seen))
 
 
 def show(document: Document, args: argparse.Namespace) -> None:
     for result in document["results"]:
         print(f"{result['run_id']}  {result['verdict']}")
-        if result["verdict"] == "cannot_run":
+        if result["reason"]:
             print(f"  {result['reason']}; {result['remedy']}")
-            continue
+        if result["record"]["state"] == "incomplete":
+            print(f"  its record is incomplete: {'; '.join(result['record']['problems'])}")
+        if result["record"]["signed_by"]:
+            print(f"  its record is signed by {result['record']['signed_by']}")
         if difference := result["first_difference"]:
             where = difference["stage"] + (f" {difference['epoch']}" if difference["epoch"] else "")
             print(f"  first difference: {where} ({', '.join(difference['what'])})")
         for cause in result["causes"]:
-            print(f"  {cause['kind']}: {cause['detail']}")
+            if cause["kind"] not in ("cannot_run", "record_altered"):
+                print(f"  {cause['kind']}: {cause['detail']}")
         for tested in result["explanations"]:
             print(f"  {tested['suspect']}: {'makes the result equal' if tested['restores'] else 'does not'}")
         for line in result["metrics"]:
             print(f"  {line['name']}: {number(line['recorded'])}, now {number(line['reproduced'])}")
-        print(f"  re-run {result['reproduction_run_id']}")
+        if result["reproduction_run_id"]:
+            print(f"  re-run {result['reproduction_run_id']}", flush=True)

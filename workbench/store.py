@@ -47,4 +47,6 @@ def show(document: Document, args: argparse.Namespace) -> None:
     print_table(copied)
     print(f"copied and verified: every row, and {artifacts['bytes'] / 1e6:,.1f} MB of artifacts")
     if elsewhere := document["elsewhere"]:
-        print(f"note: {elsewhere} runs keep their artifacts outside FROM; these were not copied")
+        print(
+            f"note: the artifacts of {elsewhere} runs are not in FROM, and not where the runs say; they were not copied"
+        )

@@ -2,11 +2,22 @@
 
 import argparse
 
-from workbench._command import FIELDS_HELP, Document, add_store, count, number, open_store, print_dashboard, print_table
+from workbench._command import (
+    FIELDS_HELP,
+    Document,
+    add_code_option,
+    add_store,
+    count,
+    number,
+    open_store,
+    print_dashboard,
+    print_table,
+)
 from workbench._command import table as new_table
 
 HELP = "search a recipe's space until its budget is used up; run the same command again to resume"
 FIELDS = FIELDS_HELP
+RECORDS_CODE = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", metavar="TEXT", help="the sweep's name (default: the recipe's name)")
     parser.add_argument("--workers", type=count, metavar="N", help="trials at a time (default: one per core)")
     parser.add_argument("--engine", choices=["local", "ray"], default="local", help="where trials run (default: local)")
+    add_code_option(parser, "sweep")
     parser.add_argument("--address", metavar="HOST:PORT", help="the Ray cluster to join (default: start one)")
 
 
@@ -31,6 +43,7 @@ def run(args: argparse.Namespace) -> Document:
             workers=args.workers,
             engine=args.engine,
             address=args.address,
+            code_may_change=args.code == "today",
             progress=progress,
         )
     return result.as_dict()

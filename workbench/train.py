@@ -2,10 +2,20 @@
 
 import argparse
 
-from workbench._command import FIELDS_HELP, Document, add_store, open_store, print_dashboard, print_table, table
+from workbench._command import (
+    FIELDS_HELP,
+    Document,
+    add_code_option,
+    add_store,
+    open_store,
+    print_dashboard,
+    print_table,
+    table,
+)
 
 HELP = "train, validate and test one recipe as a tracked run"
 FIELDS = FIELDS_HELP
+RECORDS_CODE = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -13,15 +23,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", metavar="RECIPE", help="the name of a recipe, or the path of a YAML file")
     parser.add_argument("--name", metavar="TEXT", help="the run's name (default: the recipe's)")
     parser.add_argument("--resume", metavar="RUN", help="resume this run, which was interrupted, failed or died")
+    add_code_option(parser, "run")
 
 
 def run(args: argparse.Namespace) -> Document:
     from pathlib import Path
 
     from experiments import load_config, run
-    from experiments.process.progress import EpochProgress
     from experiments.recipe import parse_overrides
     from experiments.tracking.runs import resolve_one
+    from experiments.training.progress import EpochProgress
     from lightning_modules.log import LOG
 
     config = load_config(args.recipe, parse_overrides(args.fields))
@@ -29,7 +40,15 @@ def run(args: argparse.Namespace) -> Document:
     store = open_store(args.store)
     resume = resolve_one(store, args.resume).run_id if args.resume else None
     with EpochProgress() as progress:
-        result = run(config, name=name, store=store, observers=[progress], callbacks=progress.callbacks, resume=resume)
+        result = run(
+            config,
+            name=name,
+            store=store,
+            resume=resume,
+            code_may_change=args.code == "today",
+            observers=[progress],
+            callbacks=progress.callbacks,
+        )
     document = result.as_dict()
     del document["error"]
     if result.error:

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
+from experiments.code.scratch import scratch_folder
 from experiments.comparison.differences import differences, does_differ, read_provenances
 from experiments.comparison.groups import group_by_param, group_by_seed
 from experiments.comparison.objective import objective_of
 from experiments.comparison.significance import corrected, image_tests, seed_tests
-from experiments.provenance.worktree import scratch_folder
 from experiments.results.artifacts import Artifacts
 from experiments.tracking import dashboard
 from experiments.tracking.runs import RunSummary

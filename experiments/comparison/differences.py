@@ -1,26 +1,24 @@
 """Finds what differs between runs: params, code, data, packages, hardware and environment, one row per field."""
 
-import hashlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from experiments.artifact_names import PATCH, PROVENANCE, SOURCES
-from experiments.errors import CannotRun
-from experiments.provenance.code_differences import CodeDifference, code_differences
-from experiments.provenance.origins import LOCATIONS, Field, origins, unrecorded
+from experiments.artifact_names import CODE_BUNDLE, PATCH, PROVENANCE, SOURCES
+from experiments.code.differences import CodeDifference, code_differences
+from experiments.code.recorded import RecordedCode
+from experiments.config import LOCATIONS
+from experiments.errors import Altered, CannotRun
+from experiments.provenance.origins import Field, is_told_by_some, origins, unrecorded
 from experiments.provenance.record import read_provenance
-from experiments.provenance.source import PROJECT
-from experiments.provenance.worktree import recorded_code
 from experiments.results.artifacts import Artifacts
 from experiments.tracking.runs import RunSummary
 
 Row = dict[str, Any]  # field, kind, values: {run_id: value}
 
-_ORDER = ("param", "code", "data", "package", "hardware", "threads", "environment")
+_ORDER = ("param", "code", "data", "package", "hardware", "threads", "environment", "unrecorded")
 _READERS = 8  # how many provenance.json are read at once
 
 
@@ -85,12 +83,17 @@ def _environments(runs: Sequence[Recorded]) -> Iterator[Row]:
     found = {each.run_id: origins(each.provenance or {}) for each in runs}
     for field in sorted({field for fields in found.values() for field in fields}):
         values = {run_id: fields.get(field) for run_id, fields in found.items()}
+        told = [fields[field] for fields in found.values() if field in fields]
+        if is_told_by_some(field) and len(set(map(str, told))) == 1:
+            values = dict.fromkeys(found, told[0])
         yield {"field": field[1], "kind": field[0], "values": _as_shown(field, values)}
 
 
 def _as_shown(field: Field, values: Mapping[str, Any]) -> dict[str, Any]:
     """Shortens a package to its version (and a digest if only files differ), CPU flags to those that some runs lack."""
     kind, name = field
+    if kind == "package" and is_told_by_some(field):
+        return {run_id: package and f"{package[0]} ({package[1][:8]})" for run_id, package in values.items()}
     if kind == "package":
         same = len({package and package[0] for package in values.values()}) == 1
         differ = same and len(set(values.values())) > 1
@@ -108,38 +111,28 @@ def _as_shown(field: Field, values: Mapping[str, Any]) -> dict[str, Any]:
 def _code(artifacts: Artifacts, runs: Sequence[Recorded]) -> tuple[list[Row], list[str]]:
     """Returns rows for the places where the runs' code differs, and notes. Each version of it is unpacked once."""
     versions: dict[str, list[Recorded]] = {}
+    codes: dict[str, RecordedCode] = {}
     for each in runs:
-        versions.setdefault(_version(artifacts, each), []).append(each)
+        code = _code_of(artifacts, each)
+        versions.setdefault(code.version, []).append(each)
+        codes.setdefault(code.version, code)
     if len(versions) < 2:
         return [], []
     try:
         with ExitStack() as open_folders:
-            folders = [open_folders.enter_context(_unpacked(artifacts, found[0])) for found in versions.values()]
+            folders = [open_folders.enter_context(code.unpacked()).folder for code in codes.values()]
             return [_row(difference, list(versions.values())) for difference in code_differences(folders)], []
-    except (CannotRun, OSError) as error:
+    except (Altered, CannotRun, OSError) as error:
         values = {each.run_id: version for version, found in versions.items() for each in found}
         note = f"code could not be compared line by line: {error}"
         return [{"field": "commit", "kind": "code", "values": values}], [note]
 
 
-def _version(artifacts: Artifacts, recorded: Recorded) -> str:
-    """Returns the commit, and digests of the patch and the sources on top of it."""
+def _code_of(artifacts: Artifacts, recorded: Recorded) -> RecordedCode:
     assert recorded.provenance is not None
-    git, sources = recorded.provenance["git"], recorded.provenance["sources"]
-    words = [git["commit"]] if git else []
-    if git and git["dirty"] and (patch := artifacts.find(recorded.run, PATCH)):
-        words.append(f"patch {hashlib.sha256(patch.read_bytes()).hexdigest()[:12]}")
-    if sources:
-        words.append(f"sources {hashlib.sha256(json.dumps(sources['files']).encode()).hexdigest()[:12]}")
-    return " + ".join(words) or "unknown"
-
-
-def _unpacked(artifacts: Artifacts, recorded: Recorded) -> Any:
-    assert recorded.provenance is not None
-    git = recorded.provenance["git"]
-    paths = [artifacts.find(recorded.run, name) for name in (PATCH, SOURCES)]
+    paths = [artifacts.find(recorded.run, name) for name in (PATCH, SOURCES, CODE_BUNDLE)]
     folder = next((path.parent for path in paths if path), artifacts.scratch)
-    return recorded_code(artifacts.scratch, PROJECT, git and git["commit"], folder)
+    return RecordedCode(artifacts.store.folder, recorded.provenance, folder)
 
 
 def _row(difference: CodeDifference, versions: Sequence[Sequence[Recorded]]) -> Row:

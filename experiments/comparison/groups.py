@@ -9,7 +9,7 @@ import numpy as np
 from experiments.comparison.differences import Row, does_differ
 from experiments.comparison.objective import Objective
 from experiments.comparison.statistics import estimate
-from experiments.provenance.origins import LOCATIONS
+from experiments.config import LOCATIONS
 from experiments.tracking.runs import RunSummary
 from lightning_modules.errors import InputError, choose_from
 

@@ -11,9 +11,11 @@ from experiments.comparison.differences import Recorded, read_provenances
 from experiments.comparison.objective import Split
 from experiments.comparison.significance import NEXT, read_predictions, same_images
 from experiments.comparison.text import labels
+from experiments.config import with_located_files
 from experiments.recipe import build, read_recipe
 from experiments.results.artifacts import Artifacts
 from experiments.tracking.runs import RunSummary
+from experiments.tracking.trust import is_trusted
 from experiments.training.trace import as_scores, read_trace
 from lightning_modules import DataConfig, ImageDataModule, InputError
 from lightning_modules.pipeline.splits import Subset
@@ -90,7 +92,10 @@ class Pictures:
         if path is None or provenance is None:
             return self._without_images("the run has no config.yaml or provenance.json")
         try:
-            data = ImageDataModule(build(DataConfig, read_recipe(path)["data"]))
+            tree = with_located_files(read_recipe(path), [], is_recorded=True)
+            if "." in str(tree["data"]["source"]) and not is_trusted(self.artifacts.store):
+                return self._without_images("that would run code of a store that you did not make")
+            data = ImageDataModule(build(DataConfig, tree["data"]))
             data.setup()
         except (InputError, KeyError) as error:
             return self._without_images(str(error))

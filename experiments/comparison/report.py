@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from experiments.artifact_names import COMPARISON, COMPARISON_PAGE, PLOTS
+from experiments.code.scratch import scratch_folder
 from experiments.comparison.compare import Document
 from experiments.comparison.pictures import Pictures
 from experiments.comparison.text import GROUP_COLUMNS, cell, field, group, labels, score, short_cell, verdicts
-from experiments.provenance.worktree import scratch_folder
 from experiments.results.artifacts import Artifacts
 from experiments.results.webpage import heading, link, paragraph, picture, table, webpage
 from experiments.tracking.lifecycle import create_run, open_run

@@ -1,4 +1,4 @@
-"""The running process: interrupts, memory, process identity, progress output, retries, and redaction of credentials.
+"""The running process: interrupts, process identity, retries, hashes of files, and redaction of credentials.
 
-May import `experiments.training`, because the progress output shows epochs. Put facts about the running process here.
+May import no other room. Put facts about the running process here.
 """

@@ -9,6 +9,7 @@ from typing import Any
 
 import psutil
 import torch
+from threadpoolctl import threadpool_info
 
 from experiments.process.redaction import is_secret_variable, without_credentials
 
@@ -33,6 +34,24 @@ _VARIABLES = (
 )
 
 
+# Environment variables that a re-run sets as they were recorded: they choose numbers of threads, instruction sets and
+# algorithms. Others with these prefixes write files or load libraries (TORCH_LOGS_OUT, OMP_TOOL_LIBRARIES).
+_HARMLESS = {
+    *("ATEN_CPU_CAPABILITY", "BLIS_NUM_THREADS", "OPENBLAS_CORETYPE", "OPENBLAS_NUM_THREADS"),
+    *("CUBLAS_WORKSPACE_CONFIG", "CUDA_DEVICE_ORDER", "CUDA_LAUNCH_BLOCKING", "CUDA_VISIBLE_DEVICES"),
+    *("DNNL_CPU_ISA_HINTS", "DNNL_DEFAULT_FPMATH_MODE", "DNNL_MAX_CPU_ISA", "DNNL_PRIMITIVE_CACHE_CAPACITY"),
+    *("ONEDNN_CPU_ISA_HINTS", "ONEDNN_DEFAULT_FPMATH_MODE", "ONEDNN_MAX_CPU_ISA", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"),
+    *("GOMP_CPU_AFFINITY", "GOMP_SPINCOUNT", "KMP_AFFINITY", "KMP_BLOCKTIME", "KMP_DETERMINISTIC_REDUCTION"),
+    *("MKL_CBWR", "MKL_DOMAIN_NUM_THREADS", "MKL_DYNAMIC", "MKL_ENABLE_INSTRUCTIONS", "MKL_NUM_THREADS"),
+    *("MKL_DEBUG_CPU_TYPE", "MKL_INTERFACE_LAYER", "MKL_THREADING_LAYER", "NVIDIA_TF32_OVERRIDE"),
+    *("OMP_DYNAMIC", "OMP_MAX_ACTIVE_LEVELS", "OMP_NESTED", "OMP_NUM_THREADS", "OMP_PLACES", "OMP_PROC_BIND"),
+    *("OMP_SCHEDULE", "OMP_STACKSIZE", "OMP_THREAD_LIMIT", "OMP_WAIT_POLICY", "PYTHONHASHSEED"),
+    *("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_NO_CUDA_MEMORY_CACHING"),
+    *("TORCH_ALLOW_TF32_CUBLAS_OVERRIDE", "TORCH_BLAS_PREFER_CUBLASLT", "TORCH_COMPILE_DISABLE"),
+}
+_ALWAYS_TOLD = ("MKL_CBWR", "ONEDNN_MAX_CPU_ISA")
+
+
 @cache
 def machine() -> dict[str, Any]:
     """Returns host, operating system, Python, CPU (with its sorted flags, if Linux reports them) and memory."""
@@ -53,10 +72,15 @@ def changes_numbers(variable: str) -> bool:
     return variable.startswith(_VARIABLES) and not is_secret_variable(variable)
 
 
+def is_harmless(variable: str) -> bool:
+    """Returns whether a re-run may set an environment variable to what a record says."""
+    return variable in _HARMLESS
+
+
 def variables() -> dict[str, str | None]:
-    """Returns the environment variables that are set and may change exact numbers; MKL_CBWR always."""
+    """Returns the environment variables that are set and may change exact numbers; two of them always."""
     found = {name: without_credentials(value) for name, value in sorted(os.environ.items()) if changes_numbers(name)}
-    return {"MKL_CBWR": None} | found
+    return dict.fromkeys(_ALWAYS_TOLD) | found
 
 
 def torch_state() -> dict[str, Any]:
@@ -73,6 +97,7 @@ def torch_state() -> dict[str, Any]:
         "mkl_version": _built_with(r"Math Kernel Library Version ([\d.]+)"),
         "onednn_version": _built_with(r"MKL-DNN v(\S+)"),
         "onednn_enabled": backends.mkldnn.is_available() and bool(backends.mkldnn.enabled),  # type: ignore[no-untyped-call]
+        "blas": _blas(),
         "onednn_deterministic": bool(backends.mkldnn.deterministic),
         "cuda": torch.version.cuda,
         "cudnn": backends.cudnn.version(),  # type: ignore[no-untyped-call]
@@ -80,7 +105,28 @@ def torch_state() -> dict[str, Any]:
         "cudnn_benchmark": bool(backends.cudnn.benchmark),
         "cudnn_deterministic": bool(backends.cudnn.deterministic),
         "gpus": [torch.cuda.get_device_name(gpu) for gpu in gpus],
+        "gpu_capabilities": [".".join(map(str, torch.cuda.get_device_capability(gpu))) for gpu in gpus],
+        "gpu_driver": _gpu_driver(),
     }
+
+
+@cache
+def _blas() -> list[str]:
+    """Returns the libraries of linear algebra and of threads that are loaded, with version and instruction set."""
+    found = threadpool_info()
+    words = ("internal_api", "version", "architecture", "threading_layer")
+    return sorted({" ".join(str(each[word]) for word in words if each.get(word)) for each in found})
+
+
+@cache
+def _gpu_driver() -> str | None:
+    """Returns the version of NVIDIA's kernel driver; None if Linux does not tell one."""
+    try:
+        text = Path("/proc/driver/nvidia/version").read_text()
+    except OSError:
+        return None
+    found = re.search(r"(\d+\.\d+[.\d]*)", text)
+    return found.group(1) if found else None
 
 
 @cache

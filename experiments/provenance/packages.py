@@ -2,16 +2,21 @@
 
 import json
 import re
+import sys
+from base64 import urlsafe_b64encode
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
-from hashlib import sha256
+from hashlib import file_digest, sha256
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
 from typing import Any
 
+from experiments.process.file_hashes import identity, remembered
 from experiments.process.redaction import without_credentials
 
 _PROJECT = "lightning-workbench"  # left out: its code is recorded on its own, its RECORD depends on its location
+_CODE = (".py", ".so", ".pyd", ".dylib", ".dll")  # what can run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,22 +30,36 @@ class Package:
     # whole RECORD does not: it also lists byte code, scripts (they contain the environment's path) and pip's notes.
     files_sha256: str | None
     origin: str | None  # the URL, if the package came from no index: an editable install, or a commit
+    # Of the bytes of its code files as they are now, if this process has imported the package; else None.
+    bytes_sha256: str | None = None
+    edited: tuple[str, ...] = ()  # code files whose bytes are not those that were installed
 
     def as_dict(self) -> dict[str, Any]:
-        return {"version": self.version, "record_sha256": self.record_sha256, "files_sha256": self.files_sha256}
+        names = ("version", "record_sha256", "files_sha256", "bytes_sha256")
+        return {name: getattr(self, name) for name in names} | ({"edited": list(self.edited)} if self.edited else {})
 
 
 @cache
 def installed() -> tuple[Package, ...]:
     """Returns every installed package except the project itself, sorted by name."""
-    found: dict[str, Package] = {}
-    for distribution in distributions():
+    imported = {name.partition(".")[0] for name in sys.modules}
+    return tuple(_packages(distributions(), imported))
+
+
+def installed_in(site_packages: Path) -> tuple[Package, ...]:
+    """Returns every package in another environment's folder, sorted by name."""
+    return tuple(_packages(distributions(path=[str(site_packages)]), set()))
+
+
+def _packages(found: Iterable[Distribution], imported: set[str]) -> list[Package]:
+    packages: dict[str, Package] = {}
+    for distribution in found:
         metadata = distribution.metadata
         name, version = metadata["Name"], metadata["Version"]
         key = re.sub(r"[-_.]+", "-", name or "").lower()
-        if key and key != _PROJECT and key not in found:  # the first on the path is the one that is imported
-            found[key] = _package(distribution, name, version)
-    return tuple(found[key] for key in sorted(found))
+        if key and key != _PROJECT and key not in packages:  # the first on the path is the one that is imported
+            packages[key] = _package(distribution, name, version, imported)
+    return [packages[key] for key in sorted(packages)]
 
 
 def requirements() -> str:
@@ -52,7 +71,7 @@ def requirements() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _package(distribution: Distribution, name: str, version: str) -> Package:
+def _package(distribution: Distribution, name: str, version: str, imported: set[str]) -> Package:
     direct = json.loads(distribution.read_text("direct_url.json") or "{}")
     editable = direct.get("dir_info", {}).get("editable", False)
     origin = without_credentials(direct["url"]) if editable or "vcs_info" in direct else None
@@ -61,12 +80,19 @@ def _package(distribution: Distribution, name: str, version: str) -> Package:
     if record is None or own_path is None:
         return Package(name=name, version=version, record_sha256=None, files_sha256=None, origin=origin)
     raw = Path(str(distribution.locate_file(own_path.group()))).read_bytes()  # read_text would change the line ends
+    lines = _own_files(record)
+    bytes_sha256: str | None = None
+    edited: tuple[str, ...] = ()
+    if any(line.partition(",")[0].partition("/")[0].partition(".")[0] in imported for line in lines):
+        bytes_sha256, edited = _bytes(Path(str(distribution.locate_file(""))), lines)
     return Package(
         name=name,
         version=version,
         record_sha256=sha256(raw).hexdigest(),
-        files_sha256=sha256("\n".join(_own_files(record)).encode()).hexdigest(),
+        files_sha256=sha256("\n".join(lines).encode()).hexdigest(),
         origin=origin,
+        bytes_sha256=bytes_sha256,
+        edited=edited,
     )
 
 
@@ -77,3 +103,35 @@ def _own_files(record: str) -> list[str]:
         for line in record.splitlines()
         if not line.startswith(("../", "/")) and ".pyc," not in line and ".dist-info/" not in line
     )
+
+
+def _bytes(folder: Path, lines: Iterable[str]) -> tuple[str, tuple[str, ...]]:
+    """Returns the SHA-256 of a package's code, and the files that were edited. Files are read once on a machine."""
+    recorded = {name: digest for name, digest, *_ in (line.split(",") for line in lines) if _is_code(name)}
+    places = {name: f"{folder}/{name}" for name in recorded}
+    marks = []
+    for name, path in places.items():
+        try:
+            marks.append(f"{name} {identity(path)}")
+        except OSError:
+            marks.append(f"{name} is gone")
+
+    def read() -> str:
+        digest, edited = sha256(), []
+        for name, path in places.items():
+            try:
+                with Path(path).open("rb") as file:
+                    own = file_digest(file, "sha256").digest()
+            except OSError:
+                own = b""
+            digest.update(f"{name} {own.hex()}\n".encode())
+            if recorded[name] and recorded[name] != f"sha256={urlsafe_b64encode(own).rstrip(b'=').decode()}":
+                edited.append(name)
+        return json.dumps([digest.hexdigest(), edited])
+
+    total, edited = json.loads(remembered("\n".join([f"package in {folder}", *marks]), read))
+    return total, tuple(edited)
+
+
+def _is_code(name: str) -> bool:
+    return name.endswith(_CODE) or ".so." in name

@@ -9,7 +9,7 @@ from typing import Any
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
-from experiments.artifact_names import CONFIG, PATCH, PROVENANCE, REQUIREMENTS, SOURCES, TRACE
+from experiments.artifact_names import CODE_BUNDLE, CONFIG, PATCH, PROVENANCE, REQUIREMENTS, SOURCES, TRACE
 from experiments.config import flatten
 from experiments.errors import CannotRun
 from experiments.provenance.gather import FORMAT
@@ -19,7 +19,8 @@ from experiments.tracking.tracked_run import as_param
 from experiments.training.trace import Line, metrics_of_the_start, read_trace
 
 _NEEDED = {CONFIG, PROVENANCE, PATCH, REQUIREMENTS}
-_ARTIFACTS = _NEEDED | {SOURCES, TRACE}
+_FIELDS = {"data_sha256", "machine", "torch", "variables"}  # of every provenance.json
+_ARTIFACTS = _NEEDED | {CODE_BUNDLE, SOURCES, TRACE}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,18 +66,27 @@ def read_provenance(path: Path) -> dict[str, Any]:
     provenance: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     if "packages" not in provenance:
         raise CannotRun("it was recorded by an early version of the workbench", "start a new run")
+    if lacking := _FIELDS - provenance.keys():
+        raise CannotRun(f"its {PROVENANCE} lacks {', '.join(sorted(lacking))}", "start a new run")
     if provenance.get("format", 1) > FORMAT:
         message = f"its {PROVENANCE} has format {provenance['format']}, but this version reads only up to {FORMAT}"
         raise CannotRun(message, "use the version of the workbench that recorded it")
     if "network_folder" in provenance:  # up to format 2, only a network could be the user's own
         folder = provenance.pop("network_folder")
         provenance["own_folders"] = [] if folder is None else [folder]
+    for name in ("git", "sources"):
+        provenance.setdefault(name, None)
     return provenance
 
 
 def read_record(store: Store, run_id: str, folder: Path) -> Record:
     """Returns the record of an ended run, its artifacts in the new `folder`. Raises CannotRun if it is incomplete."""
-    run = store.client.get_run(run_id)
+    try:
+        run = store.client.get_run(run_id)
+    except MlflowException as error:
+        raise CannotRun(f"it cannot be read: {str(error).splitlines()[0]}", "list the runs: workbench runs") from error
+    if run.info.lifecycle_stage == "deleted":
+        raise CannotRun("it was deleted in MLflow", f"restore it: mlflow runs restore --run-id {run_id}")
     if run.info.status == "RUNNING":
         raise CannotRun("it is still running", "wait until it has ended")
     is_sweep = run.data.tags.get("workbench.kind") == "sweep"
@@ -90,10 +100,11 @@ def read_record(store: Store, run_id: str, folder: Path) -> Record:
             store.client.download_artifacts(run_id, name, str(folder))
         tree = read_recipe(folder / CONFIG)
         provenance = read_provenance(folder / PROVENANCE)
-        trace = read_trace(folder / TRACE)
-    except (OSError, ValueError, MlflowException) as error:
-        raise CannotRun(f"its record cannot be read: {' '.join(str(error).split())}", remedy) from error
+        trace = metrics_of_the_start(read_trace(folder / TRACE))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, MlflowException) as error:
+        reason = " ".join(str(error).split()) if isinstance(error, OSError | ValueError) else repr(error)
+        raise CannotRun(f"its record cannot be read: {reason}", remedy) from error
     test = {name: value.hex() for name, value in run.data.metrics.items() if name.startswith("test/")}
     if test:
         trace.append({"stage": "test", "metrics": test})
-    return Record(run=run, folder=folder, tree=tree, provenance=provenance, trace=metrics_of_the_start(trace))
+    return Record(run=run, folder=folder, tree=tree, provenance=provenance, trace=trace)

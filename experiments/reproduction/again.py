@@ -6,18 +6,16 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from experiments.code.recorded import RecordedCode, Unpacked
+from experiments.config import with_located_files
 from experiments.errors import CannotRun
-from experiments.provenance.machine import changes_numbers
+from experiments.provenance.machine import changes_numbers, is_harmless
 from experiments.provenance.record import Record, read_record
-from experiments.provenance.source import PROJECT, find_checkout
-from experiments.provenance.source_copy import copy_sources
-from experiments.provenance.worktree import checkout, recorded_code, unpack, write_inside
 from experiments.recipe import with_overrides
 from experiments.tracking.store import Store
 from lightning_modules import InputError
@@ -27,14 +25,6 @@ _START = (
     "import atexit, gc, sys; gc.set_threshold(100_000); atexit.register(gc.freeze); "
     "from experiments.rerun import main; sys.exit(main())"
 )
-
-
-@dataclass(frozen=True)
-class Code:
-    """The project's code in a scratch folder."""
-
-    folder: Path
-    imports: tuple[Path, ...]  # the folders to import from, in this order
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,39 +37,13 @@ class Rerunner:
     python: str  # the interpreter, which also determines the packages
     scratch: Path  # for the artifacts of re-runs
 
-    @contextmanager
-    def recorded_code(self) -> Iterator[Code]:
-        """Yields the code as it was recorded."""
-        git = self.record.provenance["git"]
-        with recorded_code(self._scratch_home, PROJECT, git and git["commit"], self.record.folder) as code:
-            yield self._importable(code)
-
-    @contextmanager
-    def todays_code(self) -> Iterator[Code]:
-        """Yields a copy of today's code, with today's version of the files in the recorded `sources.zip`."""
-        with self._todays_project() as code:
-            for name in (self.record.provenance["sources"] or {"files": ()})["files"]:
-                homes = self._own_folders if name.startswith("user/") else [PROJECT]
-                paths = (home / name.removeprefix("user/") for home in homes)
-                if (path := next(filter(Path.is_file, paths), None)) is not None:
-                    write_inside(code, name, path.read_bytes())
-            yield self._importable(code, *self._own_folders)
-
     @property
-    def _own_folders(self) -> list[Path]:
-        return [Path(folder) for folder in self.record.provenance["own_folders"]]
-
-    def _todays_project(self) -> AbstractContextManager[Path]:
-        now = find_checkout(PROJECT, self.store.folder)
-        if now is not None:
-            return checkout(self._scratch_home, PROJECT, now.commit, now.patch)
-        archive = self.scratch / "today.zip"
-        archive.write_bytes(copy_sources(PROJECT, None, []).to_zip())
-        return unpack(self._scratch_home, archive)
+    def code(self) -> RecordedCode:
+        return RecordedCode(self.store.folder, self.record.provenance, self.record.folder)
 
     def run(
         self,
-        code: Code,
+        code: Unpacked,
         overrides: Mapping[str, Any],
         *,
         variables: Mapping[str, str] = {},
@@ -88,7 +52,7 @@ class Rerunner:
         """Returns the record of one re-run. Raises InputError for a wrong override, CannotRun for other failures."""
         record = self.record
         job = {
-            "config": with_overrides(record.tree, overrides),
+            "config": with_located_files(with_overrides(record.tree, overrides), [code.folder], is_recorded=True),
             "store": str(self.store.folder),
             "name": f"reproduction of {record.run.info.run_name}",
             "reproduces": record.run.info.run_id,
@@ -104,24 +68,17 @@ class Rerunner:
             raise CannotRun(message, remedy)
         if answer["field"] in overrides:
             raise InputError(answer["field"], answer["value"], message, remedy)
+        if str(answer["field"]).startswith("data."):
+            remedy += (
+                ", if the data have changed or were moved since: restore them, or say where they are (--data.path)"
+            )
         raise CannotRun(f"{answer['field']}: {message} (got {answer['value']!r})", remedy)
 
-    @property
-    def _scratch_home(self) -> Path:
-        return self.store.folder / "scratch"
-
-    def _importable(self, code: Path, *more: Path) -> Code:
-        """Adds the folders to import from: project, `user`, the user's folders that the checkout has, and `more`."""
-        project = self.record.provenance["project"]
-        moved = [Path(os.path.normpath(code / os.path.relpath(folder, project))) for folder in self._own_folders]
-        inside = [folder for folder in moved if folder.is_relative_to(self._scratch_home)]
-        return Code(code, (code, code / "user", *inside, *more))
-
-    def _environment(self, code: Code) -> dict[str, str]:
-        """Returns today's environment variables, but those that change numbers as recorded."""
+    def _environment(self, code: Unpacked) -> dict[str, str]:
+        """Returns today's environment variables, but those that change numbers as recorded, if they are harmless."""
         kept = {k: v for k, v in os.environ.items() if not (changes_numbers(k) or k.startswith("GIT_"))}
         recorded = self.record.provenance["variables"].items()
-        kept |= {name: value for name, value in recorded if value is not None and changes_numbers(name)}
+        kept |= {name: value for name, value in recorded if value is not None and is_harmless(name)}
         imports = list(map(str, code.imports))
         if self.python == sys.executable:  # another interpreter has its own packages
             imports += [str(Path(entry).absolute()) for entry in kept.get("PYTHONPATH", "").split(os.pathsep) if entry]

@@ -3,7 +3,8 @@
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,21 +12,27 @@ import numpy as np
 from scipy import stats
 
 from experiments.artifact_names import REPRODUCTION, REQUIREMENTS
-from experiments.errors import CannotRun
+from experiments.code.kept import State
+from experiments.code.recorded import Unpacked
+from experiments.code.scratch import remove_leftovers, scratch_folder
+from experiments.errors import Altered, CannotRun
 from experiments.process.interrupts import interruptible
+from experiments.provenance.checks import check
 from experiments.provenance.record import Record, read_record
-from experiments.provenance.worktree import remove_leftovers, scratch_folder
-from experiments.reproduction.again import Code, Rerunner
-from experiments.reproduction.causes import HARMLESS_KINDS, Cause, Origins, causes
-from experiments.reproduction.environments import recorded_python
+from experiments.reproduction.again import Rerunner
+from experiments.reproduction.causes import Cause, Origins, causes
+from experiments.reproduction.environments import other_files, recorded_python
 from experiments.tracking.lifecycle import close_dead_runs
 from experiments.tracking.store import Store
 from experiments.training.trace import Difference, first_difference
 from lightning_modules import InputError
+from lightning_modules.log import LOG
 from lightning_modules.metrics import find_metric
 
-Verdict = Literal["bitwise", "within_tolerance", "different", "cannot_run"]
+Verdict = Literal["bitwise", "within_tolerance", "different", "cannot_run", "record_altered"]
 Metrics = Sequence[Mapping[str, Any]]  # name, recorded, reproduced
+
+_RESTORE = "restore it from a backup, or start a new run"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +59,18 @@ class Settings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RecordState:
+    """Whether a run's record can be trusted: `complete`, `incomplete`, `altered`, or that is `unknown`.
+
+    `problems` names it. `signed_by` is the key that signed the record.
+    """
+
+    state: State | Literal["altered"] = "unknown"
+    problems: Sequence[str] = ()
+    signed_by: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Reproduction:
     """The verdict on one run."""
 
@@ -62,37 +81,66 @@ class Reproduction:
     causes: Sequence[Cause] = ()
     metrics: Metrics = ()  # at the last epoch compared, and on test
     explanations: Sequence[Mapping[str, Any]] = ()  # {suspect, restores: whether it alone makes the result equal}
-    reason: str = ""  # why it cannot be run again
+    record: RecordState = RecordState()
+    reason: str = ""  # why it cannot be run again, or is not run
     remedy: str = ""
 
     def as_dict(self) -> dict[str, Any]:
-        document = asdict(self)
-        if self.verdict == "cannot_run":
-            document["causes"] = [{"kind": "cannot_run", "detail": self.reason}]
+        document = asdict(self) | {"causes": [cause.as_dict() for cause in self.causes]}
+        if self.verdict in ("cannot_run", "record_altered"):
+            document["causes"] = [{"kind": self.verdict, "detail": self.reason}, *document["causes"]]
         return document
 
 
 def reproduce(store: Store, run_id: str, settings: Settings) -> Reproduction:
-    """Runs `run_id` again in a scratch checkout, as a run of kind `reproduction`; tags link the two both ways.
+    """Runs `run_id` again in a scratch folder, as a run of kind `reproduction`; tags link the two both ways.
 
-    Raises InputError if an override is wrong.
+    A record that disagrees with itself is not run: its verdict is `record_altered`. Raises InputError if an override is
+    wrong.
     """
     close_dead_runs(store)
     remove_leftovers(store.folder / "scratch")
     with interruptible(), scratch_folder(store.folder / "scratch") as scratch:
+        state = RecordState()
         try:
-            result = _reproduce(store, read_record(store, run_id, scratch / "recorded"), settings, scratch)
-        except CannotRun as error:
+            record = read_record(store, run_id, scratch / "recorded")
+            state = _state(store, record)
+            if state.state == "altered":
+                return not_run(run_id, "; ".join(state.problems), _RESTORE, "record_altered", state)
+            result = replace(_reproduce(store, record, settings, scratch), record=state)
+            _link(store, result)
+            return result
+        except (Altered, CannotRun) as error:
             close_dead_runs(store)  # closes a re-run that the system killed
-            return Reproduction(
-                run_id=run_id,
-                reproduction_run_id=None,
-                verdict="cannot_run",
-                reason=error.message,
-                remedy=error.remedy,
-            )
-        _link(store, result)
-        return result
+            if isinstance(error, Altered):
+                state = RecordState(state="altered", problems=[error.message])
+                return not_run(run_id, error.message, _RESTORE, "record_altered", state)
+            return not_run(run_id, error.message, error.remedy, "cannot_run", state)
+
+
+def not_run(
+    run_id: str, reason: str, remedy: str, verdict: Verdict = "cannot_run", state: RecordState = RecordState()
+) -> Reproduction:
+    """Returns the result for a run that was not run again."""
+    return Reproduction(
+        run_id=run_id, reproduction_run_id=None, verdict=verdict, record=state, reason=reason, remedy=remedy
+    )
+
+
+def _state(store: Store, record: Record) -> RecordState:
+    """Holds the record against itself. Says once that runs of earlier versions have no seal."""
+    checked = check(store, record)
+    if not checked.is_sealed:
+        _say_once("some of these runs have no record.json: whether their artifacts were changed is not known")
+    if checked.problems:
+        return RecordState(state="altered", problems=checked.problems, signed_by=checked.signed_by)
+    told = record.provenance.get("record", {"state": "unknown", "problems": []})
+    return RecordState(state=told["state"], problems=told["problems"], signed_by=checked.signed_by)
+
+
+@cache
+def _say_once(text: str) -> None:
+    LOG.info(text)
 
 
 def _reproduce(store: Store, record: Record, settings: Settings, scratch: Path) -> Reproduction:
@@ -101,11 +149,17 @@ def _reproduce(store: Store, record: Record, settings: Settings, scratch: Path) 
     epochs = min(record.epochs, settings.epochs or record.epochs)
     python = _python(store, record, settings)
     rerunner = Rerunner(store=store, record=record, epochs=epochs, python=python, scratch=scratch)
-    with rerunner.recorded_code() as recorded:
+    with rerunner.code.unpacked() as recorded:
         if settings.code == "recorded":
-            return _Comparison(rerunner, recorded, recorded, settings).result()
-        with rerunner.todays_code() as today:
-            return _Comparison(rerunner, recorded, today, settings).result()
+            result = _Comparison(rerunner, recorded, recorded, settings).result()
+        else:
+            with rerunner.code.todays() as today:
+                result = _Comparison(rerunner, recorded, today, settings).result()
+    told = record.provenance.get("record", {})
+    if told.get("state") == "incomplete" and result.verdict != "bitwise":
+        reason = f"its record is incomplete: {'; '.join(told['problems'])}"
+        return replace(result, verdict="cannot_run", reason=reason, remedy="start a new run")
+    return result
 
 
 def _python(store: Store, record: Record, settings: Settings) -> str:
@@ -113,7 +167,10 @@ def _python(store: Store, record: Record, settings: Settings) -> str:
         return sys.executable
     requirements = (record.folder / REQUIREMENTS).read_text(encoding="utf-8")
     version = record.provenance["machine"]["python"]
-    return str(recorded_python(store.folder / "environments", version, requirements))
+    python = recorded_python(store.folder / "environments", version, requirements)
+    if other := other_files(python, record.provenance["packages"]):
+        LOG.warning(f"the package index gave other files than the record has: {', '.join(other)}")
+    return str(python)
 
 
 def _link(store: Store, result: Reproduction) -> None:
@@ -129,8 +186,8 @@ class _Comparison:
     """Compares a record with its re-runs."""
 
     rerunner: Rerunner
-    recorded_code: Code
-    code: Code  # the code to run
+    recorded_code: Unpacked
+    code: Unpacked  # the code to run
     settings: Settings
 
     def result(self) -> Reproduction:
@@ -162,11 +219,11 @@ class _Comparison:
     def _causes(self, now: Record) -> list[Cause]:
         """Returns what differs; if all of it may be harmless, also tests whether two re-runs differ from each other."""
         before, after = (
-            Origins(record.run.data.params, record.provenance, code.folder, record.edited)
+            Origins(record.run.data.params, record.provenance, code.root)
             for record, code in ((self.rerunner.record, self.recorded_code), (now, self.code))
         )
         found = causes(before, after)
-        if any(cause.kind not in HARMLESS_KINDS for cause in found):
+        if not all(cause.is_harmless for cause in found):
             return found
         between = first_difference(now.trace, self.rerunner.run(self.code, self.settings.overrides).trace)
         if between is not None:
@@ -179,7 +236,7 @@ class _Comparison:
     def _explanations(self) -> list[dict[str, Any]]:
         """Tests suspects one at a time, until one makes the result equal to the record."""
         given, recorded = self.settings.overrides, self.rerunner.record.run.data.params
-        tests: list[tuple[str, Code, dict[str, Any]]] = []
+        tests: list[tuple[str, Unpacked, dict[str, Any]]] = []
         for name in given:
             others = {other: value for other, value in given.items() if other != name}
             tests.append((f"{name} as recorded ({recorded.get(name)})", self.code, {"overrides": others}))
@@ -197,9 +254,10 @@ class _Comparison:
         return explanations
 
     def _is_in_spread(self, metrics: Metrics) -> bool:
-        """Returns whether the recorded val scores could come from one more seed: Student's 95 % prediction interval.
+        """Returns whether the recorded val scores could come from one more seed: Student's 95 % prediction intervals.
 
-        Hahn, G. J. (1969), Factors for calculating two-sided prediction intervals for samples from a normal
+        They hold together for all scores: each has the level 1 - 0.05 / their number (Bonferroni's correction). Hahn,
+        G. J. (1969), Factors for calculating two-sided prediction intervals for samples from a normal
         distribution, JASA 64.
         """
         count = self.settings.seeds
@@ -207,12 +265,13 @@ class _Comparison:
             return False
         seed = int(self.rerunner.record.tree["seed"])
         fresh = [self.rerunner.run(self.code, {**self.settings.overrides, "seed": seed + 1 + i}) for i in range(count)]
-        for line in metrics:
-            if line["name"].startswith("val/"):
-                scores = [now.scores(self.rerunner.epochs)[line["name"]] for now in fresh]
-                reach = stats.t.ppf(0.975, count - 1) * np.std(scores, ddof=1) * np.sqrt(1 + 1 / count)
-                if not abs(line["recorded"] - np.mean(scores)) <= reach:
-                    return False
+        on_val = [line for line in metrics if line["name"].startswith("val/")]
+        for line in on_val:
+            scores = [now.scores(self.rerunner.epochs)[line["name"]] for now in fresh]
+            quantile = stats.t.ppf(1 - 0.05 / (2 * len(on_val)), count - 1)
+            reach = quantile * np.std(scores, ddof=1) * np.sqrt(1 + 1 / count)
+            if not abs(line["recorded"] - np.mean(scores)) <= reach:
+                return False
         return True
 
 

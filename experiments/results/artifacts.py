@@ -5,8 +5,9 @@ from pathlib import Path
 
 from mlflow.exceptions import MlflowException
 
+from experiments.tracking.addresses import local_folder
 from experiments.tracking.runs import RunSummary
-from experiments.tracking.store import Store, local_folder
+from experiments.tracking.store import Store
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from mlflow.types import Schema, TensorSpec
 from torch import Tensor, nn
 
 from experiments.artifact_names import MODEL, NETWORK
-from experiments.provenance.source import PROJECT
-from experiments.provenance.source_copy import own_folders, own_modules
+from experiments.code.own import as_loaded, own_folders, own_modules
+from experiments.code.snapshot import PROJECT
 from experiments.tracking.tracked_run import TrackedRun
 from lightning_modules import ImageClassifier, ImageDataModule, ModelConfig
 from lightning_modules.networks import network_call
@@ -130,12 +130,13 @@ class _Files:
         for name, source in own.items():
             copied = self._folder / "code" / name
             copied.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, copied)
+            copied.write_bytes(as_loaded(source))
         if any("lightning_modules" in source.read_text(encoding="utf-8") for source in own.values()):
             shutil.copytree(
                 PROJECT / "lightning_modules",
                 self._folder / "code" / "lightning_modules",
                 ignore=shutil.ignore_patterns("__pycache__"),
+                copy_function=lambda source, target: Path(target).write_bytes(as_loaded(Path(source))),
             )
             self.needs += _NEEDS_OF_LIGHTNING_MODULES
         self.code = [str(entry) for entry in sorted((self._folder / "code").glob("*"))]

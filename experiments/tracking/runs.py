@@ -16,6 +16,7 @@ from lightning_modules import InputError
 from lightning_modules.metrics import monitors, sign_of
 
 _PAGE = 1000
+_NEWEST = 50  # runs among which `latest` is looked for first
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,8 @@ def find_sweep(store: Store, name: str) -> Run:
 def resolve(store: Store, selector: str) -> list[RunSummary]:
     """Returns the runs for a RUN argument: an id, the unique start of one, a name, `latest`, SWEEP:champion|best|all.
 
-    A name selects the newest run of that name. Raises InputError if no run, or more than one id, matches.
+    A name selects the newest run of that name; `latest` is no reproduction. Raises InputError if no run, or more than
+    one id, matches.
     """
     sweep, colon, which = selector.rpartition(":")
     if colon and which in {"champion", "best", "all"}:
@@ -138,10 +140,11 @@ def resolve(store: Store, selector: str) -> list[RunSummary]:
             raise InputError("RUN", selector, f"this sweep has no {which} yet", "wait until the sweep ends")
         return [RunSummary.of(store.client.get_run(run_id)) for run_id in json.loads(listed)]
     if selector == "latest":
-        newest = _search(store, "", 1)
-        if not newest:
-            raise InputError("RUN", selector, "the store has no runs", "to start one: workbench train digits")
-        return [RunSummary.of(newest[0])]
+        for limit in (_NEWEST, None):
+            found = [run for run in _search(store, "", limit) if run.data.tags.get("workbench.kind") != "reproduction"]
+            if found:
+                return [RunSummary.of(found[0])]
+        raise InputError("RUN", selector, "the store has no runs", "to start one: workbench train digits")
     if re.fullmatch("[0-9a-f]{32}", selector):
         with contextlib.suppress(MlflowException):  # no such id: then it may be a name
             return [RunSummary.of(store.client.get_run(selector))]

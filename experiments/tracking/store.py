@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlparse
 
 import requests
 import sqlalchemy
@@ -17,14 +16,16 @@ from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import RunInfo
 from mlflow.exceptions import MlflowException
-from mlflow.utils.file_utils import local_file_uri_to_path
 
 from experiments.errors import StoreError
 from experiments.process.redaction import without_credentials
 from experiments.process.retry import retry
 from experiments.process.setup import prepare_process
+from experiments.tracking.addresses import follow, local_folder
 from experiments.tracking.postgres import checked_url
+from experiments.tracking.trust import own, own_if_empty
 from lightning_modules import InputError
+from lightning_modules.log import LOG
 
 DEFAULT_FOLDER = "mlruns"
 
@@ -84,6 +85,9 @@ class Store:
         with store._writing():
             if store.is_local and (folder / "mlflow.db").exists():
                 check_database(folder / "mlflow.db")
+                own_if_empty(folder)
+                if count := follow(folder / "mlflow.db", folder / "artifacts"):
+                    LOG.info(f"{folder} was moved: the addresses of {count} runs were adapted")
         return store
 
     @cached_property
@@ -104,6 +108,7 @@ class Store:
         if self.is_local and not (self.folder / "mlflow.db").exists():
             with self._writing():
                 if not (self.folder / "mlflow.db").exists():
+                    own(self.folder)
                     _make_mlflow_database(self.folder)
 
     @contextmanager
@@ -177,12 +182,6 @@ class Store:
             remedy = f"choose another name, or: mlflow experiments restore -x {experiment.experiment_id}"
             raise InputError("experiment", name, "was deleted in this store", remedy)
         return str(experiment.experiment_id)
-
-
-def local_folder(artifact_uri: str) -> Path | None:
-    """Returns the folder with a run's artifacts; None if a server has them."""
-    is_local = urlparse(artifact_uri).scheme in ("", "file")
-    return Path(local_file_uri_to_path(artifact_uri)) if is_local else None
 
 
 def _tracking_uri() -> str | None:

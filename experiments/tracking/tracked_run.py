@@ -16,6 +16,7 @@ from typing import Any, Literal
 from mlflow.entities import DatasetInput
 
 from experiments.process.interrupts import uninterrupted
+from experiments.tracking.seal import break_seal, seal
 from experiments.tracking.spool import Entry, Outbox, Point, tell_waiting
 from experiments.tracking.store import Store, server_away
 from experiments.tracking.system_metrics import SystemMetrics
@@ -39,17 +40,18 @@ class TrackedRun:
 
     def __init__(self, store: Store, run_id: str) -> None:
         self.store = store
-        info = store.persist(lambda: store.client.get_run(run_id)).info
+        run = store.persist(lambda: store.client.get_run(run_id))
+        info = run.info
         self.run_id, self.name, self.experiment_id = run_id, info.run_name, info.experiment_id
         self.artifact_uri = info.artifact_uri
         self.folder = store.files_folder(info)
         self.folder.mkdir(parents=True, exist_ok=True)
         self._in_place = self.folder.parent != store.spool
         self.latest: dict[str, float] = {}  # the last value of each metric, without system metrics
+        self.params, self.tags = dict(run.data.params), dict(run.data.tags)
         self.outcome: Outcome | None = None  # None until the run is closed
         # What an earlier process has already logged:
         self._known_points: set[tuple[str, int]] = set()  # (metric, step)
-        self._known_params: set[str] = set()
         self._outbox = Outbox(store, run_id)
         self._writer = _MetricWriter(self._outbox)
         self._system: SystemMetrics | None = None
@@ -83,20 +85,24 @@ class TrackedRun:
             client.download_artifacts(self.run_id, "", str(fetched))
             self.folder.rmdir()
             fetched.rename(self.folder)
+        break_seal(self.folder)
         known = client.get_run(self.run_id).data
-        self._known_params = set(known.params)
+        self.params, self.tags = dict(known.params), dict(known.tags)
         self.latest = {name: value for name, value in known.metrics.items() if not name.startswith("system/")}
         for name in self.latest:
             self._known_points |= {(name, point.step) for point in client.get_metric_history(self.run_id, name)}
 
     def log_params(self, params: Mapping[str, Any]) -> None:
         """Logs params; skips those that the run already has."""
-        texts = [(name, as_param(value)) for name, value in params.items() if name not in self._known_params]
+        texts = [(name, as_param(value)) for name, value in params.items() if name not in self.params]
+        self.params |= dict(texts)
         for start in range(0, len(texts), _MAX_PARAMS):
             self._outbox.put(Entry(params=dict(texts[start : start + _MAX_PARAMS])))
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
-        self._outbox.put(Entry(tags={name: text[:_MAX_TAG] for name, text in tags.items()}))
+        cut = {name: text[:_MAX_TAG] for name, text in tags.items()}
+        self.tags |= cut
+        self._outbox.put(Entry(tags=cut))
 
     def share_view(self, view: Mapping[str, Any]) -> None:
         """Saves a view of the experiment's table, as MLflow's UI does when a user shares one. Its key is the run id."""
@@ -117,6 +123,7 @@ class TrackedRun:
                 if self._system is not None:
                     self._system.finish()
                 self._writer.finish()
+                self._seal(end_of_run(outcome, error))
                 if not self._in_place:
                     self._outbox.put(Entry(files=True))
             except Exception as lost:
@@ -127,6 +134,13 @@ class TrackedRun:
                 self._outbox.put(end_of_run(outcome, error))
             if self._outbox.has_queue():
                 tell_waiting(self.store)
+
+    def _seal(self, end: Entry) -> None:
+        """Writes `record.json`, the last of the run's files."""
+        assert end.status is not None
+        owner = self.tags.get("workbench.owner", "")
+        given = {"params": self.params, "metrics": self.latest, "tags": {**self.tags, **end.tags}}
+        seal(self.folder, run_id=self.run_id, status=end.status, owner=owner, **given)
 
 
 def as_param(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Everything around the training steps: the end of an epoch, checkpoints, exact mode, random state, the trace.
+"""Everything around the training steps: epochs, progress, checkpoints, exact mode, random state, memory, the trace.
 
 May import only `experiments.config`. Code that runs after every epoch is an observer: see `epochs.py`.
 """

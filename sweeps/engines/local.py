@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from multiprocessing import forkserver, resource_tracker
@@ -20,6 +20,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from experiments.code.kept import Code
 from experiments.errors import Interrupted, StoreError
 from experiments.process.interrupts import interruptible
 from experiments.process.setup import prepare_process
@@ -33,6 +34,8 @@ from sweeps.engines.crew import PATIENCE, RECONCILED_EVERY, Crew, Event, run_cre
 from sweeps.engines.worker import OnTrial
 from sweeps.study.stage import Stage
 
+_PRELOADED = ["experiments.code.watched", "sweeps.engines.preload"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Task:
@@ -43,14 +46,18 @@ class _Task:
     sweep: Sweep
     data: Path  # the shared data set
     data_sha256: str
+    code: Code
     environment: dict[str, str]  # the parent's now; the fork server keeps the one it started with
     folders: list[Path]  # where dotted paths start
 
 
-def warm_up() -> None:
-    """Starts the fork server, which imports in the background. It ignores Ctrl-C; the parent ends the workers."""
+def warm_up(own: Sequence[str] = ()) -> None:
+    """Starts the fork server, which imports in the background. It ignores Ctrl-C; the parent ends the workers.
+
+    `own`: the user's modules that trials need. All workers then have the same, even if their files are edited later.
+    """
     resource_tracker.ensure_running()  # started below, it would unblock SIGINT again
-    multiprocessing.get_context("forkserver").set_forkserver_preload(["sweeps.engines.preload"])
+    multiprocessing.get_context("forkserver").set_forkserver_preload([*_PRELOADED, *own])
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         forkserver.ensure_running()
@@ -68,6 +75,7 @@ def work(stage: Stage, *, dataset: ImageDataset, workers: int, started: OnTrial,
             sweep=stage.sweep,
             data=Path(folder),
             data_sha256=dataset.sha256,
+            code=stage.code,
             environment=dict(os.environ),
             folders=searched_folders(),
         )
@@ -136,7 +144,7 @@ def _run_worker(task: _Task, pipe: Connection) -> None:
             store = Store.open(task.store)
             store.await_server()
             dataset = map_shared(task.data)
-            with task.stage.open(store, task.sweep, task.data_sha256) as stage:
+            with task.stage.open(store, task.sweep, task.data_sha256, task.code) as stage:
                 worker.work(stage, dataset=dataset, started=report("started"), ended=report("ended"))
     except Interrupted:
         sys.exit(130)

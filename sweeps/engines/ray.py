@@ -19,6 +19,7 @@ from typing import Any
 import ray
 from ray.exceptions import NodeDiedError, RayError, RayTaskError
 
+from experiments.code.kept import Code
 from experiments.errors import Interrupted
 from experiments.process.interrupts import interruptible
 from experiments.process.redaction import without_credentials
@@ -35,6 +36,8 @@ from sweeps.study.trial import run_trial
 
 _SPARE = 100 * 2**20  # bytes of the object store beside the data set; Ray needs at least 75 MiB
 
+_WATCHED = {"worker_process_setup_hook": "experiments.code.loading.watch"}  # before tasks import the project
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Job:
@@ -45,6 +48,7 @@ class _Job:
     store: Path
     tracking_uri: str | None  # None: the store's own database
     data_sha256: str
+    code: Code
     host: str  # the host that has the store's files
     folders: list[Path]  # where dotted paths start
 
@@ -65,6 +69,7 @@ class Cluster:
             store=stage.store.folder,
             tracking_uri=None if stage.store.is_local else stage.store.tracking_uri,
             data_sha256=dataset.sha256,
+            code=stage.code,
             host=socket.gethostname(),
             folders=searched_folders(),
         )
@@ -111,6 +116,7 @@ def _start(cpus: int, dataset: ImageDataset) -> None:
         include_dashboard=False,
         log_to_driver=False,
         logging_level="ERROR",
+        runtime_env=_WATCHED,
     )
 
 
@@ -122,7 +128,7 @@ def _join(address: str) -> None:
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
         remedy += ", and its token: RAY_AUTH_TOKEN, or ~/.ray/auth_token (RAY_AUTH_MODE=disabled, if it has none)"
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+        ray.init(address=address, log_to_driver=False, logging_level="ERROR", runtime_env=_WATCHED)
     except (OSError, ValueError, RuntimeError, RayError) as error:
         reason = str(error).strip().splitlines()[0].split(". ")[0]
         raise InputError("--address", address, f"cannot join a Ray cluster there: {reason}", remedy) from error
@@ -162,7 +168,7 @@ def _run_next(job: _Job, dataset: ImageDataset) -> int | None:
     try:
         with interruptible():
             store.await_server()
-            with job.stage.open(store, job.sweep, job.data_sha256) as stage:
+            with job.stage.open(store, job.sweep, job.data_sha256, job.code) as stage:
                 stage.storage.persist(run_next)
     except Interrupted:
         return None

@@ -1,9 +1,10 @@
 """Copies a whole store (runs, studies, artifacts) to another place, from SQLite to PostgreSQL and back."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, text
@@ -11,7 +12,9 @@ from sqlalchemy import Connection, text
 from experiments.process.file_copy import CopiedFiles, copy_files
 from experiments.process.owner import Owner
 from experiments.process.redaction import without_credentials
-from experiments.tracking.store import store_failure
+from experiments.tracking.addresses import ADDRESSES, below, local_folder
+from experiments.tracking.store import Store, store_failure
+from experiments.tracking.trust import is_trusted, own
 from lightning_modules import InputError
 from lightning_modules.log import LOG
 from sweeps.errors import CopyError
@@ -27,16 +30,8 @@ from sweeps.store_copy.table_copy import (
     snapshot,
 )
 
+_OUTSIDE = "outside"  # in the folder of artifacts: those of runs that kept them outside of the store
 _SERVED = "mlflow-artifacts:"  # an MLflow server's name for the folder given as --artifacts-destination
-_ADDRESSES = {  # the columns that hold addresses of artifacts
-    ("experiments", "artifact_location"),
-    ("runs", "artifact_uri"),
-    ("logged_models", "artifact_location"),
-    ("model_versions", "source"),
-    ("model_versions", "storage_location"),
-    ("trace_tags", "value"),
-    ("workspaces", "default_artifact_root"),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +40,7 @@ class StoreCopy:
 
     databases: dict[str, list[Content]]  # "runs" and "studies", each with its tables in the target
     artifacts: CopiedFiles
-    elsewhere: int  # runs whose artifacts are outside the source's folder; they are not copied
+    elsewhere: int  # runs whose artifacts are outside the source's folder and could not be copied, as they are gone
 
     def as_dict(self) -> dict[str, Any]:
         databases = {name: [vars(table) for table in tables] for name, tables in self.databases.items()}
@@ -53,7 +48,7 @@ class StoreCopy:
 
 
 def copy_store(source: StorePlace, target: StorePlace, *, served: bool = False) -> StoreCopy:
-    """Copies every row of the source's databases, and every artifact, to a target that has no runs yet.
+    """Copies every row of the source's databases, every artifact and all code, to a target that has no runs yet.
 
     Ids stay the same. Addresses in the source's artifact folder change to the target's folder, or with `served` to an
     MLflow server's name for it. All rows are read back, compared and committed together. If the target is an unused
@@ -64,20 +59,27 @@ def copy_store(source: StorePlace, target: StorePlace, *, served: bool = False) 
     if not pairs:
         raise InputError("FROM", str(source.folder), "has neither mlflow.db nor optuna.db", "give a store's folder")
     root = _SERVED if served else target.artifacts.as_uri()
-    change = partial(_with_new_address, roots=_roots(source), root=root)
     with ExitStack() as stack, _copy_errors(target):
         readers = [stack.enter_context(snapshot(from_.engine)) for from_, _ in pairs]
         for (from_, _), reader in zip(pairs, readers, strict=True):
             _check_source(from_, reader)
+        outside = _outside(readers[0], source) if pairs[0][0].kind is RUNS else {}
+        new = {str(run.address): f"{root}/{_OUTSIDE}/{run_id}" for run_id, run in outside.items()}
+        change = partial(_with_new_address, roots=_roots(source), root=root, new=new)
         for (from_, to), reader in zip(pairs, readers, strict=True):
             _check_target(from_, to, reader, change)
         LOG.info(f"copying artifacts to {target.artifacts}")
         artifacts = copy_files(source.artifacts, target.artifacts)
+        for run_id, run in outside.items():
+            copy_files(run.folder, target.artifacts / _OUTSIDE / run_id)
+        copy_files(source.code, target.code)
         databases: dict[str, list[Content]] = {}
         for (_, to), reader in zip(pairs, readers, strict=True):
             LOG.info(f"copying {to.kind.name} to {to.shown}")
             databases[to.kind.name] = _copy_rows(to, reader, stack.enter_context(to.engine.begin()), change)
-        elsewhere = _count_elsewhere(readers[0], source) if "runs" in databases else 0
+        elsewhere = _count_elsewhere(readers[0], source) - len(outside) if "runs" in databases else 0
+    if is_trusted(Store(source.folder, f"sqlite:///{source.folder / 'mlflow.db'}")):
+        own(target.folder)
     return StoreCopy(databases=databases, artifacts=artifacts, elsewhere=elsewhere)
 
 
@@ -140,23 +142,37 @@ def _roots(place: StorePlace) -> tuple[str, ...]:
     return place.artifacts.as_uri(), str(place.artifacts), _SERVED
 
 
-def _with_new_address(table: str, row: Row, *, roots: tuple[str, ...], root: str) -> Row:
-    """Returns the row with `root` instead of one of `roots` in every address of artifacts."""
+def _with_new_address(table: str, row: Row, *, roots: tuple[str, ...], root: str, new: Mapping[str, str]) -> Row:
+    """Returns the row with new addresses of artifacts: `root` instead of one of `roots`, or as `new` says."""
     for column, value in row.items():
-        if (table, column) in _ADDRESSES and (rest := _relative(value, roots)) is not None:
+        if (table, column) in ADDRESSES and (rest := below(value, roots)) is not None:
             row = row | {column: root + rest}
+        elif (table, column) == ("runs", "artifact_uri") and value in new:
+            row = row | {column: new[value]}
     return row
 
 
-def _relative(address: str | None, roots: tuple[str, ...]) -> str | None:
-    """Returns the rest of the address after one of the roots; None if it is under none of them."""
-    rests = [address.removeprefix(root) for root in roots if address and address.startswith(root)]
-    return next((rest for rest in rests if rest == "" or (rest[0] == "/" and rest[:2] != "//")), None)
+@dataclass(frozen=True)
+class _Outside:
+    """A run whose artifacts are in a folder outside of the store's."""
+
+    address: str
+    folder: Path
+
+
+def _outside(reader: Connection, place: StorePlace) -> dict[str, _Outside]:
+    """Returns the runs, by id, with artifacts in a local folder that exists, but is not in the store."""
+    found = {}
+    for run_id, address in reader.execute(text("SELECT run_uuid, artifact_uri FROM runs")):
+        folder = local_folder(address) if address and below(address, _roots(place)) is None else None
+        if folder is not None and folder.is_dir():
+            found[run_id] = _Outside(address, folder)
+    return found
 
 
 def _count_elsewhere(reader: Connection, place: StorePlace) -> int:
     addresses = reader.execute(text("SELECT artifact_uri FROM runs")).scalars()
-    return sum(_relative(address, _roots(place)) is None for address in addresses)
+    return sum(below(address, _roots(place)) is None for address in addresses)
 
 
 @contextmanager

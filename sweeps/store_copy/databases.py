@@ -18,7 +18,7 @@ from sweeps.study.storage import Storage
 
 @dataclass(frozen=True)
 class StorePlace:
-    """A store's folder, which holds `artifacts/`, and the URLs of its databases if they are in PostgreSQL."""
+    """A store's folder, which holds `artifacts/` and `code.git`; the URLs of its databases in PostgreSQL."""
 
     folder: Path
     tracking: str | None = None  # None: mlflow.db in the folder
@@ -27,6 +27,10 @@ class StorePlace:
     @property
     def artifacts(self) -> Path:
         return self.folder / "artifacts"
+
+    @property
+    def code(self) -> Path:
+        return self.folder / "code.git"
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from experiments import runner
+from experiments.code.kept import Code
 from experiments.comparison.statistics import Estimate, estimate
 from experiments.tracking.runs import children
 from experiments.tracking.store import Store
@@ -70,8 +71,8 @@ class Finals(Stage):
 
     @classmethod
     @contextmanager
-    def open(cls, store: Store, sweep: Sweep, data_sha256: str) -> Iterator[Self]:
-        with Search.open(store, sweep, data_sha256) as search:
+    def open(cls, store: Store, sweep: Sweep, data_sha256: str, code: Code) -> Iterator[Self]:
+        with Search.open(store, sweep, data_sha256, code) as search:
             with search.storage.lock("optuna"):
                 study = optuna.create_study(
                     study_name=f"{sweep.name} finalists",
@@ -81,7 +82,7 @@ class Finals(Stage):
                     direction=sweep.config.objective.direction,
                     load_if_exists=True,
                 )
-            yield cls(store, sweep, study, search.storage, search)
+            yield cls(store, sweep, study, search.storage, code, search)
 
     def claim(self) -> Claim | None:
         with self.lock():

@@ -5,16 +5,22 @@ parameters; after more than `retries` deaths it gets new ones. The slot determin
 """
 
 import json
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Self
 
 import optuna
+from mlflow.exceptions import MlflowException
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from experiments.config import ExperimentConfig, flatten
+from experiments.artifact_names import CODE_BUNDLE
+from experiments.code.kept import Code
+from experiments.config import LOCATIONS, ExperimentConfig, flatten
 from experiments.tracking.store import Store
 from lightning_modules import InputError
 from sweeps.config import Sweep
@@ -34,12 +40,24 @@ class Search(Stage):
 
     @classmethod
     @contextmanager
-    def open(cls, store: Store, sweep: Sweep, data_sha256: str) -> Iterator[Self]:
+    def open(cls, store: Store, sweep: Sweep, data_sha256: str, code: Code) -> Iterator[Self]:
         storage = Storage(store, sweep.config.storage)
         with storage.open() as database:
             with storage.lock("optuna"):
-                study = _study_of(sweep, data_sha256, database)
-            yield cls(store, sweep, study, storage)
+                study = _study_of(sweep, data_sha256, code, database)
+            yield cls(store, sweep, study, storage, code)
+
+    def going_on(self, *, code_may_change: bool) -> Self:
+        """Returns the stage for a new start of the sweep. Raises InputError if its code has changed and may not."""
+        kept = self.study.user_attrs.get("code")
+        with tempfile.TemporaryDirectory() as scratch:
+            artifacts = Path(scratch)
+            if not self.store.is_local and kept is not None and (run_id := self.study.user_attrs.get("sweep_run_id")):
+                with suppress(MlflowException):  # the store on this host may have the code, too
+                    self.store.client.download_artifacts(run_id, CODE_BUNDLE, scratch)
+            began = kept["began"] if kept else ""
+            code = self.code.continuing(self.store.folder, kept, artifacts, "sweep", began, may_change=code_may_change)
+        return replace(self, code=code)
 
     def claim(self) -> Claim | None:
         with self.lock():
@@ -106,7 +124,7 @@ class Search(Stage):
         return found is not None
 
 
-def _study_of(sweep: Sweep, data_sha256: str, database: RDBStorage) -> optuna.Study:
+def _study_of(sweep: Sweep, data_sha256: str, code: Code, database: RDBStorage) -> optuna.Study:
     """Returns the sweep's study, creating it if needed; raises InputError if it was started with other settings."""
     start = [] if _is_started(sweep.name, database) else _first_points(sweep, database)
     study = optuna.create_study(
@@ -120,6 +138,7 @@ def _study_of(sweep: Sweep, data_sha256: str, database: RDBStorage) -> optuna.St
     before = study.user_attrs.get("identity")
     if before is None:
         study.set_user_attr("start", start)
+        study.set_user_attr("code", {"began": datetime.now().strftime("%Y-%m-%d %H:%M"), **code.as_dict()})
         study.set_user_attr("identity", identity)
     elif (name := _first_change(before, identity)) is not None:
         message = f"the sweep {sweep.name} was started with {before.get(name)!r}"
@@ -141,7 +160,8 @@ def _is_started(name: str, database: RDBStorage) -> bool:
 def _first_change(before: dict[str, Any], now: dict[str, Any]) -> str | None:
     """Returns the first changed field. A field that an old study lacks is newer than it, and had its default value."""
     defaults = flatten(ExperimentConfig().tree())
-    return next((name for name in {**before, **now} if before.get(name, defaults.get(name)) != now.get(name)), None)
+    names = (name for name in {**before, **now} if name not in LOCATIONS)
+    return next((name for name in names if before.get(name, defaults.get(name)) != now.get(name)), None)
 
 
 def _first_points(sweep: Sweep, database: RDBStorage) -> list[Point]:

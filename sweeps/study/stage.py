@@ -15,6 +15,7 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from experiments.code.kept import Code
 from experiments.process.owner import Owner
 from experiments.tracking.store import Store
 from experiments.tracking.tracked_run import Outcome
@@ -46,12 +47,13 @@ class Stage(ABC):
     sweep: Sweep
     study: optuna.Study
     storage: Storage
+    code: Code  # what this process's trials are recorded with
 
     kind: ClassVar[Literal["trial", "finalist"]]  # the kind of its MLflow runs
 
     @classmethod
     @abstractmethod
-    def open(cls, store: Store, sweep: Sweep, data_sha256: str) -> AbstractContextManager[Self]:
+    def open(cls, store: Store, sweep: Sweep, data_sha256: str, code: Code) -> AbstractContextManager[Self]:
         """Opens the stage for a `with` block and closes its database at the end; creates its study if needed.
 
         Raises InputError if the sweep was started with other settings.

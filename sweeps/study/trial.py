@@ -71,6 +71,7 @@ def _role(stage: Stage, claim: Claim) -> runner.Role:
         },
         read_test=False,
         continues=earlier_runs[0].info.run_id if earlier_runs else None,
+        code=stage.code,
     )
 
 

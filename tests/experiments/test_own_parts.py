@@ -14,6 +14,7 @@ import torch
 import yaml
 
 from experiments import RunResult, Store, load_config, run
+from experiments.code.code_store import CodeStore
 from experiments.reproduction import again
 from experiments.reproduction.reproduce import Settings, reproduce
 from lightning_modules import InputError
@@ -52,7 +53,8 @@ def test_all_of_them_take_part(trained: Any, store: Store) -> None:
     folder = Path(trained.artifact_uri.removeprefix("file://"))
     config = yaml.safe_load((folder / "config.yaml").read_text())
     assert config["trainer"]["monitor_mode"] == "max"
-    assert "user/own_parts.py" in json.loads((folder / "provenance.json").read_text())["sources"]["files"]
+    told = json.loads((folder / "provenance.json").read_text())["code"]
+    assert "_outside/0/own_parts.py" in CodeStore(store.folder).tree(told["commit"]).files
 
 
 def test_the_run_reproduces_in_a_new_process_without_the_file(
@@ -147,7 +149,7 @@ def test_a_callback_that_is_passed_as_an_object_is_told(store: Store, rerun_in_p
     result = run(config, store=store, callbacks=[Noisy()])
     tags = store.client.get_run(result.run_id).data.tags
     assert "Noisy" in tags["workbench.unrecorded"]
-    assert tags["mlflow.note.content"].startswith("**Cannot be run again from its record alone:** ")
+    assert tags["mlflow.note.content"].startswith("**Cannot be run again from its record alone:**\n\n- ")
     verdict = reproduce(store, result.run_id, Settings())
     assert verdict.verdict == "different"
     assert any("Noisy: given as an object" in cause.detail for cause in verdict.causes)

@@ -180,6 +180,7 @@ def test_the_artifacts_are_those_of_the_design(client: MlflowClient, first_run: 
         "provenance.json",
         "uncommitted.patch",
         "requirements.txt",
+        "record.json",
         "trace.jsonl",
         "checkpoints/last.ckpt",
         "data_report.json",

@@ -10,6 +10,7 @@ import pytest
 
 from benchmarks.postgres import Postgres, is_installed
 from experiments import Store
+from experiments.provenance.gather import code_for
 from sweeps import Sweep, load_sweep
 from sweeps.strategy.space import Point
 from sweeps.study.search import Search
@@ -20,7 +21,9 @@ from sweeps.study.stage import settle
 def open_search() -> Iterator[Callable[..., Search]]:
     """Opens searches that stay open until the test ends."""
     with ExitStack() as stack:
-        yield lambda store, sweep, data="data": stack.enter_context(Search.open(store, sweep, data))
+        yield lambda store, sweep, data="data": stack.enter_context(
+            Search.open(store, sweep, data, code_for(sweep.base, store))
+        )
 
 
 @pytest.fixture

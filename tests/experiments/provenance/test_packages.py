@@ -1,6 +1,8 @@
 """What is said of the installed packages, against files written here."""
 
 import hashlib
+import os
+from base64 import urlsafe_b64encode
 from importlib.metadata import PathDistribution, version
 from pathlib import Path
 
@@ -18,7 +20,9 @@ RECORD = (
 )
 
 
-def install(folder: Path, record: str | None, direct_url: str | None = None) -> Package:
+def install(
+    folder: Path, record: str | None, direct_url: str | None = None, imported: set[str] = frozenset()
+) -> Package:
     """A distribution `tool` 1.0+cpu in `folder`, as pip leaves one; what is said of it."""
     info = folder / "tool-1.0.dist-info"
     info.mkdir(parents=True)
@@ -27,7 +31,7 @@ def install(folder: Path, record: str | None, direct_url: str | None = None) -> 
         (info / "RECORD").write_bytes(record.encode())
     if direct_url is not None:
         (info / "direct_url.json").write_text(direct_url)
-    return packages._package(PathDistribution(info), "tool", "1.0+cpu")
+    return packages._package(PathDistribution(info), "tool", "1.0+cpu", imported)
 
 
 def test_record_is_hashed_byte_by_byte(tmp_path: Path) -> None:
@@ -47,6 +51,31 @@ def test_the_same_files_in_another_environment_have_the_same_hash(tmp_path: Path
     one, other = install(tmp_path / "one", RECORD), install(tmp_path / "other", there)
     assert one.record_sha256 != other.record_sha256
     assert one.files_sha256 == other.files_sha256 == hashlib.sha256(b"tool/__init__.py,sha256=bbb,10").hexdigest()
+
+
+def test_the_bytes_of_imported_packages_are_hashed_and_edited_files_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    code, site = b"x = 1\n", tmp_path / "site"
+    digest = urlsafe_b64encode(hashlib.sha256(code).digest()).rstrip(b"=").decode()
+    record = f"tool/__init__.py,sha256={digest},6\ntool/data.txt,sha256=x,1\ntool-1.0.dist-info/RECORD,,\n"
+    told = [install(site / "unused", record, imported={"other"})]
+    (site / "used" / "tool").mkdir(parents=True)
+    (site / "used" / "tool" / "__init__.py").write_bytes(code)
+    distribution = PathDistribution(site / "used" / "tool-1.0.dist-info")
+    told.append(install(site / "used", record, imported={"tool"}))
+    before = (site / "used" / "tool" / "__init__.py").stat()
+    (site / "used" / "tool" / "__init__.py").write_bytes(b"x = 2\n")
+    os.utime(site / "used" / "tool" / "__init__.py", ns=(before.st_atime_ns, before.st_mtime_ns))
+    told.append(packages._package(distribution, "tool", "1.0", {"tool"}))
+    assert [(each.bytes_sha256 is not None, each.edited) for each in told] == [
+        (False, ()),
+        (True, ()),
+        (True, ("tool/__init__.py",)),
+    ]
+    assert told[1].bytes_sha256 != told[2].bytes_sha256
+    assert told[1].files_sha256 == told[2].files_sha256
 
 
 def test_other_files_have_another_hash(tmp_path: Path) -> None:

@@ -97,10 +97,43 @@ def test_what_the_record_could_not_keep_is_the_last_to_suspect(tmp_path: Path) -
     ]
 
 
-def test_a_file_edited_in_the_store_is_said_to_be(tmp_path: Path) -> None:
-    edited = Origins(PARAMS, PROVENANCE, tmp_path, {"optimizer.lr"})
-    (cause,) = causes(edited, Origins(PARAMS | {"optimizer.lr": "0.2"}, PROVENANCE, tmp_path))
-    assert cause.detail == "optimizer.lr: 0.1, now 0.2 (its config.yaml was edited after the run)"
+def test_a_file_of_a_package_that_was_edited_by_hand_is_named(tmp_path: Path) -> None:
+    def torch(digest: str, *edited: str) -> dict[str, Any]:
+        package = {"version": "2.13.0+cpu", "files_sha256": "2", "bytes_sha256": digest}
+        return PROVENANCE | {"packages": {"torch": package | {"edited": list(edited)}}}
+
+    edited, as_installed = torch("3", "torch/nn/functional.py"), torch("4")
+    (cause,) = causes(Origins(PARAMS, edited, tmp_path), Origins(PARAMS, as_installed, tmp_path))
+    assert (cause.kind, cause.detail) == ("package", "torch's files: torch/nn/functional.py, now as installed")
+
+
+def test_what_only_one_version_of_the_workbench_records_is_no_cause(tmp_path: Path) -> None:
+    now = PROVENANCE | {"torch": PROVENANCE["torch"] | {"blas": ["mkl 2025"]}}
+    now["packages"] = {
+        name: package | {"bytes_sha256": "5", "edited": []} for name, package in PROVENANCE["packages"].items()
+    }
+    assert causes(Origins(PARAMS, PROVENANCE, tmp_path), Origins(PARAMS, now, tmp_path)) == []
+
+
+def test_code_that_does_not_run_comes_last_and_is_harmless(tmp_path: Path) -> None:
+    before, after = tmp_path / "before", tmp_path / "after"
+    texts = {
+        "a_comment.py": ("x = 1  # old", "x = 1  # new"),
+        "b_idle.py": ("x = 1", "x = 2"),
+        "z_run.py": ("x = 1", "x = 2"),
+    }
+    for folder, which in ((before, 0), (after, 1)):
+        folder.mkdir()
+        for name, both in texts.items():
+            (folder / name).write_text(both[which] + "\n")
+    told = PROVENANCE | {"code": {"loaded": ["a_comment.py", "z_run.py"]}}
+    found = causes(Origins(PARAMS, told, before), Origins(PARAMS | {"optimizer.lr": "0.2"}, told, after))
+    assert [(cause.detail, cause.is_harmless) for cause in found] == [
+        ("optimizer.lr: 0.1, now 0.2", False),
+        ("z_run.py:1: -x = 1 +x = 2", False),
+        ("a_comment.py:1: -x = 1  # old +x = 1  # new (comments alone)", True),
+        ("b_idle.py:1: -x = 1 +x = 2 (a file that the run does not load)", True),
+    ]
 
 
 def test_code_is_compared_hunk_by_hunk(tmp_path: Path) -> None:

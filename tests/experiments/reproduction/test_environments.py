@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from experiments.errors import CannotRun
-from experiments.reproduction.environments import recorded_python
+from experiments.provenance.packages import installed_in
+from experiments.reproduction.environments import other_files, recorded_python
 
 PYTHON = platform.python_version()
 
@@ -55,6 +56,32 @@ def test_a_package_that_is_not_to_be_had_leaves_nothing_behind(tmp_path: Path, n
         "the recorded packages could not be installed: ERROR: No matching distribution found for wb-tiny==3.0"
     )
     assert [path for path in (tmp_path / "environments").iterdir() if path.is_dir()] == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "-e file:///tmp/x",
+        "--index-url http://host/",
+        "x @ file:///tmp/x",
+        "x>=1",
+        "./x",
+        "x==1 --hash=sha256:0",
+        "x==*",
+    ],
+)
+def test_pip_gets_pins_and_nothing_else(tmp_path: Path, line: str) -> None:
+    with pytest.raises(CannotRun, match="not NAME==VERSION"):
+        recorded_python(tmp_path / "environments", PYTHON, f"# a comment\nwb-tiny==1.0\n{line}\n")
+    assert not (tmp_path / "environments").exists()
+
+
+def test_other_files_than_the_recorded_ones_are_named(tmp_path: Path, no_index: None) -> None:
+    python = recorded_python(tmp_path / "environments", PYTHON, "wb-tiny==1.0\n")
+    (site_packages,) = python.parents[1].glob("lib/python*/site-packages")
+    (found,) = [package for package in installed_in(site_packages) if package.name == "wb-tiny"]
+    assert other_files(python, {"wb-tiny": found.as_dict()}) == []
+    assert other_files(python, {"wb-tiny": found.as_dict() | {"files_sha256": "0" * 64}}) == ["wb-tiny 1.0"]
 
 
 def test_another_python_that_is_not_installed_is_named(tmp_path: Path) -> None:

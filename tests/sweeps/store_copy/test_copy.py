@@ -17,6 +17,7 @@ from sqlalchemy.pool import NullPool
 
 from benchmarks.postgres import Postgres
 from experiments import Store
+from experiments.provenance.gather import code_for
 from experiments.tracking.lifecycle import create_run, open_run
 from experiments.tracking.runs import RunSummary, list_runs
 from experiments.tracking.spool import Entry, Journal
@@ -40,7 +41,7 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Store:
     store = Store.open(tmp_path_factory.mktemp("origin"))
     sweep = load_sweep("digits", {"budget.trials": 3})
     parent = create_run(store, experiment="digits", name="digits", kind="sweep", tags={"workbench.sweep": "digits"})
-    with Search.open(store, sweep, "data") as search:
+    with Search.open(store, sweep, "data", code_for(sweep.base, store)) as search:
         for outcome in ("finished", "pruned", "failed"):
             claim = search.claim()
             assert claim is not None
@@ -107,7 +108,7 @@ def test_a_store_is_the_same_in_postgresql_behind_a_server_and_back_in_a_folder(
 
     there = copy_store(StorePlace(origin.folder), away, served=True)
     assert {table.table: table.rows for table in there.databases["studies"]}["trials"] == 3
-    assert (there.artifacts.files, there.elsewhere) == (4, 0)
+    assert (there.artifacts.files, there.elsewhere) == (8, 0)
     assert seen(with_driver(tracking), with_driver(storage)) == before
     assert files(away.folder / "artifacts") == files(origin.folder / "artifacts")
     assert artifact_uris(list_runs(Store(away.folder, with_driver(tracking))), "mlflow-artifacts:")
@@ -142,7 +143,7 @@ def test_a_copy_that_breaks_off_leaves_no_row_and_begins_again(
         with engine.connect() as connection:
             assert connection.scalar(text(f"SELECT count(*) FROM {table}")) == 0
 
-    assert copy_store(StorePlace(origin.folder), away).artifacts.files == 4
+    assert copy_store(StorePlace(origin.folder), away).artifacts.files == 8
     monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking)
     store = Store.open(away.folder)
     assert artifact_uris(list_runs(store, sweep="digits"), (away.folder / "artifacts").as_uri())
@@ -166,7 +167,7 @@ def test_a_copy_that_is_killed_begins_again(
     assert any(line.startswith(f"copying {kind}") for line in killed.stderr)
     killed.kill()
     killed.wait()
-    assert copy_store(StorePlace(source), away).artifacts.files == 4
+    assert copy_store(StorePlace(source), away).artifacts.files == 8
     before = seen(f"sqlite:///{source}/mlflow.db", f"sqlite:///{source}/optuna.db")
     assert seen(with_driver(tracking), with_driver(storage)) == before
 

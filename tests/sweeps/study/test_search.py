@@ -21,11 +21,12 @@ SearchOf = Callable[..., Search]
 WORKER = """
 import sys
 from experiments import Store
+from experiments.provenance.gather import code_for
 from sweeps import load_sweep
 from sweeps.study.stage import settle
 from sweeps.study.search import Search
 store, sweep = Store.open(sys.argv[1]), load_sweep("digits", {"budget.trials": 15})
-with Search.open(store, sweep, "data") as search:
+with Search.open(store, sweep, "data", code_for(sweep.base, store)) as search:
     while taken := search.claim():
         settle(search.study, taken.trial, "finished", value=0.5)
 """

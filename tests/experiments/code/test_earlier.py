@@ -1,20 +1,21 @@
-"""The scratch checkout of a reproduction: the run's code bit for bit, nothing of the user's touched, nothing unsafe."""
+"""The scratch checkout of a run of an earlier version: code bit for bit, nothing of the user's touched or unsafe."""
 
 import os
 import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import zipfile
 from pathlib import Path
 
 import pytest
 
+from experiments.code import earlier
+from experiments.code.earlier import checkout, unpack
+from experiments.code.scratch import remove_leftovers
+from experiments.code.snapshot import PROJECT
 from experiments.errors import CannotRun, Interrupted
-from experiments.provenance import worktree
-from experiments.provenance.gather import PROJECT
-from experiments.provenance.source import find_checkout
-from experiments.provenance.worktree import checkout, remove_leftovers, unpack
 
 LINK, SUBMODULE = "120000", "160000"
 
@@ -77,9 +78,15 @@ def everything(folder: Path) -> dict[str, bytes]:
 
 
 def patch_of(project: Path) -> bytes:
-    found = find_checkout(project, Path("/a/store/elsewhere"))
-    assert found is not None
-    return found.patch
+    """What earlier versions recorded: everything that is not committed, untracked files included."""
+    with tempfile.TemporaryDirectory() as scratch:
+        env = os.environ | {"GIT_INDEX_FILE": f"{scratch}/index"}
+        env = {name: value for name, value in env.items() if name != "GIT_DIR"}
+        root = subprocess.check_output(["git", "rev-parse", "--show-toplevel"], cwd=project, text=True, env=env).strip()
+        plain = ["git", "-C", root, "-c", "core.autocrlf=false"]
+        subprocess.run([*plain, "read-tree", "HEAD"], check=True, env=env)
+        subprocess.run([*plain, "add", "--all"], check=True, env=env, capture_output=True)
+        return subprocess.check_output([*plain, "diff", "--cached", "--binary", "HEAD"], env=env)
 
 
 def patch_that_adds(name: str, mode: str = "100644", text: str = "x") -> bytes:
@@ -231,7 +238,7 @@ def test_an_interrupt_removes_the_checkout(repository: Path, scratch: Path) -> N
 def test_what_a_killed_process_left_is_removed_and_a_live_ones_stays(repository: Path, scratch: Path) -> None:
     recorded = git(repository, "rev-parse", "HEAD")
     code = (
-        "import os, signal, sys; from pathlib import Path; from experiments.provenance.worktree import checkout\n"
+        "import os, signal, sys; from pathlib import Path; from experiments.code.earlier import checkout\n"
         "with checkout(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], b''): os.kill(os.getpid(), signal.SIGKILL)"
     )
     before = everything(repository)
@@ -280,7 +287,7 @@ def test_sources_are_unpacked_as_they_were(scratch: Path, tmp_path: Path) -> Non
 def test_unsafe_sources_are_refused(
     scratch: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, members: list[tuple[str | zipfile.ZipInfo, str]]
 ) -> None:
-    monkeypatch.setattr(worktree, "_MAX_UNPACKED", 1000)
+    monkeypatch.setattr(earlier, "_MAX_UNPACKED", 1000)
     sources = zipped(tmp_path / "sources.zip", *members)
     with pytest.raises(CannotRun, match=r"sources.zip is refused: ('.*(planted|config)'|it unpacks to more)"):
         unpack(scratch, sources).__enter__()

@@ -1,14 +1,12 @@
-"""The scratch checkout that a reproduction runs in: a run's recorded code, apart from the user's own working tree.
+"""The code of runs that were made before stores had a `code.git`: a commit of the user's repository, and two artifacts.
 
-It is a new repository that borrows the objects of the user's repository. Unlike a `git worktree`, it only reads from
-the user's repository, uses none of its hooks, filters and settings, and has no remote to fetch from.
+The scratch checkout is a new repository that borrows the objects of the user's repository. It only reads from it, uses
+none of its hooks, filters and settings, and has no remote to fetch from.
 """
 
 import os
-import shutil
 import stat
 import subprocess
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -16,9 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from experiments.artifact_names import PATCH, SOURCES
+from experiments.code.scratch import scratch_folder, write_inside
 from experiments.errors import CannotRun
-from experiments.process.interrupts import uninterrupted
-from experiments.process.owner import Owner
 
 _MAX_UNPACKED = 200_000_000  # bytes
 _LINK, _SUBMODULE = b"120000", b"160000"  # git's file modes
@@ -32,7 +29,7 @@ _NO_SETTINGS = {
 
 
 @contextmanager
-def recorded_code(scratch: Path, project: Path, commit: str | None, artifacts: Path) -> Iterator[Path]:
+def earlier_code(scratch: Path, project: Path, commit: str | None, artifacts: Path) -> Iterator[Path]:
     """Yields a folder in `scratch` with the project's code as a run had it; the folder is removed at the end.
 
     The code is `commit` with the `uncommitted.patch` in the folder `artifacts`, and the files of the `sources.zip`
@@ -51,15 +48,6 @@ def recorded_code(scratch: Path, project: Path, commit: str | None, artifacts: P
                 for path in filter(Path.is_file, kept.rglob("*")):
                     write_inside(code, str(path.relative_to(kept)), path.read_bytes())
         yield code
-
-
-def write_inside(code: Path, name: str, content: bytes) -> None:
-    """Writes the file `name` below the folder `code`. Raises CannotRun if it would be outside that folder."""
-    target = code / name
-    if not target.resolve().is_relative_to(code.resolve()):  # through a symbolic link in the commit
-        raise CannotRun(f"{name!r} in the run's sources is outside its checkout", "inspect its sources.zip")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(content)
 
 
 @contextmanager
@@ -98,30 +86,6 @@ def unpack(scratch: Path, sources: Path) -> Iterator[Path]:
         except (OSError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise CannotRun(f"{sources.name} cannot be unpacked: {error}", f"inspect {sources}") from error
         yield folder
-
-
-def remove_leftovers(scratch: Path) -> None:
-    """Removes the scratch folders of processes that were killed."""
-    for folder in scratch.glob("*"):
-        owner = Owner.parse(folder.name.rpartition("+")[0].replace("+", "/"))
-        if owner is not None and owner.is_gone():
-            _remove(folder)
-
-
-@contextmanager
-def scratch_folder(scratch: Path) -> Iterator[Path]:
-    """Yields a new folder in `scratch`, named after the process that owns it; the folder is removed at the end."""
-    scratch.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f"{Owner.current()}+".replace("/", "+"), dir=scratch))
-    try:
-        yield folder
-    finally:
-        with uninterrupted():
-            _remove(folder)
-
-
-def _remove(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)  # the next process's remove_leftovers tries again
 
 
 def _locate(project: Path) -> tuple[str, str, str]:

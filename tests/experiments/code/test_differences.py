@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.provenance.code_differences import CodeDifference, Lines, code_differences
+from experiments.code.differences import CodeDifference, Lines, code_differences
 
 
 def folders(tmp_path: Path, *texts: str | None) -> list[Path]:

@@ -1,0 +1,45 @@
+"""Hashes of files that seldom change, each computed once on a machine and kept in the user's cache folder."""
+
+import hashlib
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from lightning_modules.images.files import file_sha256
+
+
+def known_sha256(path: Path) -> str:
+    """Returns a file's SHA-256; from the cache if the file's inode, size and times are those of an earlier call."""
+    return remembered(f"file {identity(path)}", lambda: file_sha256(path))
+
+
+def identity(path: Path | str) -> str:
+    """Returns what changes if a file is replaced or written to: its inode, its size, and the times of changes.
+
+    The time of the last change of the inode cannot be set by a program, unlike that of the contents (inode(7)).
+    """
+    found = os.stat(path)  # noqa: PTH116 (of tens of thousands of files)
+    return f"{found.st_dev}:{found.st_ino}:{found.st_size}:{found.st_mtime_ns}:{found.st_ctime_ns}"
+
+
+def remembered(key: str, compute: Callable[[], str]) -> str:
+    """Returns the value that an earlier call with this key computed on this machine; otherwise computes and keeps it.
+
+    Without a cache folder that can be written, it is computed every time.
+    """
+    kept = cache_folder() / "hashes" / hashlib.sha256(key.encode()).hexdigest()
+    with suppress(OSError):
+        return kept.read_text(encoding="utf-8")
+    value = compute()
+    with suppress(OSError):
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        new = kept.with_suffix(f".{os.getpid()}")
+        new.write_text(value, encoding="utf-8")
+        new.replace(kept)
+    return value
+
+
+def cache_folder() -> Path:
+    """Returns the user's cache folder of the workbench."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "lightning-workbench"
