@@ -71,7 +71,8 @@ def _seal_of(record: Record, folder: Path) -> Mapping[str, Any] | None:
 
 def _disagreements(store: Store, record: Record, folder: Path) -> Iterator[str]:
     for name in sorted(record.edited):
-        yield f"{name}: config.yaml and the run's param differ"
+        if name in record.run.data.params or not _has_died(record):
+            yield f"{name}: config.yaml and the run's param differ"
     yield from _in_provenance(store, record)
     yield from _in_metrics(store, record)
     # Callbacks of the user's may write other weights than those of the epoch, such as their moving average.
@@ -109,7 +110,7 @@ def _in_provenance(store: Store, record: Record) -> Iterator[str]:
 def _in_metrics(store: Store, record: Record) -> Iterator[str]:
     """Compares the metrics in the database with the trace, which holds the exact scores of every epoch."""
     epochs = [line for line in record.trace if line["stage"] == "epoch"]
-    has_died = record.run.info.status != "FINISHED"  # then the last epoch may be in one of the two alone
+    has_died = _has_died(record)
     for name in sorted({name for line in epochs for name in line["metrics"]}):
         if name not in record.run.data.metrics:
             if not has_died:
@@ -170,6 +171,11 @@ def _accuracies(record: Record, split: str) -> list[float]:
     """Returns the accuracies that the run may have kept: on val those of every epoch, as `best` may be any of them."""
     lines: list[Line] = [line for line in record.trace if f"{split}/accuracy" in line.get("metrics", {})]
     return [float.fromhex(line["metrics"][f"{split}/accuracy"]) for line in lines]
+
+
+def _has_died(record: Record) -> bool:
+    """Whether the run may have been killed between two writes, so that one of two places lacks what the other has."""
+    return bool(record.run.info.status != "FINISHED")
 
 
 def _are_same(one: float, other: float) -> bool:

@@ -280,6 +280,16 @@ def test_later_additions_and_a_new_name_are_no_lie(victim: Victim, rerun_in_proc
     assert reproduce(victim.store, victim.run_id, Settings(epochs=1)).verdict == "bitwise"
 
 
+def test_a_run_that_was_killed_between_two_writes_is_no_lie(victim: Victim, rerun_in_process: None) -> None:
+    """Before its params were written, and after the last line of its trace."""
+    (victim.folder / "record.json").unlink()
+    victim.sql("DELETE FROM params WHERE run_uuid = ?", victim.run_id)
+    victim.sql("DELETE FROM metrics WHERE run_uuid = ? AND key = 'train/loss'", victim.run_id)
+    victim.sql("DELETE FROM latest_metrics WHERE run_uuid = ? AND key = 'train/loss'", victim.run_id)
+    victim.sql("UPDATE runs SET status = 'FAILED' WHERE run_uuid = ?", victim.run_id)
+    assert reproduce(victim.store, victim.run_id, Settings(epochs=1)).verdict == "bitwise"
+
+
 # Signatures.
 
 
