@@ -284,12 +284,11 @@ def test_sweeps_in_one_process_leave_no_connection_open(tmp_path: Path) -> None:
     def connections(database: str) -> int:
         return sum(file.path.startswith(str(tmp_path / database)) for file in psutil.Process().open_files())
 
-    in_mlflow = []
     for trials in (1, 2):
         run_sweep(load_sweep("digits", {"budget.trials": trials, "trainer.max_epochs": 1}), store=store)
         assert connections("optuna.db") == 0
-        in_mlflow.append(connections("mlflow.db"))
-    assert in_mlflow[1] == in_mlflow[0]  # MLflow keeps a few, one pool for each database
+        # MLflow keeps one pool of at most 5 connections for each database. Each has two files, and they share one.
+        assert connections("mlflow.db") <= 2 * 5 + 1
     with pytest.raises(InputError, match=r"^trainer\.max_epochs: "):
         run_sweep(load_sweep("digits", {"trainer.max_epochs": 2}), store=store)
     assert connections("optuna.db") == 0
