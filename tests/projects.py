@@ -45,7 +45,7 @@ def work_in(folder: Path, patch: pytest.MonkeyPatch) -> None:
 
 
 def begin_again() -> None:
-    """Lets the next run read the project's files anew, as another process would."""
+    """Makes the next run read the project's files again."""
     snapshot.first_snapshot.cache_clear()
     kept.keep_code.cache_clear()
 

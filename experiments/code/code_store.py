@@ -31,8 +31,8 @@ _CONFIG = """[core]
 [gc]
 	auto = 0
 """
-# Git ignores the settings of the user and the machine: the store's repository is the same for everybody.
-_NO_SETTINGS = {
+# Git ignores the settings and attributes of the user and the machine: what it does is the same for everybody.
+NO_SETTINGS = {
     "HOME": os.devnull,
     "XDG_CONFIG_HOME": os.devnull,
     "GIT_CONFIG_NOSYSTEM": "1",
@@ -94,7 +94,7 @@ class CodeStore:
         for line in filter(None, listed.split(b"\0")):
             head, _, name = os.fsdecode(line).partition("\t")
             mode, _, blob = head.split()
-            if mode not in _MODES or not _is_inside(name):
+            if mode not in _MODES or not is_inside(name):
                 raise Altered(f"{name!r} in {self.path.name} is outside the checkout, or not a file")
             files[name] = (blob, _MODES[mode])
         return Tree(files)
@@ -170,7 +170,7 @@ class CodeStore:
 
 
 def _environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith("GIT_")} | _NO_SETTINGS
+    return {name: value for name, value in os.environ.items() if not name.startswith("GIT_")} | NO_SETTINGS
 
 
 def _stream(ref: str, files: Mapping[str, File], about: str, root: str | None) -> bytes:
@@ -190,6 +190,7 @@ def _mode(is_executable: bool) -> str:
     return next(mode for mode, executes in _MODES.items() if executes == is_executable)
 
 
-def _is_inside(name: str) -> bool:
+def is_inside(name: str) -> bool:
+    """Whether a file of this name lies in the folder that it is written to, and not in a `.git` there."""
     path = PurePosixPath(name)
     return not path.is_absolute() and not {"..", ".git"} & {part.lower() for part in path.parts}

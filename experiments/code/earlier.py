@@ -14,18 +14,12 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from experiments.artifact_names import PATCH, SOURCES
+from experiments.code.code_store import NO_SETTINGS, is_inside
 from experiments.code.scratch import scratch_folder, write_inside
 from experiments.errors import CannotRun
 
 _MAX_UNPACKED = 200_000_000  # bytes
 _LINK, _SUBMODULE = b"120000", b"160000"  # git's file modes
-# Git ignores the settings and attributes of the user and the machine: a checkout is the same for everybody.
-_NO_SETTINGS = {
-    "HOME": os.devnull,
-    "XDG_CONFIG_HOME": os.devnull,
-    "GIT_CONFIG_NOSYSTEM": "1",
-    "GIT_ATTR_NOSYSTEM": "1",
-}
 
 
 @contextmanager
@@ -126,8 +120,7 @@ def _check_members(members: list[zipfile.ZipInfo]) -> None:
     seen: set[str] = set()
     for member in members:
         path, kind = PurePosixPath(member.filename), stat.S_IFMT(member.external_attr >> 16)
-        inside = not path.is_absolute() and not {"..", ".git"} & {part.lower() for part in path.parts}
-        if not inside or kind not in (0, stat.S_IFREG, stat.S_IFDIR) or str(path) in seen:
+        if not is_inside(member.filename) or kind not in (0, stat.S_IFREG, stat.S_IFDIR) or str(path) in seen:
             raise _refused(f"{member.filename!r} is outside the folder, inside a .git, not a file, or listed twice")
         seen.add(str(path))
     if sum(member.file_size for member in members) > _MAX_UNPACKED:  # no member unpacks to more than it declares
@@ -142,7 +135,7 @@ def _git_or_refuse(
     folder: Path,
     *words: str,
     stdin: bytes = b"",
-    settings: Mapping[str, str] = _NO_SETTINGS,
+    settings: Mapping[str, str] = NO_SETTINGS,
     failure: str = "git cannot make the scratch checkout",
     remedy: str = "check that the repository is complete (git fsck) and the disk is not full",
 ) -> bytes:

@@ -51,7 +51,7 @@ class Watched:
         if content is not None and (code is None or _is_of(code, content, path)):
             self.ran[path] = content
 
-    def note_opened(self, path: str, mode: str | None, flags: int) -> None:
+    def note_opened(self, path: str, flags: int) -> None:
         if flags & os.O_ACCMODE != os.O_RDONLY:
             self.written.add(os.path.abspath(path))
             return
@@ -109,9 +109,9 @@ def is_installed(path: str) -> bool:
 
 def _hook(event: str, args: Any) -> None:
     if event == "open":
-        path, mode, flags = args
+        path, _, flags = args
         if isinstance(path, str | bytes) and _watched is not None:
-            _watched.note_opened(os.fsdecode(path), mode, flags)
+            _watched.note_opened(os.fsdecode(path), flags)
     elif event == "exec" and args[0].co_name == "<module>" and _watched is not None:
         _watched.note_module(args[0].co_filename, args[0])
 

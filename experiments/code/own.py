@@ -33,15 +33,16 @@ def as_loaded(path: Path) -> bytes:
 
 def own_folders(config: Any) -> list[Path]:
     """Returns the folders that the dotted paths in a config start from; not those of built-in and installed parts."""
-    return sorted({folder for text in _texts(config) if (folder := _own_folder(text)) is not None})
+    return sorted({folder for text in texts_in(config) if (folder := _own_folder(text)) is not None})
 
 
-def _texts(tree: Any) -> Iterator[str]:
+def texts_in(tree: Any) -> Iterator[str]:
+    """Yields every text in a config, at any depth."""
     if isinstance(tree, str):
         yield tree
     elif isinstance(tree, Mapping | list | tuple):
         for value in tree.values() if isinstance(tree, Mapping) else tree:
-            yield from _texts(value)
+            yield from texts_in(value)
 
 
 def _own_folder(dotted_path: str) -> Path | None:

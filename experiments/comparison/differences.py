@@ -130,7 +130,8 @@ def _code(artifacts: Artifacts, runs: Sequence[Recorded]) -> tuple[list[Row], li
 
 def _code_of(artifacts: Artifacts, recorded: Recorded) -> RecordedCode:
     assert recorded.provenance is not None
-    paths = [artifacts.find(recorded.run, name) for name in (PATCH, SOURCES, CODE_BUNDLE)]
+    names = (CODE_BUNDLE, SOURCES) if "code" in recorded.provenance else (PATCH, SOURCES)
+    paths = [artifacts.find(recorded.run, name) for name in names]
     folder = next((path.parent for path in paths if path), artifacts.scratch)
     return RecordedCode(artifacts.store.folder, recorded.provenance, folder)
 

@@ -25,7 +25,7 @@ _NEAR = 1e-6  # by how much an accuracy may differ from the share of right label
 
 @dataclass(frozen=True)
 class Check:
-    """What a record says when it is held against itself."""
+    """Where a record contradicts itself, whether it is sealed, and who signed it."""
 
     problems: list[str]  # things that disagree; none: the record is as the run left it, as far as that can be seen
     is_sealed: bool  # whether `record.json` says what every file held when the run was closed

@@ -7,8 +7,8 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
+from experiments.code.own import texts_in
 from experiments.code.recorded import RecordedCode
-from experiments.config import flatten
 from experiments.errors import Altered, CannotRun
 from experiments.provenance.machine import is_harmless
 from experiments.provenance.record import Record, read_record
@@ -57,7 +57,7 @@ def _of_record(store: Store, record: Record, settings: Settings) -> Iterator[str
 
 def _parts(tree: Mapping[str, Any], names: Sequence[str]) -> Iterator[str]:
     """Describes where the dotted paths of a config lead."""
-    for text in _texts(flatten(tree)):
+    for text in filter(_DOTTED.fullmatch, texts_in(tree)):
         top = text.partition(".")[0]
         files = [name for name in names if f"/{name}".endswith((f"/{top}.py", f"/{top}/__init__.py"))]
         if files:
@@ -65,11 +65,3 @@ def _parts(tree: Mapping[str, Any], names: Sequence[str]) -> Iterator[str]:
         else:
             is_installed = PathFinder.find_spec(top) is not None
             yield f"{text} of the installed package {top}" if is_installed else f"{text}, which is not found"
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str) and _DOTTED.fullmatch(value):
-        yield value
-    elif isinstance(value, Mapping | list):
-        for each in value.values() if isinstance(value, Mapping) else value:
-            yield from _texts(each)
