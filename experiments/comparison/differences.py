@@ -11,7 +11,7 @@ from experiments.code.differences import CodeDifference, code_differences
 from experiments.code.recorded import RecordedCode
 from experiments.config import LOCATIONS
 from experiments.errors import Altered, CannotRun
-from experiments.provenance.origins import Field, is_told_by_some, origins, unrecorded
+from experiments.provenance.origins import Field, edited_files, is_told_by_some, origins, unrecorded
 from experiments.provenance.record import read_provenance
 from experiments.results.artifacts import Artifacts
 from experiments.tracking.runs import RunSummary
@@ -93,7 +93,9 @@ def _as_shown(field: Field, values: Mapping[str, Any]) -> dict[str, Any]:
     """Shortens a package to its version (and a digest if only files differ), CPU flags to those that some runs lack."""
     kind, name = field
     if kind == "package" and is_told_by_some(field):
-        return {run_id: package and f"{package[0]} ({package[1][:8]})" for run_id, package in values.items()}
+        return {
+            run_id: package and f"{edited_files(package[0])} ({package[1][:8]})" for run_id, package in values.items()
+        }
     if kind == "package":
         same = len({package and package[0] for package in values.values()}) == 1
         differ = same and len(set(values.values())) > 1

@@ -1,6 +1,6 @@
 """The inputs that determine a run's numbers, besides config and code, to compare field by field with another run's."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 OriginKind = Literal[
@@ -16,19 +16,22 @@ _KIND_OF_STATE: dict[str, OriginKind] = {
     "gpu_driver": "hardware",
 }
 _BYTES = "'s files"  # ends the name of a field on the bytes of a package's files
+_SHOWN_FILES = 3
 _READ = ", which the code reads"
 _RECORDED_ELSEWHERE = {"version", "threads"}  # fields of torch that the packages and the config record
 _IRRELEVANT = {"host", "memory_bytes", "cores"}  # fields of the machine that do not change numbers
 
 
 def origins(provenance: Mapping[str, Any]) -> dict[Field, Any]:
-    """Returns the fields of a provenance.json that may change numbers; packages as (version, SHA-256 of files)."""
+    """Returns the fields of a provenance.json that may change numbers.
+
+    A package has two: (version, SHA-256 of files), and (files edited by hand, SHA-256 of their bytes).
+    """
     fields: dict[Field, Any] = {("data", "data"): provenance["data_sha256"]}
     for name, package in provenance["packages"].items():
         fields["package", name] = (package["version"], package["files_sha256"])
         if package.get("bytes_sha256") is not None:
-            edited = ", ".join(package.get("edited", ())) or "as installed"
-            fields["package", f"{name}{_BYTES}"] = (edited, package["bytes_sha256"])
+            fields["package", f"{name}{_BYTES}"] = (tuple(package.get("edited", ())), package["bytes_sha256"])
     for name, value in provenance["torch"].items():
         if name not in _RECORDED_ELSEWHERE:
             fields[_KIND_OF_STATE.get(name, "environment"), f"torch {name}"] = value
@@ -43,6 +46,13 @@ def origins(provenance: Mapping[str, Any]) -> dict[Field, Any]:
     for file in used["files"]:
         fields["unrecorded", file["path"]] = file["sha256"]
     return fields
+
+
+def edited_files(names: Iterable[str]) -> str:
+    """Names the files of a package that were edited by hand, the first three of them."""
+    listed = sorted(names)
+    more = f" and {len(listed) - _SHOWN_FILES} more" if len(listed) > _SHOWN_FILES else ""
+    return ", ".join(listed[:_SHOWN_FILES]) + more if listed else "as installed"
 
 
 def is_told_by_some(field: Field) -> bool:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar, get_args
 
 from experiments.code.differences import CodeDifference, code_differences
 from experiments.config import LOCATIONS
-from experiments.provenance.origins import Field, OriginKind, is_told_by_some, origins, unrecorded
+from experiments.provenance.origins import Field, OriginKind, edited_files, is_told_by_some, origins, unrecorded
 
 # Kinds of cause that often differ without any effect on the numbers.
 _HARMLESS_KINDS: set[OriginKind] = {"package", "hardware", "environment", "unrecorded"}
@@ -109,7 +109,10 @@ def _detail(field: Field, value: Any, again: Any) -> str:
         gone, new = set(value.split()) - set(again.split()), set(again.split()) - set(value.split())
         return f"CPU flags: {sorted(gone)} are gone, {sorted(new)} are new"
     if kind == "package" and is_told_by_some(field):
-        return f"{name}: {value[0]}, now {again[0]}" if value[0] != again[0] else f"{name}: other bytes ({value[0]})"
+        edited, edited_now = set(value[0]), set(again[0])
+        if edited == edited_now:
+            return f"{name}: other bytes ({edited_files(edited)})"
+        return f"{name}: {edited_files(edited - edited_now)}, now {edited_files(edited_now - edited)}"
     if kind == "package":
         before, after = (package[0] if package else "not installed" for package in (value, again))
         return f"{name} {before}" + (f", now {after}" if before != after else ": the same version with different files")

@@ -105,6 +105,12 @@ def test_a_file_of_a_package_that_was_edited_by_hand_is_named(tmp_path: Path) ->
     edited, as_installed = torch("3", "torch/nn/functional.py"), torch("4")
     (cause,) = causes(Origins(PARAMS, edited, tmp_path), Origins(PARAMS, as_installed, tmp_path))
     assert (cause.kind, cause.detail) == ("package", "torch's files: torch/nn/functional.py, now as installed")
+    many = [f"gone/{number}.py" for number in range(5)]
+    before, now = torch("5", *many), torch("6", "torch/nn/functional.py", *many)
+    (cause,) = causes(Origins(PARAMS, before, tmp_path), Origins(PARAMS, now, tmp_path))
+    assert cause.detail == "torch's files: as installed, now torch/nn/functional.py"
+    (cause,) = causes(Origins(PARAMS, as_installed, tmp_path), Origins(PARAMS, before, tmp_path))
+    assert cause.detail == "torch's files: as installed, now gone/0.py, gone/1.py, gone/2.py and 2 more"
 
 
 def test_what_only_one_version_of_the_workbench_records_is_no_cause(tmp_path: Path) -> None:
