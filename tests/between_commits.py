@@ -174,7 +174,8 @@ def check_store(old: Commit, new: Commit, folder: Path, data_set: str) -> None:
     counted = new.counted(store, "killed")
     outcomes, states = Counter(counted.values()), Counter(trial["state"] for trial in sweep["trials"])
     check(f"{data_set}: the same sweep is resumed", sweep["sweep_run_id"] == begun, begun)
-    check(f"{data_set}: its trials still count", done.items() <= counted.items(), f"{len(done)} trials")
+    lost = {i: (outcome, counted.get(i)) for i, outcome in done.items() if counted.get(i) != outcome}
+    check(f"{data_set}: its trials still count", not lost, f"{len(done)} trials, changed: {lost}")
     check(f"{data_set}: it ends with {TRIALS} trials that count", len(counted) == TRIALS, dict(outcomes))
     agrees = (states["COMPLETE"], states["PRUNED"]) == (outcomes["finished"], outcomes["pruned"])
     check(f"{data_set}: Optuna agrees", agrees and states.keys() <= {"COMPLETE", "PRUNED", "FAIL"}, dict(states))
