@@ -18,6 +18,7 @@ LAST_CHECKPOINT = "checkpoints/last.ckpt"
 BEST_CHECKPOINT = "checkpoints/best.ckpt"
 PREDICTIONS = "predictions.npz"
 CLASS_SCORES = "class_scores.json"
+TRACEBACK = "traceback.txt"  # of a run that failed
 
 # A run that logs its model also writes these.
 MODEL = "model"
@@ -28,6 +29,7 @@ PLOTS = "plots"
 DATA_REPORT_PLOT = "plots/data_report.png"
 CURVES_PLOT = "plots/curves.png"
 CONFUSION_PLOT = "plots/confusion_matrix_{split}.png"
+PREDICTIONS_PLOT = "plots/predictions_{split}.png"  # by a module of the user's own
 MISTAKES_PLOT = "plots/worst_mistakes_{split}.png"
 
 # Reproductions, comparisons and sweeps write these.

@@ -5,13 +5,14 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import yaml
 from pydantic import Field, PositiveFloat
 
 from experiments.code.portable import located, portable
-from experiments.recipe import Tree, build, field_paths, find_recipe, read_recipe, with_overrides
+from experiments.lightning_arguments import REFUSED
+from experiments.recipe import Tree, build, field_paths, find_recipe, read_recipe, unknown_field, with_overrides
 from lightning_modules import DataConfig, InputError, ModelConfig, OptimizerConfig
 from lightning_modules.config import Count, Seed, Share, section
 from lightning_modules.errors import choose_from
@@ -56,6 +57,12 @@ class TrainerConfig:
     limit_val_batches: Count | Share | None = None
     limit_test_batches: Count | Share | None = None
     detect_anomaly: bool = False
+    min_epochs: Count | None = None  # trains this long even if a callback stops earlier
+    log_every_n_steps: Count | None = None  # how often what is logged within an epoch is kept; null: 50
+    benchmark: bool | None = None  # lets cuDNN choose the fastest algorithms, which may differ from run to run
+    inference_mode: bool | None = None  # null: true; false for a module that needs gradients in validation
+    reload_dataloaders_every_n_epochs: Annotated[int, Field(ge=0)] | None = None  # null: 0, never
+    profiler: Literal["simple", "advanced"] | None = None  # Lightning's profiler; its report is an artifact
 
     def __post_init__(self) -> None:
         own = {f"val/{metric.name}": metric for metric in own_metrics(self.metrics)}
@@ -113,12 +120,29 @@ class ExperimentConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
 
+    REFUSED: ClassVar[Mapping[str, str]] = {f"trainer.{name}": why for name, why in REFUSED.items()}
+
     def __post_init__(self) -> None:
         if not self.experiment.strip():
             raise InputError("experiment", self.experiment, "must not be empty", "name the MLflow experiment")
+        self._check_modules()
         if self.model.class_weights == self.data.sampling == "balanced":
             message = "data.sampling is balanced too, so rare classes would count twice"
             raise InputError("model.class_weights", "balanced", message, "leave one of the two out")
+
+    def _check_modules(self) -> None:
+        """Raises InputError if a module of the user's own stands beside settings that have no effect on it."""
+        if self.model.module is None:
+            if self.data.module is not None:
+                remedy = "name a LightningModule that reads its batches"
+                raise InputError("model.module", None, "is missing beside data.module", remedy)
+            return
+        without_effect = {"optimizer": (self.optimizer, None), "trainer": (self.trainer, {"metrics", "compile"})}
+        for part, (config, names) in without_effect.items():
+            for name, value in vars(config).items():
+                if (names is None or name in names) and value != getattr(type(config)(), name):
+                    message, remedy = "has no effect beside model.module", "leave it out: the module decides it"
+                    raise InputError(f"{part}.{name}", value, message, remedy)
 
     def tree(self) -> dict[str, Any]:
         """Returns all fields, nested as in a recipe."""
@@ -126,8 +150,15 @@ class ExperimentConfig:
 
     def as_recorded(self) -> dict[str, Any]:
         """Returns all fields as records hold them: with paths that are valid on another machine, where possible."""
-        flat = flatten(self.tree())
-        return with_overrides(self.tree(), {name: portable(flat[name]) for name in _FILES if _is_path(flat[name])})
+        tree = self.tree()
+        flat = flatten(tree)
+        tree = with_overrides(tree, {name: portable(flat[name]) for name in _FILES if _is_path(flat[name])})
+        if self.model.module is not None:  # the fields that it replaces would mislead
+            tree["model"] = {name: tree["model"][name] for name in ("module", "module_args")}
+            del tree["optimizer"]
+        if self.data.module is not None:
+            tree["data"] = {name: tree["data"][name] for name in ("module", "module_args", "split_seed")}
+        return tree
 
     def to_yaml(self) -> str:
         """Returns a complete recipe of this run."""
@@ -174,7 +205,7 @@ def check_paths(overrides: Mapping[str, Any]) -> None:
     known = [path for path, _ in field_paths(ExperimentConfig)]
     for path, value in overrides.items():
         if not any(path == each or path.startswith(f"{each}.") for each in known):
-            raise InputError(path, value, "no such field", choose_from(path, known))
+            raise unknown_field(ExperimentConfig, path, value)
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

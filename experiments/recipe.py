@@ -98,8 +98,7 @@ def _with_sections(cls: type[Any], tree: Mapping[str, Any], prefix: str, root: t
     for name, value in tree.items():
         path = f"{prefix}{name}"
         if name not in types:
-            known = (path for path, _ in field_paths(root))
-            raise InputError(path, value, "no such field", choose_from(path, known))
+            raise unknown_field(root, path, value)
         section = types[name]
         if isinstance(section, type) and dataclasses.is_dataclass(section):
             if not isinstance(value, dict):
@@ -108,6 +107,14 @@ def _with_sections(cls: type[Any], tree: Mapping[str, Any], prefix: str, root: t
             value = section(**_with_sections(section, value, f"{path}.", root))
         values[name] = value
     return values
+
+
+def unknown_field(root: type[Any], path: str, value: object) -> InputError:
+    """Returns the error for a dotted path that leads to no field. `root.REFUSED` says why some are missing."""
+    refused = getattr(root, "REFUSED", {})
+    if path in refused:
+        return InputError(path, value, "cannot be set", refused[path])
+    return InputError(path, value, "no such field", choose_from(path, (known for known, _ in field_paths(root))))
 
 
 def field_paths(cls: type[Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

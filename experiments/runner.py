@@ -1,53 +1,44 @@
 """Runs one configuration as a tracked run: train → validate → test."""
 
-import os
-from collections.abc import Mapping, Sequence
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
-from lightning_fabric.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.profilers import AdvancedProfiler, Profiler, SimpleProfiler
 
-from experiments.artifact_names import BEST_CHECKPOINT, CONFIG, CURVES_PLOT, LAST_CHECKPOINT, PROVENANCE, TRACE
+from experiments.artifact_names import BEST_CHECKPOINT, CONFIG, LAST_CHECKPOINT, PROVENANCE, TRACE, TRACEBACK
 from experiments.code.kept import Code
 from experiments.code.loading import watch
+from experiments.code.snapshot import PROJECT
 from experiments.config import ExperimentConfig, load_config
-from experiments.errors import NonFiniteLossError, OutOfMemoryError, StoreError
+from experiments.errors import NonFiniteLossError, OutOfMemoryError, Pruned, StoreError, TakenOver
 from experiments.process.interrupts import interruptible
+from experiments.process.redaction import without_credentials
 from experiments.process.setup import prepare_process
 from experiments.provenance import gather as provenance
 from experiments.provenance.origins import unrecorded
 from experiments.provenance.record import read_provenance
-from experiments.rehearsal import rehearse
-from experiments.results import class_scores, data_report, plots, predictions
-from experiments.results.model import log_model
 from experiments.resume import check_resumable, take_over
+from experiments.tasks.prepare import cores, prepare
+from experiments.tasks.task import Task
 from experiments.tracking import dashboard
 from experiments.tracking.description import describe_run
 from experiments.tracking.lifecycle import RunKind, close_dead_runs, create_run, open_run, reopen_run
 from experiments.tracking.run_logger import RunLogger
-from experiments.tracking.runs import resolve_one
 from experiments.tracking.store import Store
 from experiments.tracking.tracked_run import STATUS, Outcome, TrackedRun
 from experiments.training.checkpoints import Checkpoints, epochs_done, load_weights
 from experiments.training.epochs import Epoch, EpochEnd, Observer, begin, check_finite
-from experiments.training.exact import set_exact
 from experiments.training.memory import explain_out_of_memory
 from experiments.training.trace import Trace, starting_point
-from lightning_modules import ImageClassifier, ImageDataModule, InputError
+from experiments.training.trainer import make_trainer
 from lightning_modules.datasets import ImageDataset
-from lightning_modules.parameters import load_given
-
-# Fields of the config that Lightning's Trainer gets as they are.
-_PASSED_ON = (
-    *("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm", "detect_anomaly"),
-    *("limit_train_batches", "limit_val_batches", "limit_test_batches"),
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,12 +112,12 @@ def run_as(
     config = replace(config, trainer=replace(config.trainer, threads=config.trainer.threads or cores()))
     with ThreadPoolExecutor(1) as thread:  # the store opens while the data are read
         opening = thread.submit(close_dead_runs, store)
-        data, classifier = prepare(config, dataset, store, logs_model=role.read_test)
+        task = prepare(config, dataset, store, reads_test=role.read_test)
     with store.telling_failures():
         if opening.exception() is not None:  # the server may have been unreachable; try again
             store.persist(partial(close_dead_runs, store))
         code = replace(role.code or provenance.code_for(config, store), since=since)
-    start = starting_point(data, classifier)
+    start = starting_point(task.digests, task.module)
     if role.resumes is not None:
         code = check_resumable(store, role.resumes, config, start, code, code_may_change=role.code_may_change)
     error = ""
@@ -137,21 +128,39 @@ def run_as(
         )
         try:
             opened = reopen_run(store, run_id) if role.resumes else open_run(store, run_id)
-            with opened as tracked, explain_out_of_memory(config):
+            with opened as tracked, _failure_told(tracked, task), explain_out_of_memory(config):
                 tracked.monitor_system()
                 if not epochs_done(tracked.folder):
-                    provenance.record(tracked, config, data, code, _from_outside(callbacks))
-                    data_report.record(tracked, data)
+                    given = _from_outside(callbacks)
+                    provenance.record(tracked, config, task.digests, task.inputs(), code, given)
+                    task.record_data(tracked)
                 if role.continues is not None:
                     take_over(store, role.continues, tracked.folder, config, start, code)
                 with provenance.finished(tracked, code):
-                    trainer = _fit(tracked, config, data, classifier, observers, callbacks)
+                    trainer = _fit(tracked, task, observers, callbacks)
                     if role.read_test:
-                        _test(tracked, config, trainer, classifier, data, trainer.global_step)
-                tracked.set_tags(_description(tracked, config) | class_scores.TAG)
+                        _test(tracked, task, trainer, trainer.global_step)
+                tracked.set_tags(_description(tracked, task))
         except (NonFiniteLossError, OutOfMemoryError) as failure:
             error = str(failure)
     return _result(tracked, error)
+
+
+@contextmanager
+def _failure_told(run: TrackedRun, task: Task) -> Iterator[None]:
+    """If the run fails, says why in its description, and keeps the traceback as an artifact."""
+    try:
+        yield
+    except (Pruned, TakenOver):
+        raise
+    except Exception as error:
+        with suppress(Exception):  # the store may be what failed
+            text = without_credentials("".join(traceback.format_exception(error)))
+            for folder, name in ((PROJECT, "."), (Path.home(), "~")):  # a record names no place of this machine
+                text = text.replace(f"{folder}/", f"{name}/")
+            run.path(TRACEBACK).write_text(text, encoding="utf-8")
+            run.set_tags(_description(run, task, f"{type(error).__name__}: {error}"))
+        raise
 
 
 def _from_outside(callbacks: Sequence[pl.Callback]) -> list[str]:
@@ -171,25 +180,26 @@ def read_test(store: Store, run_id: str, *, dataset: ImageDataset | None = None)
         raise StoreError(store.folder, f"the files of run {run_id} are still in the spool of the host that trained it")
     since = watch().run_ended
     config = load_config(str(run_folder / CONFIG))
-    data, classifier = prepare(config, dataset, store, logs_model=True)
-    step = load_weights(classifier, run_folder / _kept_checkpoint(config))
+    task = prepare(config, dataset, store, reads_test=True)
+    step = load_weights(task.module, run_folder / _kept_checkpoint(config))
     code = replace(provenance.code_for(config, store), since=since)
     kept = read_provenance(run_folder / PROVENANCE).get("code")
     if kept is not None:
         code = code.continuing(store.folder, kept, run_folder, "run", "", may_change=True)
     with interruptible(), reopen_run(store, run_id) as tracked:
         with provenance.finished(tracked, code) if kept is not None else nullcontext():
-            _test(tracked, config, _trainer(config), classifier, data, step)
-        tracked.set_tags(_description(tracked, config))
+            _test(tracked, task, make_trainer(config), step)
+        tracked.set_tags(_description(tracked, task))
 
 
 def _kept_checkpoint(config: ExperimentConfig) -> str:
     return BEST_CHECKPOINT if config.trainer.weights == "best" else LAST_CHECKPOINT
 
 
-def _description(run: TrackedRun, config: ExperimentConfig) -> dict[str, str]:
+def _description(run: TrackedRun, task: Task, failure: str = "") -> dict[str, str]:
     told = read_provenance(run.path(PROVENANCE))
-    return {"mlflow.note.content": describe_run(config, run.latest, list(unrecorded(told)))}
+    scores = {name: run.latest[name] for name in task.shown_scores(list(run.latest))}
+    return {"mlflow.note.content": describe_run(task.config, scores, list(unrecorded(told)), failure)}
 
 
 def _result(run: TrackedRun, error: str) -> RunResult:
@@ -208,122 +218,48 @@ def _result(run: TrackedRun, error: str) -> RunResult:
     )
 
 
-def prepare(
-    config: ExperimentConfig, dataset: ImageDataset | None, store: Store, *, logs_model: bool = False
-) -> tuple[ImageDataModule, ImageClassifier]:
-    """Returns the data and the classifier, ready to train. Raises InputError if any input is wrong."""
-    set_exact(config.trainer.exact)
-    torch.set_num_threads(config.trainer.threads or cores())
-    torch.set_float32_matmul_precision(config.trainer.matmul_precision)
-    torch.backends.cudnn.allow_tf32 = config.trainer.matmul_precision != "highest"  # for convolutions
-    trainer = _trainer(config)  # raises InputError if the accelerator is not available
-    data = ImageDataModule(config.data, seed=config.seed, dataset=dataset)
-    data.setup()
-    config.trainer.make_callbacks()
-    findings = rehearse(config, data, trainer, logs_model=logs_model)
-    data.drops_single = findings.drops_single
-    pl.seed_everything(config.seed, workers=True, verbose=False)
-    network = config.model.build(data.image_shape, data.num_classes)
-    if config.model.weights is not None:
-        load_given(network, _file_of_weights(config.model.weights, store))
-    if config.trainer.compile != "none":
-        network.compile(mode={"default": "default", "cuda_graphs": "reduce-overhead"}[config.trainer.compile])
-    return data, ImageClassifier(
-        network,
-        loss=config.model.build_loss(data.num_classes),
-        class_weights=config.model.weigh_classes(data.splits["train"].targets),
-        optimizer=config.optimizer,
-        metrics=config.trainer.own_metrics(),
-        memory_format=findings.memory_format,
-    )
-
-
-def _file_of_weights(weights: str, store: Store) -> Path:
-    """Returns the file that `model.weights` means: itself, or the checkpoint that a run kept."""
-    if Path(weights).is_file() or Path(weights).suffix in {".safetensors", ".ckpt"}:
-        return Path(weights)
-    try:
-        run_id = resolve_one(store, weights).run_id
-    except InputError as error:
-        remedy = "give a run, a .ckpt or a .safetensors file"
-        raise InputError("model.weights", weights, error.message, remedy) from error
-    kept = Path(store.client.download_artifacts(run_id, str(Path(LAST_CHECKPOINT).parent)))
-    best, last = (kept / Path(name).name for name in (BEST_CHECKPOINT, LAST_CHECKPOINT))
-    return best if best.exists() else last
-
-
-def cores() -> int:
-    """Returns the number of CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _trainer(config: ExperimentConfig, logger: Any = False, callbacks: Sequence[pl.Callback] = ()) -> pl.Trainer:
-    try:
-        return pl.Trainer(
-            max_epochs=config.trainer.max_epochs,
-            accelerator=config.trainer.accelerator,
-            devices=1,
-            precision=config.trainer.precision,
-            logger=logger,
-            callbacks=list(callbacks),
-            enable_checkpointing=bool(callbacks),  # Lightning requires this for EpochEnd, which is a Checkpoint
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            **{name: value for name in _PASSED_ON if (value := getattr(config.trainer, name)) is not None},
-        )
-    except MisconfigurationException as error:
-        reason = str(error).splitlines()[0]
-        raise InputError("trainer.accelerator", config.trainer.accelerator, reason, "try auto or cpu") from error
-
-
 def _fit(
     run: TrackedRun,
-    config: ExperimentConfig,
-    data: ImageDataModule,
-    classifier: ImageClassifier,
+    task: Task,
     observers: Sequence[Observer],
     callbacks: Sequence[pl.Callback],
 ) -> pl.Trainer:
     """Trains, loads the weights that the config keeps, and logs the value, the curves and the val predictions."""
+    config = task.config.trainer
 
     def log_scores(epoch: Epoch) -> None:
-        speed = len(data.splits["train"]) / epoch.train_seconds
-        run.log_metrics(epoch.scores | {"throughput/images_per_second": speed}, epoch.step)
+        run.log_metrics(epoch.scores | task.throughput(epoch.train_seconds), epoch.step)
         run.flush_metrics()  # an epoch's metrics must be in the store before its checkpoint is written
 
     done = epochs_done(run.folder)
-    trace = Trace(run.path(TRACE), data, classifier, epochs=done)
+    trace = Trace(run.path(TRACE), task.digests, task.module, epochs=done)
     for line in trace.history:  # an earlier process may have been killed before it logged these
         run.log_metrics({name: line[name] for name in line.keys() - {"epoch", "step"}}, int(line["step"]))
-    checkpoints = Checkpoints(run.folder, config.trainer, trace.history)
-    epoch_end = EpochEnd([trace, log_scores, checkpoints, check_finite, *observers])
+    checkpoints = Checkpoints(run.folder, config, trace.history)
+    epoch_end = EpochEnd([trace, log_scores, checkpoints, check_finite, *observers], task.is_score)
     begin(observers, trace.history)
-    trainer = _trainer(config, RunLogger(run), [epoch_end, *config.trainer.make_callbacks(), *callbacks])
+    logger = RunLogger(run, task.name_within_epoch)
+    more = {} if config.profiler is None else {"profiler": _profiler(config.profiler, run.folder)}
+    trainer = make_trainer(task.config, logger, [epoch_end, *config.make_callbacks(), *callbacks], **more)
     checkpoint = run.folder / LAST_CHECKPOINT if done else None
-    trainer.fit(classifier, data, ckpt_path=checkpoint, weights_only=True)
-    monitored = [line[config.trainer.monitor] for line in trace.history]
+    trainer.fit(task.module, task.data, ckpt_path=checkpoint, weights_only=True)
+    monitored = [line[config.monitor] for line in trace.history]
     value = monitored[-1]
-    if config.trainer.weights == "best":
-        value = max(monitored, key=lambda score: config.trainer.sign * score)
-        load_weights(classifier, run.folder / BEST_CHECKPOINT)
-    if config.trainer.weights == "best" or done == config.trainer.max_epochs:
-        _trainer(config).validate(classifier, data, verbose=False)  # to get the predictions of these weights
-    plots.plot_curves(trace.history, run.path(CURVES_PLOT))
-    predictions.record(run, classifier, data, "val")
+    if config.weights == "best":
+        value = max(monitored, key=lambda score: config.sign * score)
+        load_weights(task.module, run.folder / BEST_CHECKPOINT)
+    is_anew = config.weights == "best" or done == config.max_epochs  # no pass over val had these weights
+    task.record_training(run, trace.history)
+    task.record_val(run, make_trainer(task.config) if is_anew else None)
     run.log_metrics({"value": value}, trainer.global_step)  # a run with a value is fully trained and validated
     return trainer
 
 
-def _test(
-    run: TrackedRun,
-    config: ExperimentConfig,
-    trainer: pl.Trainer,
-    classifier: ImageClassifier,
-    data: ImageDataModule,
-    step: int,
-) -> None:
-    (scores,) = trainer.test(classifier, data, verbose=False)
-    run.log_metrics(scores, step)
-    predictions.record(run, classifier, data, "test")
-    log_model(run, config.model, classifier, data)
+def _profiler(kind: str, folder: Path) -> Profiler:
+    """Returns Lightning's profiler, which writes its report into the run's folder."""
+    made = SimpleProfiler if kind == "simple" else AdvancedProfiler
+    return made(dirpath=folder, filename="profile")
+
+
+def _test(run: TrackedRun, task: Task, trainer: pl.Trainer, step: int) -> None:
+    run.log_metrics(task.record_test(run, trainer), step)

@@ -17,6 +17,7 @@ from lightning_modules.losses import Loss, build_loss, check_loss, mean_loss
 from lightning_modules.metrics import Metric
 from lightning_modules.networks import build_network, check_network
 from lightning_modules.optimizers import OptimizerConfig
+from lightning_modules.own import OWN_MODULE
 from lightning_modules.parameters import freeze
 
 # Shapes: N images, C channels, H x W pixels, K classes.
@@ -29,6 +30,10 @@ MemoryFormat = Literal["auto", "channels_last", "contiguous"]
 class ModelConfig:
     """The network and the loss it is trained with."""
 
+    # a LightningModule of your own, for any task, by its dotted path (own.py): it replaces all other fields of `model`,
+    # and `optimizer`
+    module: str | None = None
+    module_args: dict[str, Any] = field(default_factory=dict)  # its keyword arguments
     network: str = "BaselineCNN"  # a name from lightning_modules/networks, or a dotted path (networks/__init__.py)
     network_args: dict[str, Any] = field(default_factory=dict)  # its keyword arguments
     weights: str | None = None  # starts from a run's or a file's weights: RUN, FILE.ckpt or FILE.safetensors
@@ -39,6 +44,7 @@ class ModelConfig:
     class_weights: ClassWeights = "none"  # for training; balanced: an image of a class half as frequent counts twice
 
     def __post_init__(self) -> None:
+        OWN_MODULE.check(self)
         check_network(self.network, self.network_args)
         check_loss(self.loss, self.loss_args)
 

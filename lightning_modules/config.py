@@ -106,6 +106,14 @@ def _parts(hint: Any) -> tuple[Any, ...]:
     return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
 
 
+def check_alone(path: str, config: Any, field: str, beside: Collection[str] = ()) -> None:
+    """Raises InputError if the section sets more than `field` and those `beside` it: the rest would have no effect."""
+    defaults = type(config)()
+    for name, value in vars(config).items():
+        if name not in {field, *beside} and value != getattr(defaults, name, value):
+            raise InputError(f"{path}.{name}", value, f"has no effect beside {path}.{field}", "leave it out")
+
+
 def check_settings(path: str, config: Any, settings: Mapping[str, Collection[str]]) -> None:
     """Raises InputError for a setting that the config's kind does not have. `settings` lists the settings per kind."""
     for name in sorted(set().union(*settings.values()) - set(settings.get(config.kind, ()))):

@@ -14,6 +14,7 @@ from lightning_modules.config import Count, Fraction, Seed, section
 from lightning_modules.datasets import ImageDataset, SourceOptions, all_sources, find_source
 from lightning_modules.errors import InputError
 from lightning_modules.images.on_disk import ImagesOnDisk
+from lightning_modules.own import OWN_DATA
 from lightning_modules.pipeline.augmentation import AugmentationConfig
 from lightning_modules.pipeline.batches import Batches
 from lightning_modules.pipeline.cleaning import CleaningConfig, clean
@@ -32,6 +33,10 @@ _EVALUATION_BATCH = {"cpu": 128, "cuda": 4096}
 class DataConfig:
     """Which images a run uses, how they are split, and how they are processed before they reach the network."""
 
+    # a LightningDataModule of your own, for any task, by its dotted path (own.py): it replaces all fields of `data`
+    # but split_seed
+    module: str | None = None
+    module_args: dict[str, Any] = field(default_factory=dict)  # its keyword arguments
     source: str = "digits"  # a name from `workbench data list`, or the dotted path of a function (datasets/own.py)
     source_args: dict[str, Any] = field(default_factory=dict)  # keyword arguments of that function
     root: str | None = None  # folder for downloads; null: WORKBENCH_DATA if set, or the user's cache folder
@@ -55,6 +60,7 @@ class DataConfig:
     sampling: Sampling = "shuffled"  # each train image once an epoch; balanced: as many draws, classes equally likely
 
     def __post_init__(self) -> None:
+        OWN_DATA.check(self)
         source = find_source(self.source, self.source_args)
         for name in ("path", "labels_path", "in_memory_mb"):
             if getattr(self, name) is not None and name not in source.takes:

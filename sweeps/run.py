@@ -9,12 +9,12 @@ from typing import Literal
 import torch
 import yaml
 
-from experiments import runner
 from experiments.artifact_names import CONFIG
 from experiments.code.own import own_folders, own_module_names
 from experiments.process.interrupts import interruptible
 from experiments.process.setup import prepare_process
 from experiments.provenance.gather import code_for, keep_bundle
+from experiments.tasks.prepare import cores, prepare
 from experiments.tracking.lifecycle import create_run, open_run, reopen_run
 from experiments.tracking.spool import deliver
 from experiments.tracking.store import Store
@@ -104,7 +104,7 @@ def _rehearse(sweep: Sweep, dataset: ImageDataset, store: Store) -> None:
             continue
         seen.append(structure)
         try:
-            runner.prepare(sweep.trial_config(corner, 0), dataset, store)
+            prepare(sweep.trial_config(corner, 0), dataset, store)
         except InputError as error:
             at = f", at {structure}" if structure else ""
             raise InputError(str(error.field), error.value, f"{error.message}{at}", error.remedy) from error
@@ -131,7 +131,7 @@ def _engine(
     if name == "local":
         if address is not None:
             raise InputError("--address", address, "is only for a Ray cluster", "add --engine ray or remove --address")
-        workers = workers or runner.cores()
+        workers = workers or cores()
         yield worker.work if workers == 1 else partial(local.work, workers=workers)
         return
     try:

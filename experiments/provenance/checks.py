@@ -18,7 +18,7 @@ from experiments.provenance.signature import check_signature
 from experiments.tracking.addresses import local_folder
 from experiments.tracking.seal import as_stored, broken
 from experiments.tracking.store import Store
-from experiments.training.trace import Line, tensors_sha256
+from experiments.training.trace import Line, optimizers_sha256, tensors_sha256
 
 _NEAR = 1e-6  # by how much an accuracy may differ from the share of right labels, because it was summed in float32
 
@@ -134,7 +134,7 @@ def _in_checkpoint(record: Record, folder: Path, name: str) -> Iterator[str]:
         line = next((line for line in record.trace if line.get("epoch") == held["epoch"] + 1), None)
         hashes = {
             "weights": tensors_sha256(held["state_dict"]),
-            "optimizer": tensors_sha256(held["optimizer_states"][0]),
+            "optimizer": optimizers_sha256(held["optimizer_states"]),
         }
     except Exception as error:  # torch raises many kinds for a damaged file
         yield f"{name}: cannot be read: {' '.join(str(error).split())[:200]}"

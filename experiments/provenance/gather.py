@@ -6,10 +6,9 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from hashlib import sha256
 from pathlib import Path
 
-from mlflow.entities import Dataset, DatasetInput, InputTag
+from mlflow.entities import DatasetInput
 
 from experiments.artifact_names import CODE_BUNDLE, CONFIG, PATCH, PROVENANCE, REQUIREMENTS, SOURCES
 from experiments.code.code_store import CodeStore
@@ -25,7 +24,7 @@ from experiments.provenance.machine import machine, torch_state, variables
 from experiments.provenance.packages import installed, requirements
 from experiments.tracking.store import Store
 from experiments.tracking.tracked_run import TrackedRun
-from lightning_modules import ImageDataModule
+from experiments.training.trace import Digests
 from lightning_modules.log import LOG
 
 FORMAT = 4
@@ -39,7 +38,12 @@ def code_for(config: ExperimentConfig, store: Store) -> Code:
 
 
 def record(
-    run: TrackedRun, config: ExperimentConfig, data: ImageDataModule, code: Code, callbacks: Sequence[str] = ()
+    run: TrackedRun,
+    config: ExperimentConfig,
+    digests: Digests,
+    data: Sequence[DatasetInput],
+    code: Code,
+    callbacks: Sequence[str] = (),
 ) -> None:
     """Writes the run's params, data inputs and tags, and the artifacts on its code, packages and machine.
 
@@ -66,8 +70,8 @@ def record(
         "command": shlex.join(without_credentials(_portable_word(word)) for word in sys.argv),
         "seed": config.seed,
         "split_seed": config.data.split_seed,
-        "data_sha256": data.dataset.sha256,
-        "split_sha256": {name: subset.order_sha256 for name, subset in data.splits.items()},
+        "data_sha256": digests.data,
+        "split_sha256": dict(digests.splits),
         "git": code.git,
         "packages": {package.name: package.as_dict() for package in installed()},
         "machine": machine(),
@@ -81,10 +85,10 @@ def record(
     run.path(PROVENANCE).write_text(json.dumps(provenance), encoding="utf-8")
     _write_code(run, code.with_loaded(run.store.folder))
     run.log_params(flatten(config.as_recorded()))
-    run.log_inputs([_input(name, data) for name in data.splits])
+    run.log_inputs(data)
     commit = {} if code.git is None else {"mlflow.source.git.commit": str(code.git["commit"])}
     unrecorded = {"workbench.unrecorded": f"callbacks: {', '.join(callbacks)}"} if callbacks else {}
-    run.set_tags({"workbench.data_sha256": data.dataset.sha256, **commit, **unrecorded})
+    run.set_tags({"workbench.data_sha256": digests.data, **commit, **unrecorded})
 
 
 @contextmanager
@@ -144,27 +148,3 @@ def _portable_word(word: str) -> str:
     """Returns a word of the command line without the folder of the program, of the project or of the user."""
     option, equals, path = word.rpartition("=") if word.startswith("--") else ("", "", word)
     return f"{option}{equals}{portable(path)}" if Path(path).is_absolute() else word
-
-
-def _input(split: str, data: ImageDataModule) -> DatasetInput:
-    """Returns a split as an MLflow data input. Its digest is cut to 36 characters; tag and profile hold all of it."""
-    subset = data.splits[split]
-    digest = sha256(f"{data.dataset.sha256} {split}".encode())
-    digest.update(subset.indices.tobytes())
-    shape = [len(subset), *subset.images.shape[1:]]
-    profile = {"sha256": digest.hexdigest(), "data_sha256": data.dataset.sha256, "images": len(subset)}
-    tensor = {"type": "tensor", "tensor-spec": {"dtype": str(subset.images.dtype), "shape": [-1, *shape[1:]]}}
-    places = {
-        name: value and portable(value) for name, value in (("path", data.config.path), ("root", data.config.root))
-    }
-    dataset = Dataset(
-        name=f"{data.config.source}-{split}",
-        digest=digest.hexdigest()[:36],
-        source_type="local",
-        source=json.dumps({"source": data.config.source, **places}),
-        schema=json.dumps({"mlflow_tensorspec": {"features": json.dumps([tensor])}}),
-        profile=json.dumps(profile),
-    )
-    return DatasetInput(
-        dataset, [InputTag("mlflow.data.context", split), InputTag("workbench.sha256", digest.hexdigest())]
-    )

@@ -4,6 +4,7 @@ Pictures that every trial draws have fixed axes positions: a layout engine draws
 largest part of the cost of tracking a trial.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,11 @@ from lightning_modules import DataReport
 from lightning_modules.pipeline.splits import Subset
 
 _ROWS, _COLUMNS, _NARROW_COLUMNS = 3, 8, 6  # of the grids of images
+_OF_A_SPLIT = re.compile(r"^(train|val|valid|validation)[/_]")
 MOST_IMAGES = _ROWS * _COLUMNS
 
 
-def plot_curves(history: Sequence[dict[str, float]], path: Path) -> None:
+def plot_curves(history: Sequence[Mapping[str, float]], path: Path) -> None:
     """Plots loss and accuracy of train and val over the epochs."""
     figure = Figure(figsize=(9, 3.6))
     places = {"left": 0.08, "right": 0.98, "bottom": 0.14, "top": 0.96}
@@ -30,6 +32,25 @@ def plot_curves(history: Sequence[dict[str, float]], path: Path) -> None:
             points = [(line["epoch"], line[f"{split}/{score}"]) for line in history if f"{split}/{score}" in line]
             axes.plot(*zip(*points, strict=True), marker=".", label=split) if points else None
         axes.set(xlabel="epoch", ylabel=score)
+        axes.grid(alpha=0.3)
+        axes.legend()
+    figure.savefig(path, dpi=100)
+
+
+def plot_scores(history: Sequence[Mapping[str, float]], path: Path) -> None:
+    """Plots every score over the epochs; `train_loss` and `val/loss` share an axes, as scores of the same name do."""
+    groups: dict[str, list[str]] = {}
+    for name in dict.fromkeys(name for line in history for name in line if name not in {"epoch", "step"}):
+        groups.setdefault(_OF_A_SPLIT.sub("", name), []).append(name)
+    shown = list(groups.items())[: _ROWS * 2]
+    rows = -(-len(shown) // 2)
+    figure = Figure(figsize=(9, 3.2 * rows), layout="tight")
+    for place, (title, names) in enumerate(shown):
+        axes = figure.add_subplot(rows, 2, place + 1)
+        for name in names:
+            points = [(line["epoch"], line[name]) for line in history if name in line]
+            axes.plot(*zip(*points, strict=True), marker=".", label=name)
+        axes.set(xlabel="epoch", ylabel=title)
         axes.grid(alpha=0.3)
         axes.legend()
     figure.savefig(path, dpi=100)

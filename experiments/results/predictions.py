@@ -1,8 +1,11 @@
 """Writes `predictions.npz` (each split's predicted labels, probabilities and true labels) and what is based on it."""
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from experiments.artifact_names import CLASS_SCORES, CONFUSION_PLOT, MISTAKES_PLOT, PREDICTIONS
 from experiments.results import class_scores, plots
@@ -16,16 +19,22 @@ def record(run: TrackedRun, classifier: ImageClassifier, data: ImageDataModule, 
     label = probabilities.argmax(axis=1)
     subset = data.splits[split]
     target = subset.targets
-    path = run.path(PREDICTIONS)
-    predictions: dict[str, Any] = {}
-    if path.exists():
-        with np.load(path, allow_pickle=False) as earlier:
-            predictions |= earlier
-    predictions |= {f"{split}_label": label, f"{split}_probabilities": probabilities, f"{split}_target": target}
-    np.savez(path.with_stem("new"), **predictions)
-    path.with_stem("new").replace(path)
+    new = {f"{split}_label": label, f"{split}_probabilities": probabilities, f"{split}_target": target}
+    predictions = add(run.path(PREDICTIONS), new)
     names = data.class_names
     class_scores.write_table(class_scores.class_scores(predictions, names), run.path(CLASS_SCORES))
     confusion, mistakes = (run.path(name.format(split=split)) for name in (CONFUSION_PLOT, MISTAKES_PLOT))
     plots.plot_confusion(target, label, names, f"{run.name}: {split}", confusion)
     plots.plot_mistakes(subset, probabilities, names, split, mistakes)
+
+
+def add(path: Path, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Adds arrays to an .npz; returns all that it then holds."""
+    held: dict[str, NDArray[Any]] = {}
+    if path.exists():
+        with np.load(path, allow_pickle=False) as earlier:
+            held |= earlier
+    held |= arrays
+    np.savez(path.with_stem("new"), **held)  # type: ignore[arg-type]  # numpy's stub takes them for its own arguments
+    path.with_stem("new").replace(path)
+    return held

@@ -2,19 +2,27 @@
 
 from collections.abc import Mapping, Sequence
 
+from experiments.artifact_names import TRACEBACK
 from experiments.config import ExperimentConfig, flatten
-from lightning_modules.metrics import METRICS
+from experiments.process.redaction import without_credentials
 
 
-def describe_run(config: ExperimentConfig, metrics: Mapping[str, float], unrecorded: Sequence[str] = ()) -> str:
-    """Returns the description. `metrics`: the last value of each. `config.yaml` has the whole configuration.
+def describe_run(
+    config: ExperimentConfig, scores: Mapping[str, float], unrecorded: Sequence[str] = (), failure: str = ""
+) -> str:
+    """Returns the description. `scores`: those to show, in order. `config.yaml` has the whole configuration.
 
-    `unrecorded`: what the run used that is not in its record.
+    `unrecorded`: what the run used that is not in its record. `failure`: why it failed.
     """
-    names = [f"{split}/{name}" for split in ("val", "test") for name in METRICS]
-    scores = [f"**{name} {metrics[name]:.4f}**" for name in names if name in metrics]
+    shown = [f"**{name} {score:.4f}**" for name, score in scores.items()]
     defaults = flatten(ExperimentConfig().tree())
-    fields = {name: value for name, value in flatten(config.tree()).items() if defaults.get(name) != value}
+    fields = {name: value for name, value in flatten(config.as_recorded()).items() if defaults.get(name) != value}
     rows = [f"| {name} | {value} |" for name, value in fields.items()]
-    warning = ["**Cannot be run again from its record alone:**", "", *(f"- {what}" for what in unrecorded), ""]
-    return "\n".join([*(warning if unrecorded else []), ", ".join(scores), "", "| field | value |", "|---|---|", *rows])
+    parts = [", ".join(shown), "\n".join(["| field | value |", "|---|---|", *rows])]
+    if unrecorded:
+        what = "\n".join(f"- {what}" for what in unrecorded)
+        parts.insert(0, f"**Cannot be run again from its record alone:**\n\n{what}")
+    if failure:
+        reason = " ".join(without_credentials(failure).split())
+        parts.insert(0, f"**Failed:** {reason} ({TRACEBACK} has more)")
+    return "\n\n".join(parts)

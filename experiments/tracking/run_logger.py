@@ -1,25 +1,24 @@
 """A Lightning logger that passes what callbacks log, such as a learning rate, to the tracked run."""
 
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pytorch_lightning.loggers.logger import Logger
 
 from experiments.tracking.tracked_run import TrackedRun
 
-_SCORES = ("train/", "val/", "test/")
-
 
 class RunLogger(Logger):
-    """Passes on everything except the scores of the splits, which an observer of the epoch logs.
+    """Passes on everything except the scores of an epoch, which an observer of the epoch logs.
 
-    It never sets the run's status; `open_run` does.
+    `rename` returns the name of a metric in MLflow, and None for a score. It never sets the run's status; `open_run`
+    does.
     """
 
-    def __init__(self, run: TrackedRun) -> None:
+    def __init__(self, run: TrackedRun, rename: Callable[[str], str | None]) -> None:
         super().__init__()
-        self._run = run
+        self._run, self._rename = run, rename
 
     @property
     def name(self) -> str:
@@ -34,7 +33,8 @@ class RunLogger(Logger):
         return str(self._run.folder)
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        own = {name: value for name, value in metrics.items() if name != "epoch" and not name.startswith(_SCORES)}
+        named = {self._rename(name): value for name, value in metrics.items() if name != "epoch"}
+        own = {name: value for name, value in named.items() if name is not None}
         self._run.log_metrics(own, step or 0)
 
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:

@@ -5,12 +5,12 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytorch_lightning as pl
 import torch
 
 from experiments.artifact_names import BEST_CHECKPOINT, LAST_CHECKPOINT
 from experiments.config import TrainerConfig
 from experiments.training.epochs import Epoch, Scores
-from lightning_modules import ImageClassifier
 
 
 class Checkpoints:
@@ -58,8 +58,8 @@ def epochs_done(run_folder: Path) -> int:
     return int(torch.load(checkpoint, weights_only=True, map_location="cpu")["epoch"]) + 1
 
 
-def load_weights(classifier: ImageClassifier, checkpoint: Path) -> int:
+def load_weights(module: pl.LightningModule, checkpoint: Path) -> int:
     """Loads the weights of a checkpoint and returns the optimizer step at which it was written."""
     loaded = torch.load(checkpoint, weights_only=True, map_location="cpu")
-    classifier.load_state_dict(loaded["state_dict"])
+    module.load_state_dict(loaded["state_dict"])
     return int(loaded["global_step"])

@@ -46,13 +46,16 @@ def begin(observers: Sequence[Observer], history: Sequence[Scores]) -> None:
 class EpochEnd(Checkpoint):
     """Calls the observers in order. It is a Checkpoint because Lightning calls those last, after scores are logged.
 
+    `is_score`: whether a metric that was logged is a score of the epoch.
+
     Saves the random state in every checkpoint, which Lightning does not do. Training that resumes from a checkpoint
     then continues as if it had never stopped.
     """
 
-    def __init__(self, observers: Sequence[Observer]) -> None:
-        self._observers = observers
+    def __init__(self, observers: Sequence[Observer], is_score: Callable[[str], bool]) -> None:
+        self._observers, self._is_score = observers, is_score
         self._stop: StopRun | None = None
+        self._trained: float | None = None  # when the epoch's validation began
         self._random_state: dict[str, Any] | None = None  # from the checkpoint that training resumes from
 
     def state_dict(self) -> dict[str, Any]:
@@ -66,18 +69,18 @@ class EpochEnd(Checkpoint):
             set_random_state(self._random_state)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._start = time.perf_counter()
+        self._start, self._trained = time.perf_counter(), None
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._train_seconds = time.perf_counter() - self._start
+        self._trained = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        scores: dict[str, Any] = {k: v for k, v in trainer.callback_metrics.items() if k.startswith(("train/", "val/"))}
+        scores: dict[str, Any] = {k: v for k, v in trainer.callback_metrics.items() if self._is_score(k)}
         epoch = Epoch(
             number=trainer.current_epoch + 1,
             step=trainer.global_step,
             scores={name: float(scores[name]) for name in sorted(scores)},
-            train_seconds=self._train_seconds,
+            train_seconds=(self._trained or time.perf_counter()) - self._start,
             trainer=trainer,
             module=pl_module,
         )
@@ -93,9 +96,13 @@ class EpochEnd(Checkpoint):
             raise self._stop
 
 
+def is_loss(name: str) -> bool:
+    return name.endswith("loss")
+
+
 def check_finite(epoch: Epoch) -> None:
     """An observer that ends the run if its loss is NaN or infinite."""
-    for name in ("train/loss", "val/loss"):
-        if not math.isfinite(epoch.scores[name]):
-            message = f"{name} is {epoch.scores[name]} after epoch {epoch.number}; try a lower optimizer.lr"
+    for name, score in epoch.scores.items():
+        if is_loss(name) and not math.isfinite(score):
+            message = f"{name} is {score} after epoch {epoch.number}; try a lower optimizer.lr"
             raise NonFiniteLossError(message)

@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from experiments.training.epochs import Epoch
 from lightning_modules.log import LOG
 
+_SHOWN = 3  # scores of a module of the user's own
 _REFRESH = 1.0  # seconds between two redraws
 
 
@@ -41,7 +42,8 @@ class EpochProgress(pl.Callback):
         return [] if self._bar is None else [self]
 
     def __call__(self, epoch: Epoch) -> None:
-        shown = ("train/loss", "val/loss", "val/accuracy")
+        usual = [name for name in ("train/loss", "val/loss", "val/accuracy") if name in epoch.scores]
+        shown = usual or list(epoch.scores)[:_SHOWN]
         self._scores = "  ".join(f"{name} {epoch.scores[name]:.4f}" for name in shown)
         if self._bar is None:
             LOG.info(f"epoch {epoch.number}/{epoch.trainer.max_epochs}  {self._scores}")

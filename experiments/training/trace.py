@@ -5,7 +5,7 @@ Each line is one stage: `data`, `split`, `initial_weights`, then every `epoch`. 
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,17 @@ import torch
 
 from experiments.training.epochs import Epoch
 from experiments.training.random_state import get_random_state
-from lightning_modules import ImageDataModule
 from lightning_modules.pipeline.batches import Batches
 
 Line = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Digests:
+    """SHA-256 of a run's data as read, and of each split's part of them in its order."""
+
+    data: str
+    splits: Mapping[str, str]
 
 
 class Trace:
@@ -26,10 +33,10 @@ class Trace:
     `epochs`: how many epochs to keep of a trace that an earlier process wrote; later ones are discarded.
     """
 
-    def __init__(self, path: Path, data: ImageDataModule, module: torch.nn.Module, *, epochs: int = 0) -> None:
+    def __init__(self, path: Path, digests: Digests, module: torch.nn.Module, *, epochs: int = 0) -> None:
         self._path = path
         self.history: list[dict[str, float]] = []
-        lines = start = starting_point(data, module)
+        lines = start = starting_point(digests, module)
         if epochs:
             lines = read_trace(path)[: len(start) + epochs]
         for line in lines[len(start) :]:
@@ -39,16 +46,15 @@ class Trace:
         new.replace(path)
 
     def __call__(self, epoch: Epoch) -> None:
-        loader = epoch.trainer.train_dataloader
-        assert isinstance(loader, Batches)
+        loader, optimizers = epoch.trainer.train_dataloader, epoch.trainer.optimizers
         line: Line = {
             "stage": "epoch",
             "epoch": epoch.number,
             "step": epoch.step,
             "metrics": {name: value.hex() for name, value in epoch.scores.items()},
-            "order": loader.order_sha256,
+            **({"order": loader.order_sha256} if isinstance(loader, Batches) else {}),
             "weights": tensors_sha256(epoch.module.state_dict()),
-            "optimizer": tensors_sha256(epoch.trainer.optimizers[0].state_dict()),
+            "optimizer": optimizers_sha256([optimizer.state_dict() for optimizer in optimizers]),
             "random": tensors_sha256(get_random_state()),
         }
         self._remember(line)
@@ -59,11 +65,11 @@ class Trace:
         self.history.append(as_scores(line))
 
 
-def starting_point(data: ImageDataModule, module: torch.nn.Module) -> list[Line]:
+def starting_point(digests: Digests, module: torch.nn.Module) -> list[Line]:
     """Returns the lines of the stages before training."""
     return [
-        {"stage": "data", "sha256": data.dataset.sha256},
-        {"stage": "split", "sha256": {name: subset.order_sha256 for name, subset in data.splits.items()}},
+        {"stage": "data", "sha256": digests.data},
+        {"stage": "split", "sha256": dict(digests.splits)},
         {"stage": "initial_weights", "sha256": tensors_sha256(module.state_dict())},
     ]
 
@@ -120,6 +126,11 @@ def _flat(line: Line) -> dict[str, Any]:
     for name, value in line.items():
         flat |= {f"{name} {key}": each for key, each in value.items()} if isinstance(value, dict) else {name: value}
     return flat
+
+
+def optimizers_sha256(states: Sequence[Any]) -> str:
+    """Returns the SHA-256 of the states of all optimizers; that of one alone is `tensors_sha256` of its state."""
+    return tensors_sha256(states[0] if len(states) == 1 else states)
 
 
 def tensors_sha256(state: Any) -> str:

@@ -23,7 +23,7 @@ from experiments.code.kept import Code
 from experiments.errors import Interrupted
 from experiments.process.interrupts import interruptible
 from experiments.process.redaction import without_credentials
-from experiments.runner import cores
+from experiments.tasks.prepare import cores
 from experiments.tracking.store import Store
 from lightning_modules import InputError
 from lightning_modules.datasets import ImageDataset

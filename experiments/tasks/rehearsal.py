@@ -57,7 +57,7 @@ def rehearse(
     torch.export cannot trace, is kept as. `trainer` says on which device and with which precision the run trains. In
     one process, configurations that differ only in seed and numbers such as the learning rate are tried once.
     """
-    tried = repr((data.dataset.sha256, logs_model, _structure(config)))
+    tried = repr((data.dataset.sha256, logs_model, structure(config)))
     if tried not in _found:
         state = get_random_state()
         try:
@@ -70,7 +70,7 @@ def rehearse(
     return _found[tried]
 
 
-def _structure(config: ExperimentConfig) -> dict[str, Any]:
+def structure(config: ExperimentConfig) -> dict[str, Any]:
     """Returns the fields that decide whether the parts work: all but those that hold a number to be tuned."""
     fields = flatten(config.tree()).items()
     return {name: value for name, value in fields if name not in _NUMBERS and not isinstance(value, float)}

@@ -1,0 +1,58 @@
+"""The task that the workbench knows by itself: images and their classifier."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pytorch_lightning as pl
+from mlflow.entities import DatasetInput
+
+from experiments.artifact_names import CURVES_PLOT
+from experiments.results import class_scores, data_report, plots, predictions
+from experiments.results.model import log_model
+from experiments.tasks.inputs import image_inputs
+from experiments.tasks.task import Task
+from experiments.tracking.tracked_run import TrackedRun
+from lightning_modules import ImageClassifier, ImageDataModule
+from lightning_modules.metrics import METRICS
+
+
+@dataclass(kw_only=True)
+class Classification(Task):
+    """An ImageClassifier and an ImageDataModule."""
+
+    module: ImageClassifier
+    data: ImageDataModule
+
+    def inputs(self) -> list[DatasetInput]:
+        return image_inputs(self.data)
+
+    def record_data(self, run: TrackedRun) -> None:
+        data_report.record(run, self.data)
+        run.set_tags(class_scores.TAG)
+
+    def is_score(self, name: str) -> bool:
+        return name.startswith(("train/", "val/"))
+
+    def name_within_epoch(self, name: str) -> str | None:
+        return None if name.startswith(("train/", "val/", "test/")) else name
+
+    def throughput(self, seconds: float) -> dict[str, float]:
+        return {"throughput/images_per_second": len(self.data.splits["train"]) / seconds}
+
+    def record_training(self, run: TrackedRun, history: Sequence[Mapping[str, float]]) -> None:
+        plots.plot_curves(history, run.path(CURVES_PLOT))
+
+    def record_val(self, run: TrackedRun, trainer: pl.Trainer | None) -> None:
+        if trainer is not None:
+            trainer.validate(self.module, self.data, verbose=False)
+        predictions.record(run, self.module, self.data, "val")
+
+    def record_test(self, run: TrackedRun, trainer: pl.Trainer) -> dict[str, float]:
+        (scores,) = trainer.test(self.module, self.data, verbose=False)
+        predictions.record(run, self.module, self.data, "test")
+        log_model(run, self.config.model, self.module, self.data)
+        return dict(scores)
+
+    def shown_scores(self, names: Sequence[str]) -> list[str]:
+        every = [f"{split}/{metric}" for split in ("val", "test") for metric in METRICS]
+        return [name for name in every if name in names]

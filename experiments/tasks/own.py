@@ -1,0 +1,145 @@
+"""A task of the user's own: any LightningModule, on images or on the data of any LightningDataModule.
+
+All that is asked of the module is a `training_step` and one logged metric. What more it offers is used: see
+docs/own_task.md.
+"""
+
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from matplotlib.figure import Figure
+from mlflow.entities import DatasetInput
+from numpy.typing import NDArray
+from pytorch_lightning.utilities.model_helpers import is_overridden
+
+from experiments.artifact_names import CURVES_PLOT, PREDICTIONS, PREDICTIONS_PLOT
+from experiments.results import data_report, own_model, plots, predictions
+from experiments.tasks.digests import has
+from experiments.tasks.inputs import image_inputs, own_inputs
+from experiments.tasks.task import Task
+from experiments.tracking.tracked_run import TrackedRun
+from experiments.training.trainer import make_trainer
+from lightning_modules import ImageDataModule, InputError
+
+_SHOWN = 8  # metrics in a description
+_FORKED = re.compile(r"(.*)_(step|epoch)")  # Lightning's names of a metric that is logged both ways
+
+
+@dataclass(frozen=True)
+class Logged:
+    """The names of the metrics that a module logs, as its rehearsal has shown."""
+
+    scores: Collection[str]  # of an epoch
+    within: Collection[str]  # of single batches
+
+
+@dataclass(kw_only=True)
+class OwnTask(Task):
+    """A LightningModule of the user's own. `counts`: samples by split, where they are known."""
+
+    counts: Mapping[str, int]
+    logged: Logged
+
+    def inputs(self) -> list[DatasetInput]:
+        if isinstance(self.data, ImageDataModule):
+            return image_inputs(self.data)
+        return own_inputs(str(self.config.data.module), self.digests, self.counts)
+
+    def record_data(self, run: TrackedRun) -> None:
+        if isinstance(self.data, ImageDataModule):
+            data_report.record(run, self.data)
+
+    def is_score(self, name: str) -> bool:
+        return is_epoch_score(name, self.logged.scores)
+
+    def name_within_epoch(self, name: str) -> str | None:
+        if name in self.logged.within:
+            return f"{name}_step"
+        forked = _FORKED.fullmatch(name)
+        if forked and forked[2] == "step":
+            return name
+        return None if name in self.logged.scores or (forked and forked[1] in self.logged.scores) else name
+
+    def throughput(self, seconds: float) -> dict[str, float]:
+        return {"throughput/samples_per_second": self.counts["train"] / seconds} if "train" in self.counts else {}
+
+    def record_training(self, run: TrackedRun, history: Sequence[Mapping[str, float]]) -> None:
+        plots.plot_scores(history, run.path(CURVES_PLOT))
+
+    def record_val(self, run: TrackedRun, trainer: pl.Trainer | None) -> None:
+        """Does nothing: predictions may be large, so that trials keep none."""
+
+    def record_test(self, run: TrackedRun, trainer: pl.Trainer) -> dict[str, float]:
+        scores: dict[str, float] = {}
+        if is_overridden("test_step", self.module) and has(self.data, "test"):
+            trainer.loggers = []  # the scores are returned
+            for found in trainer.test(self.module, self.data, verbose=False):
+                scores |= {_as_test(name): value for name, value in found.items()}
+        for split in ("val", "test"):
+            self._record(run, split)
+        own_model.log_model(run, self.module)
+        return scores
+
+    def shown_scores(self, names: Sequence[str]) -> list[str]:
+        own = [name for name in names if name in self.logged.scores or name.startswith("test")]
+        first = [name for name in own if name == self.config.trainer.monitor]
+        return [*first, *(name for name in own if name not in first)][:_SHOWN]
+
+    def _record(self, run: TrackedRun, split: str) -> None:
+        """Writes the module's predictions of a split, and the module's picture of them."""
+        if not has(self.data, split) or not is_overridden("predict_step", self.module):
+            return
+        found = predict(make_trainer(self.config), self.module, self.data, split)
+        predictions.add(run.path(PREDICTIONS), {f"{split}_{name}": array for name, array in found.items()})
+        draw = getattr(self.module, "plot_predictions", None)
+        if callable(draw) and isinstance(figure := draw(split, found), Figure):
+            figure.savefig(run.path(PREDICTIONS_PLOT.format(split=split)), dpi=100)
+
+
+def predict(
+    trainer: pl.Trainer, module: pl.LightningModule, data: pl.LightningDataModule, split: str
+) -> dict[str, NDArray[Any]]:
+    """Returns what `predict_step` answers on a split: one array (N, …), `prediction`, or those of its mapping."""
+    with _serving(data, split):
+        return _concatenated(trainer.predict(module, data) or [])
+
+
+def is_epoch_score(name: str, known: Collection[str]) -> bool:
+    """Whether a name in Lightning's `callback_metrics` is a score, and not its double `NAME_step` or `NAME_epoch`."""
+    forked = _FORKED.fullmatch(name)
+    return not name.startswith("test") and not (forked and forked[1] in known)
+
+
+def _as_test(name: str) -> str:
+    """Names a metric of the test split so that nobody takes it for one of another split."""
+    return name if name.startswith("test") else f"test/{name}"
+
+
+@contextmanager
+def _serving(data: pl.LightningDataModule, split: str) -> Iterator[None]:
+    """Lets the Trainer predict a split: it asks for `predict_dataloader`, and then applies the data module's hooks."""
+    vars(data)["predict_dataloader"] = getattr(data, f"{split}_dataloader")
+    try:
+        yield
+    finally:
+        del vars(data)["predict_dataloader"]
+
+
+def _concatenated(batches: Sequence[Any]) -> dict[str, NDArray[Any]]:
+    """Joins what `predict_step` returned for each batch: tensors (N, …), or mappings of them."""
+    named = [batch if isinstance(batch, Mapping) else {"prediction": batch} for batch in batches]
+    if not named or not all(torch.is_tensor(value) for batch in named for value in batch.values()):
+        message = "predict_step returns neither a tensor (N, …) nor a mapping of tensors"
+        raise InputError("model.module", type(batches[0]).__name__ if batches else None, message, "change it")
+    return {name: np.concatenate([_array(batch[name]) for batch in named]) for name in named[0]}
+
+
+def _array(tensor: torch.Tensor) -> NDArray[Any]:
+    held = tensor.detach().cpu()
+    return (held.float() if held.dtype == torch.bfloat16 else held).numpy()  # numpy has no bfloat16
