@@ -35,34 +35,80 @@ class TrainerConfig:
     """How long a run trains, which weights it uses at the end, and on what hardware it runs."""
 
     max_epochs: Count = 10
-    weights: Weights = "last"  # the epoch whose weights give the run's value, test metrics and logged model
-    monitor: str = "val/accuracy"  # the logged metric that is the run's value and decides which epoch is `best`
-    monitor_mode: Literal["min", "max"] | None = None  # whether lower or higher is better; null: as the metric says
-    # more metrics: dotted paths, or {kind: path, args: {…}, name: its logged name}; see lightning_modules/metrics.py
+    """How many epochs the run trains."""
+
+    weights: Weights = "last"
+    """The epoch whose weights give the run's value, test metrics and logged model."""
+
+    monitor: str = "val/accuracy"
+    """The logged metric that is the run's value and decides which epoch is `best`."""
+
+    monitor_mode: Literal["min", "max"] | None = None
+    """Whether lower or higher values of `monitor` are better; null: as the metric says."""
+
     metrics: list[str | dict[str, Any]] = field(default_factory=list)
-    # Lightning callbacks: dotted paths, or {kind: path, args: {…}}
+    """More metrics: dotted paths, or {kind: path, args: {…}, name: logged name} (lightning_modules/metrics.py)."""
+
     callbacks: list[str | dict[str, Any]] = field(default_factory=list)
+    """Lightning callbacks: dotted paths, or {kind: path, args: {…}}."""
+
     accelerator: Accelerator = "auto"
-    # CPU threads; null: all cores for one run, one for a sweep's trial
+    """The hardware that trains; auto: a GPU if there is one."""
+
     threads: Annotated[int, Field(ge=1, examples=[1])] | None = None
-    precision: Precision = "32-true"  # 32-true, 64-true, or autocast: bf16-mixed, 16-mixed
-    matmul_precision: MatmulPrecision = "highest"  # for float32 products: high allows TF32, medium bfloat16
-    exact: bool = False  # same numbers with any number of threads, on one CPU model; slower (benchmarks/results.md)
-    compile: Compile = "none"  # torch.compile of the network; cuda_graphs: launches the kernels of a step as one graph
-    # Arguments of Lightning's Trainer, under its own names.
+    """CPU threads; null: all cores for one run, one for a sweep's trial."""
+
+    precision: Precision = "32-true"
+    """32-true, 64-true, or autocast: bf16-mixed, 16-mixed."""
+
+    matmul_precision: MatmulPrecision = "highest"
+    """The precision of float32 products: high allows TF32, medium bfloat16."""
+
+    exact: bool = False
+    """Same numbers with any number of threads, on one CPU model; slower (benchmarks/results.md)."""
+
+    compile: Compile = "none"
+    """torch.compile of the network; cuda_graphs: launches the kernels of a step as one graph."""
+
+    # From here on: arguments of Lightning's Trainer, under its own names.
     accumulate_grad_batches: Count = 1
+    """Batches whose gradients are added up for one step of the optimizer."""
+
     gradient_clip_val: PositiveFloat | None = None
+    """The largest gradient; null: no clipping."""
+
     gradient_clip_algorithm: Literal["norm", "value"] | None = None
+    """Clips the norm of all gradients, or each value; null: norm."""
+
     limit_train_batches: Count | Share | None = None
+    """Train batches per epoch: a number, or a share of all; null: all."""
+
     limit_val_batches: Count | Share | None = None
+    """Val batches: a number, or a share of all; null: all."""
+
     limit_test_batches: Count | Share | None = None
+    """Test batches: a number, or a share of all; null: all."""
+
     detect_anomaly: bool = False
-    min_epochs: Count | None = None  # trains this long even if a callback stops earlier
-    log_every_n_steps: Count | None = None  # how often what is logged within an epoch is kept; null: 50
-    benchmark: bool | None = None  # lets cuDNN choose the fastest algorithms, which may differ from run to run
-    inference_mode: bool | None = None  # null: true; false for a module that needs gradients in validation
-    reload_dataloaders_every_n_epochs: Annotated[int, Field(ge=0)] | None = None  # null: 0, never
-    profiler: Literal["simple", "advanced"] | None = None  # Lightning's profiler; its report is an artifact
+    """Finds the operation whose gradient is NaN; slow."""
+
+    min_epochs: Count | None = None
+    """Epochs that the run trains even if a callback would stop it earlier."""
+
+    log_every_n_steps: Count | None = None
+    """How often what callbacks and modules log within an epoch is kept; null: every 50 steps."""
+
+    benchmark: bool | None = None
+    """Lets cuDNN choose the fastest algorithms, which may differ from run to run; null: false."""
+
+    inference_mode: bool | None = None
+    """How gradients are switched off in validation; false for a module that needs them there; null: true."""
+
+    reload_dataloaders_every_n_epochs: Annotated[int, Field(ge=0)] | None = None
+    """Asks the data module for new loaders so often; null: never."""
+
+    profiler: Literal["simple", "advanced"] | None = None
+    """Lightning's profiler, whose report becomes an artifact."""
 
     def __post_init__(self) -> None:
         own = {f"val/{metric.name}": metric for metric in own_metrics(self.metrics)}
@@ -113,8 +159,12 @@ class TrainerConfig:
 class ExperimentConfig:
     """Everything that determines one run. `data`, `model` and `optimizer` are declared beside their code."""
 
-    experiment: str = "workbench"  # the MLflow experiment that the run belongs to
-    seed: Seed = 0  # initial weights, batch order, augmentation, dropout
+    experiment: str = "workbench"
+    """The MLflow experiment that the run belongs to."""
+
+    seed: Seed = 0
+    """Initial weights, batch order, augmentation, dropout."""
+
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)

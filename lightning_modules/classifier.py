@@ -30,18 +30,35 @@ MemoryFormat = Literal["auto", "channels_last", "contiguous"]
 class ModelConfig:
     """The network and the loss it is trained with."""
 
-    # a LightningModule of your own, for any task, by its dotted path (own.py): it replaces all other fields of `model`,
-    # and `optimizer`
     module: str | None = None
-    module_args: dict[str, Any] = field(default_factory=dict)  # its keyword arguments
-    network: str = "BaselineCNN"  # a name from lightning_modules/networks, or a dotted path (networks/__init__.py)
-    network_args: dict[str, Any] = field(default_factory=dict)  # its keyword arguments
-    weights: str | None = None  # starts from a run's or a file's weights: RUN, FILE.ckpt or FILE.safetensors
-    freeze: list[str] = field(default_factory=list)  # patterns of the names of parameters that are not trained
-    memory_format: MemoryFormat = "auto"  # auto: channels_last if the network accepts it, which is faster
-    loss: str = "cross_entropy"  # cross_entropy, mse (Brier score / K), or a dotted path (losses.py)
-    loss_args: dict[str, Any] = field(default_factory=dict)  # its keyword arguments
-    class_weights: ClassWeights = "none"  # for training; balanced: an image of a class half as frequent counts twice
+    """A LightningModule of your own, for any task: a dotted path (own.py). It replaces all other fields of `model`, and `optimizer`."""
+
+    module_args: dict[str, Any] = field(default_factory=dict)
+    """Keyword arguments of the module."""
+
+    network: str = "BaselineCNN"
+    """A name from lightning_modules/networks, or the dotted path of a class or function (networks/__init__.py)."""
+
+    network_args: dict[str, Any] = field(default_factory=dict)
+    """Keyword arguments of the network."""
+
+    weights: str | None = None
+    """The weights to start from, of a run or a file: RUN, FILE.ckpt or FILE.safetensors."""
+
+    freeze: list[str] = field(default_factory=list)
+    """Patterns of the names of parameters that are not trained."""
+
+    memory_format: MemoryFormat = "auto"
+    """auto: channels_last if the network accepts it, which is faster."""
+
+    loss: str = "cross_entropy"
+    """cross_entropy, mse (Brier score / K), or a dotted path (losses.py)."""
+
+    loss_args: dict[str, Any] = field(default_factory=dict)
+    """Keyword arguments of the loss."""
+
+    class_weights: ClassWeights = "none"
+    """Weights of the classes in the training loss; balanced: an image of a class half as frequent counts twice."""
 
     def __post_init__(self) -> None:
         OWN_MODULE.check(self)

@@ -3,9 +3,11 @@
 @section("optimizer.schedule")
 class ScheduleConfig:
     gamma: Share = 0.1
+    "Kind step: the factor of each drop."
 
-pydantic checks types and bounds of every new instance, from a recipe or from Python. It converts no values, except that
-a float field accepts a whole number. `__post_init__` checks combinations of fields. Every error is an InputError.
+A string below a field is its meaning, which `workbench fields` shows. pydantic checks types and bounds of every new
+instance, from a recipe or from Python. It converts no values, except that a float field accepts a whole number.
+`__post_init__` checks combinations of fields. Every error is an InputError.
 """
 
 import dataclasses
@@ -28,7 +30,7 @@ Share = Annotated[float, Field(gt=0, le=1)]
 Decay = Annotated[float, Field(ge=0, lt=1, examples=[0.9])]
 
 Config = TypeVar("Config")
-_STRICT = ConfigDict(strict=True, allow_inf_nan=False, extra="forbid")
+_STRICT = ConfigDict(strict=True, allow_inf_nan=False, extra="forbid", use_attribute_docstrings=True)
 _BOUNDS = {"ge": "{:,} or more", "gt": "above {:,}", "le": "at most {:,}", "lt": "below {:,}"}
 _WORDS = {int: "an integer", float: "a number", str: "text", bool: "true or false", dict: "a mapping", NoneType: "null"}
 

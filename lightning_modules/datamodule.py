@@ -33,31 +33,69 @@ _EVALUATION_BATCH = {"cpu": 128, "cuda": 4096}
 class DataConfig:
     """Which images a run uses, how they are split, and how they are processed before they reach the network."""
 
-    # a LightningDataModule of your own, for any task, by its dotted path (own.py): it replaces all fields of `data`
-    # but split_seed
     module: str | None = None
-    module_args: dict[str, Any] = field(default_factory=dict)  # its keyword arguments
-    source: str = "digits"  # a name from `workbench data list`, or the dotted path of a function (datasets/own.py)
-    source_args: dict[str, Any] = field(default_factory=dict)  # keyword arguments of that function
-    root: str | None = None  # folder for downloads; null: WORKBENCH_DATA if set, or the user's cache folder
-    path: str | None = None  # source arrays: an .npz, or a .npy of images; image_folder: the folder
-    labels_path: str | None = None  # source arrays: the .npy of labels for a .npy of images
-    image_size: int | list[int] | None = None  # what the network gets: side, or [height, width]; null: as the data are
-    channels: Literal[1, 3] | None = None  # what the network gets: 1 gray, 3 RGB; null: as the data are, pictures RGB
-    # source arrays: a .npy larger than this (in MB) stays on disk and is shuffled in blocks; null: 256
+    """A LightningDataModule of your own, for any task: a dotted path (own.py). It replaces all other fields of `data` but split_seed."""
+
+    module_args: dict[str, Any] = field(default_factory=dict)
+    """Keyword arguments of the module."""
+
+    source: str = "digits"
+    """The images: a name from `workbench data list`, or the dotted path of a function (datasets/own.py)."""
+
+    source_args: dict[str, Any] = field(default_factory=dict)
+    """Keyword arguments of the function at a dotted path."""
+
+    root: str | None = None
+    """The folder for downloads; null: WORKBENCH_DATA if set, or the user's cache folder."""
+
+    path: str | None = None
+    """Source arrays: an .npz, or a .npy of images. Source image_folder: the folder."""
+
+    labels_path: str | None = None
+    """Source arrays: the .npy of labels for a .npy of images."""
+
+    image_size: int | list[int] | None = None
+    """The size that the network gets: side, or [height, width]; null: as the data are."""
+
+    channels: Literal[1, 3] | None = None
+    """The channels that the network gets: 1 gray, 3 RGB; null: as the data are, pictures RGB."""
+
     in_memory_mb: Annotated[int, Field(ge=0, examples=[256])] | None = None
-    batch_size: Count | Literal["full"] = 32  # images per step; full: the whole train split (gradient descent)
-    val_fraction: Fraction = 0.1  # share of the training images; unused if the source has a val split
-    test_fraction: Fraction = 0.2  # share of all images; unused if the source has a test split
-    groups: str | None = None  # .npy, or .npz with `groups`: a value per training image; equal values stay together
-    group_pattern: str | None = None  # image_folder: regular expression; files with equal first groups stay together
-    folds: Annotated[int, Field(ge=2, examples=[5])] | None = None  # number of folds; replaces val_fraction
-    fold: int | None = None  # the number of the val fold, counted from 0
-    split_seed: Seed = 0  # chooses the val images; not `seed`, so that all trials of a sweep share them
+    """Source arrays: a .npy larger than this (in MB) stays on disk and is shuffled in blocks; null: 256."""
+
+    batch_size: Count | Literal["full"] = 32
+    """Images per step; full: the whole train split (gradient descent)."""
+
+    val_fraction: Fraction = 0.1
+    """The share of the training images that are val. Unused if the source has a val split."""
+
+    test_fraction: Fraction = 0.2
+    """The share of all images that are test. Unused if the source has a test split."""
+
+    groups: str | None = None
+    """A .npy, or .npz with `groups`: one value per training image. Images with equal values stay in one split."""
+
+    group_pattern: str | None = None
+    """Source image_folder: a regular expression. Files with equal first groups stay in one split."""
+
+    folds: Annotated[int, Field(ge=2, examples=[5])] | None = None
+    """The number of folds of a cross-validation. It replaces val_fraction."""
+
+    fold: int | None = None
+    """The fold that is val, counted from 0."""
+
+    split_seed: Seed = 0
+    """Chooses the val images. It is not `seed`, so that all trials of a sweep share them."""
+
     cleaning: CleaningConfig = field(default_factory=CleaningConfig)
-    normalization: NormalizationKind = "per_pixel"  # fitted on the train split alone
+
+    normalization: NormalizationKind = "per_pixel"
+    """How pixels are scaled, with statistics of the train split alone."""
+
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
-    sampling: Sampling = "shuffled"  # each train image once an epoch; balanced: as many draws, classes equally likely
+
+    sampling: Sampling = "shuffled"
+    """shuffled: each train image once an epoch; balanced: as many draws, with all classes equally likely."""
 
     def __post_init__(self) -> None:
         OWN_DATA.check(self)

@@ -43,13 +43,23 @@ class ScheduleConfig:
     optimizer, `args`, and `total_steps` if its signature names it, and steps as often as `interval` says.
     """
 
-    kind: str = "constant"  # constant, cosine, one_cycle, step, or a dotted path
-    args: dict[str, Any] = field(default_factory=dict)  # of the schedule at a dotted path
-    interval: Literal["step", "epoch"] = "step"  # of the schedule at a dotted path
-    # share of all steps; null: 0, or 0.3 for one_cycle
+    kind: str = "constant"
+    """constant, cosine, one_cycle, step, or a dotted path."""
+
+    args: dict[str, Any] = field(default_factory=dict)
+    """Keyword arguments of the schedule at a dotted path."""
+
+    interval: Literal["step", "epoch"] = "step"
+    """How often the schedule at a dotted path steps."""
+
     warmup_fraction: Annotated[float, Field(ge=0, lt=1, examples=[0.1])] | None = None
-    step_fraction: Share = 1 / 3  # kind step: share of all steps between two drops
-    gamma: Share = 0.1  # kind step: factor of each drop
+    """The share of all steps in which the learning rate rises; null: 0, or 0.3 for one_cycle."""
+
+    step_fraction: Share = 1 / 3
+    """Kind step: the share of all steps between two drops."""
+
+    gamma: Share = 0.1
+    """Kind step: the factor of each drop."""
 
     def __post_init__(self) -> None:
         if self.is_own:
@@ -103,17 +113,39 @@ def _cosine(start: float, end: float, share: float) -> float:
 class OptimizerConfig:
     """The optimizer. A null setting has torch's default. A setting of another kind is an error."""
 
-    kind: str = "adam"  # sgd, adam, adamw, rmsprop, another class of torch.optim, or a dotted path
-    lr: PositiveFloat = 0.001  # the peak learning rate
-    weight_decay: NonNegativeFloat = 0.0  # L2 penalty; decoupled for adamw
-    momentum: Decay | None = None  # sgd, rmsprop
-    nesterov: bool | None = None  # sgd, with momentum
-    beta1: Decay | None = None  # adam, adamw: decay of the mean gradient
-    beta2: Decay | None = None  # adam, adamw: decay of the mean squared gradient
-    alpha: Decay | None = None  # rmsprop: decay of the mean squared gradient
-    eps: Annotated[float, Field(gt=0, examples=[1e-8])] | None = None  # adam, adamw, rmsprop
-    args: dict[str, Any] = field(default_factory=dict)  # what the kind takes besides the fields here
-    groups: list[dict[str, Any]] = field(default_factory=list)  # [{match: pattern of parameter names, lr: …}]
+    kind: str = "adam"
+    """sgd, adam, adamw, rmsprop, another class of torch.optim, or a dotted path."""
+
+    lr: PositiveFloat = 0.001
+    """The peak learning rate."""
+
+    weight_decay: NonNegativeFloat = 0.0
+    """The L2 penalty; decoupled for adamw."""
+
+    momentum: Decay | None = None
+    """Kinds sgd, rmsprop."""
+
+    nesterov: bool | None = None
+    """Kind sgd: Nesterov's momentum."""
+
+    beta1: Decay | None = None
+    """Kinds adam, adamw: decay of the mean gradient."""
+
+    beta2: Decay | None = None
+    """Kinds adam, adamw: decay of the mean squared gradient."""
+
+    alpha: Decay | None = None
+    """Kind rmsprop: decay of the mean squared gradient."""
+
+    eps: Annotated[float, Field(gt=0, examples=[1e-8])] | None = None
+    """Kinds adam, adamw, rmsprop: added to the denominator."""
+
+    args: dict[str, Any] = field(default_factory=dict)
+    """What the kind takes besides the fields here."""
+
+    groups: list[dict[str, Any]] = field(default_factory=list)
+    """Settings for some of the parameters: [{match: pattern of parameter names, lr: …}]."""
+
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
 
     def __post_init__(self) -> None:

@@ -34,7 +34,10 @@ class ObjectiveConfig:
     """
 
     metric: str = "val/accuracy"
+    """The metric that is a trial's score."""
+
     direction: Direction = "maximize"
+    """Whether higher or lower scores are better."""
 
     def check(self, own: Sequence[Metric]) -> None:
         """Raises InputError if there is no such metric, or if it has the other direction. `own`: the recipe's own."""
@@ -60,8 +63,13 @@ class FinalistsConfig:
     """
 
     top: Count = 1
+    """How many of the best configurations run again."""
+
     seeds: Count = 1
+    """How many new seeds each of them gets."""
+
     baseline: bool = False
+    """Also runs the recipe's own settings with these seeds."""
 
 
 @section("resources")
@@ -73,16 +81,25 @@ class ResourcesConfig:
     """
 
     cpus: PositiveFloat = 1.0
+    """CPUs of one trial."""
+
     gpus: Probability = 0.0
+    """GPUs of one trial."""
 
 
 @section()
 class SweepConfig:
     """A sweep recipe: the experiment recipe, how its fields vary, and how long the sweep searches."""
 
-    recipe: str  # an experiment recipe: a name or a path
-    overrides: dict[str, Any] = field(default_factory=dict)  # dotted fields of the recipe, fixed for all trials
-    space: dict[str, Any]  # dotted fields of the recipe, each with a range or choices (sweeps/strategy/space.py)
+    recipe: str
+    """The experiment recipe: a name or a path."""
+
+    overrides: dict[str, Any] = field(default_factory=dict)
+    """Dotted fields of the recipe, with the values that they have in all trials."""
+
+    space: dict[str, Any]
+    """Dotted fields of the recipe, each with a range or choices (sweeps/strategy/space.py)."""
+
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     budget: BudgetConfig = field(default_factory=BudgetConfig)
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
@@ -91,8 +108,12 @@ class SweepConfig:
     start: StartConfig = field(default_factory=StartConfig)
     finalists: FinalistsConfig = field(default_factory=FinalistsConfig)
     resources: ResourcesConfig = field(default_factory=ResourcesConfig)
-    storage: str | None = None  # postgresql://…, for workers on several machines; null: optuna.db in the store
-    retries: NonNegativeInt = 2  # how often a trial whose process died runs again before its slot gets a new trial
+
+    storage: str | None = None
+    """postgresql://…, for workers on several machines; null: optuna.db in the store."""
+
+    retries: NonNegativeInt = 2
+    """How often a trial whose process died runs again before its slot gets a new trial."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,18 +29,29 @@ class AugmentationConfig:
     place. The order is: rotation about the centre, shift, horizontal flip, erasing, noise on the whole image, `own`.
     """
 
-    # largest shift in pixels, in both directions on both axes: a random crop of the padded image
     shift: Annotated[int, Field(ge=0, examples=[2])] = 0
-    horizontal_flip: bool = False  # flips left and right with probability 1/2
-    # largest rotation in degrees, in both directions; bilinear interpolation
+    """The largest shift in pixels, in both directions on both axes: a random crop of the padded image."""
+
+    horizontal_flip: bool = False
+    """Flips left and right with probability 1/2."""
+
     rotation: Annotated[float, Field(ge=0, le=180, examples=[10])] = 0.0
-    padding: Padding = "black"  # fills what a shift or rotation uncovers: raw 0, or the image mirrored at its border
-    erasing: Probability = 0.0  # probability that a rectangle is set to raw 0
-    # standard deviation of Gaussian noise in raw units (8-bit images: 0 to 255); the result is not clipped
+    """The largest rotation in degrees, in both directions, with bilinear interpolation."""
+
+    padding: Padding = "black"
+    """What fills the border that a shift or rotation uncovers: raw 0, or the image mirrored at its border."""
+
+    erasing: Probability = 0.0
+    """The probability that a rectangle of the image is set to raw 0."""
+
     noise: Annotated[float, Field(ge=0, examples=[10])] = 0.0
-    # your own: dotted paths, or {kind: path, args: {…}}, of classes and functions that map raw images (N, C, H, W) to
-    # images of the same shape; they get `generator` if they have an argument of that name
+    """The standard deviation of Gaussian noise in raw units (8-bit images: 0 to 255). The result is not clipped."""
+
     own: list[str | dict[str, Any]] = field(default_factory=list)
+    """Your own augmentations: dotted paths, or {kind: path, args: {…}}, of classes and functions.
+
+    They map raw images (N, C, H, W) to images of the same shape, and get `generator` if they have such an argument.
+    """
 
     def __post_init__(self) -> None:
         for plug in self._plugs():

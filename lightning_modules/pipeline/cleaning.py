@@ -31,18 +31,41 @@ class CleaningConfig:
     Each field is a kind of finding. The splits are made first, and no image moves between them.
     """
 
-    unreadable: Policy = "fail"  # files that are not usable pictures: damaged, links out of the folder, too large
-    other_files: Policy = "report"  # files that are no pictures by their names, such as notes.txt; never used
-    non_finite: Policy = "fail"  # images with NaN or Inf
-    leaks: Policy = "report"  # exact copies of an image of val or test; drop: from train, or from val
-    duplicates: Policy = "report"  # copies within a split; drop: all but the first
-    conflicting_labels: Policy = "report"  # copies of one image with different labels; drop: all of them
-    constant: Policy = "report"  # images whose pixels all have one value
-    missing_classes: ReportOrFail = "report"  # classes without images in a split (train must have all classes)
-    imbalance: ReportOrFail = "report"  # classes with less than a tenth of the images of the largest class
-    label_gaps: ReportOrFail = "report"  # whole numbers missing between the lowest and the highest label
-    value_range: ReportOrFail = "report"  # floats already scaled, bytes all below 128, splits with different ranges
-    value_type: ReportOrFail = "report"  # whole numbers stored as floats, splits with different types
+    unreadable: Policy = "fail"
+    """Files that are not usable pictures: damaged, links out of the folder, too large."""
+
+    other_files: Policy = "report"
+    """Files that are no pictures by their names, such as notes.txt. They are never used."""
+
+    non_finite: Policy = "fail"
+    """Images with NaN or Inf."""
+
+    leaks: Policy = "report"
+    """Exact copies of an image of val or test; drop: from train, or from val."""
+
+    duplicates: Policy = "report"
+    """Copies within a split; drop: all but the first."""
+
+    conflicting_labels: Policy = "report"
+    """Copies of one image with different labels; drop: all of them."""
+
+    constant: Policy = "report"
+    """Images whose pixels all have one value."""
+
+    missing_classes: ReportOrFail = "report"
+    """Classes without images in a split. Train must have all classes."""
+
+    imbalance: ReportOrFail = "report"
+    """Classes with less than a tenth of the images of the largest class."""
+
+    label_gaps: ReportOrFail = "report"
+    """Whole numbers missing between the lowest and the highest label."""
+
+    value_range: ReportOrFail = "report"
+    """Floats that are already scaled, bytes all below 128, splits with different ranges."""
+
+    value_type: ReportOrFail = "report"
+    """Whole numbers stored as floats, splits with different types."""
 
 
 @dataclass(frozen=True, kw_only=True)

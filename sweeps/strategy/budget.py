@@ -21,9 +21,14 @@ class BudgetConfig:
     A trial counts if it completed, was pruned, or failed because of itself. A running trial is never cut short.
     """
 
-    trials: Trials | None = None  # trials that count; 20 if no limit is given
-    hours: Annotated[float, Field(gt=0, examples=[1.5])] | None = None  # clock time during which at least one trial ran
-    no_improvement: Trials | None = None  # this many counted trials in a row without a new best value
+    trials: Trials | None = None
+    """Trials that count; 20 if no limit is given."""
+
+    hours: Annotated[float, Field(gt=0, examples=[1.5])] | None = None
+    """Hours of clock time during which at least one trial ran."""
+
+    no_improvement: Trials | None = None
+    """This many counted trials in a row without a new best value."""
 
     @property
     def target(self) -> int | None:

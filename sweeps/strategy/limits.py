@@ -20,9 +20,14 @@ class ConstraintsConfig:
     TPE learns from every trial beyond a limit, the Gaussian process from how near complete trials came to a limit.
     """
 
-    parameters: PositiveInt | None = None  # of the network; a network with more is not trained
-    seconds: PositiveFloat | None = None  # of training and validation; checked after every epoch
-    memory_mb: PositiveFloat | None = None  # peak during training, in MiB: of the process, with data, or of the GPU
+    parameters: PositiveInt | None = None
+    """Parameters of the network. A network with more is not trained."""
+
+    seconds: PositiveFloat | None = None
+    """Seconds of training and validation, checked after every epoch."""
+
+    memory_mb: PositiveFloat | None = None
+    """Peak memory during training, in MiB: of the process, with data, or of the GPU."""
 
 
 class Limits(pl.Callback):

@@ -43,13 +43,28 @@ class PrunerConfig:
     """
 
     kind: PrunerKind = "median"
-    startup_trials: NonNegativeInt | None = None  # median, percentile (5): complete trials before any is pruned
-    warmup_epochs: NonNegativeInt | None = None  # median, percentile (1): epochs that every trial may run
-    percentile: Annotated[float, Field(ge=0, le=100, examples=[25])] | None = None  # percentile (25)
-    min_epochs: Count | None = None  # successive_halving, hyperband (1)
-    reduction_factor: Annotated[int, Field(ge=2)] | None = None  # successive_halving (4), hyperband (3)
-    patience: NonNegativeInt | None = None  # patience (3): epochs
-    min_delta: NonNegativeFloat | None = None  # patience (0): in units of the objective
+    """How a trial is judged against the others."""
+
+    startup_trials: NonNegativeInt | None = None
+    """Kinds median, percentile (null: 5): complete trials before any is pruned."""
+
+    warmup_epochs: NonNegativeInt | None = None
+    """Kinds median, percentile (null: 1): epochs that every trial may run."""
+
+    percentile: Annotated[float, Field(ge=0, le=100, examples=[25])] | None = None
+    """Kind percentile (null: 25): the share of the trials that continue, in percent."""
+
+    min_epochs: Count | None = None
+    """Kinds successive_halving, hyperband (null: 1): epochs before the first decision."""
+
+    reduction_factor: Annotated[int, Field(ge=2)] | None = None
+    """Kinds successive_halving (null: 4), hyperband (null: 3): one in this many trials continues."""
+
+    patience: NonNegativeInt | None = None
+    """Kind patience (null: 3): how many epochs a trial may be worse than an earlier one."""
+
+    min_delta: NonNegativeFloat | None = None
+    """Kind patience (null: 0): the smallest difference that counts, in units of the objective."""
 
     def __post_init__(self) -> None:
         if self.kind != "none":  # `none` switches off a recipe's pruner, whatever its settings

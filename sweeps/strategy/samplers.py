@@ -42,10 +42,16 @@ class SamplerConfig:
     """
 
     kind: SamplerKind = "tpe"
-    startup_trials: NonNegativeInt | None = None  # tpe, gp (10), cmaes (1): random trials at the start
-    candidates: Count | None = None  # tpe (24): candidate points per draw
-    # cmaes (4 + 3 ln d for d parameters): complete trials per generation
+    """How the next point is proposed."""
+
+    startup_trials: NonNegativeInt | None = None
+    """Kinds tpe, gp (null: 10), cmaes (null: 1): random trials at the start."""
+
+    candidates: Count | None = None
+    """Kind tpe (null: 24): candidate points per draw."""
+
     population: Annotated[int, Field(ge=4)] | None = None
+    """Kind cmaes (null: 4 + 3 ln d for d parameters): complete trials per generation."""
 
     def __post_init__(self) -> None:
         check_settings("sampler", self, SETTINGS)

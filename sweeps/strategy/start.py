@@ -21,9 +21,14 @@ class StartConfig:
     The earlier sweep is read only once, when the sweep starts. Later changes to it have no effect.
     """
 
-    points: list[dict[str, Any]] = field(default_factory=list)  # each: dotted fields of the space and their values
-    sweep: str | None = None  # the name of an earlier sweep in the same store
-    top: Count = 3  # how many of its best trials: those inside this space, in the fields that both search
+    points: list[dict[str, Any]] = field(default_factory=list)
+    """Points to try first, each with dotted fields of the space and their values."""
+
+    sweep: str | None = None
+    """The name of an earlier sweep in the same store."""
+
+    top: Count = 3
+    """How many of its best trials: those inside this space, in the fields that both search."""
 
     @property
     def is_given(self) -> bool:
