@@ -31,7 +31,7 @@ class ModelConfig:
     """The network and the loss it is trained with."""
 
     module: str | None = None
-    """A LightningModule of your own, for any task: a dotted path (own.py). It replaces all other fields of `model`, and `optimizer`."""
+    """A LightningModule of your own, by its dotted path: it replaces the other fields of `model`, and `optimizer`."""
 
     module_args: dict[str, Any] = field(default_factory=dict)
     """Keyword arguments of the module."""

@@ -34,7 +34,7 @@ class DataConfig:
     """Which images a run uses, how they are split, and how they are processed before they reach the network."""
 
     module: str | None = None
-    """A LightningDataModule of your own, for any task: a dotted path (own.py). It replaces all other fields of `data` but split_seed."""
+    """A LightningDataModule of your own, by its dotted path: it replaces the other fields of `data` but split_seed."""
 
     module_args: dict[str, Any] = field(default_factory=dict)
     """Keyword arguments of the module."""

@@ -39,9 +39,14 @@ class ObjectiveConfig:
     direction: Direction = "maximize"
     """Whether higher or lower scores are better."""
 
-    def check(self, own: Sequence[Metric]) -> None:
-        """Raises InputError if there is no such metric, or if it has the other direction. `own`: the recipe's own."""
+    def check(self, own: Sequence[Metric], *, logs_any: bool) -> None:
+        """Raises InputError if there is no such metric, or if it has the other direction.
+
+        `own`: the recipe's own metrics. `logs_any`: whether a module of the user's own logs whatever it wants.
+        """
         known = {f"val/{metric.name}": metric for metric in (*METRICS.values(), *own)}
+        if self.metric not in known and logs_any:
+            return
         if self.metric not in known:
             remedy = f"{choose_from(self.metric, known)}, or list it in trainer.metrics of the recipe"
             raise InputError("objective.metric", self.metric, "no such metric", remedy)
@@ -211,7 +216,7 @@ def load_sweep(recipe: str, overrides: Mapping[str, Any] | None = None, *, name:
 def _check_search(sweep: Sweep) -> None:
     """Raises InputError if the sampler, the pruner or the warm start does not fit the space."""
     config = sweep.config
-    config.objective.check(sweep.base.trainer.own_metrics())
+    config.objective.check(sweep.base.trainer.own_metrics(), logs_any=sweep.base.model.module is not None)
     check_sampler(config.sampler.kind, sweep.space, config.budget.target)
     check_pruner(config.pruner, sweep.max_epochs)
     for index, point in enumerate(config.start.points):

@@ -19,6 +19,7 @@ from experiments.tracking.lifecycle import create_run, open_run, reopen_run
 from experiments.tracking.spool import deliver
 from experiments.tracking.store import Store
 from experiments.tracking.tracked_run import TrackedRun
+from experiments.training.trace import Digests
 from lightning_modules import InputError
 from lightning_modules.datamodule import load_dataset
 from lightning_modules.datasets import ImageDataset
@@ -66,22 +67,22 @@ def run(
     if engine == "local" and workers != 1:
         local.warm_up(_own_modules(sweep))
     store = store or Store.open()
-    dataset = load_dataset(sweep.base.data)
-    _rehearse(sweep, dataset, store)
+    dataset = load_dataset(sweep.base.data) if sweep.base.data.module is None else None
+    data_sha256 = _rehearse(sweep, dataset, store)
     with store.telling_failures():
         code = code_for(sweep.base, store)
     with (
         interruptible(),
         store.telling_failures(),
         _engine(engine, sweep, store, dataset, workers, address) as work,
-        Search.open(store, sweep, dataset.sha256, code) as opened,
+        Search.open(store, sweep, data_sha256, code) as opened,
         _sweep_run(search := opened.going_on(code_may_change=code_may_change)) as tracked,
     ):
         keep_bundle(tracked, search.code)
         tree = sweep.config_tree()
         tracked.path(CONFIG).write_text(yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")
         _fill(search, tracked, dataset, work, progress)
-        with Finals.open(store, sweep, dataset.sha256, search.code) as finals:
+        with Finals.open(store, sweep, data_sha256, search.code) as finals:
             _fill(finals, tracked, dataset, work, progress)
             return search.storage.persist(partial(_conclude, search, finals, tracked, dataset))
 
@@ -92,25 +93,32 @@ def _own_modules(sweep: Sweep) -> list[str]:
     return [] if uses_gpu else own_module_names(own_folders(sweep.base.tree()))
 
 
-def _rehearse(sweep: Sweep, dataset: ImageDataset, store: Store) -> None:
+def _rehearse(sweep: Sweep, dataset: ImageDataset | None, store: Store) -> str:
     """Rehearses every combination of the fields that decide what a network is, or the first ones if there are many.
+
+    Returns the SHA-256 of the data, at the first of them. All must have the same val split.
 
     Raises InputError now instead of in every trial. The other combinations are rehearsed when a trial has them first.
     """
     seen: list[Point] = []
+    digests: list[Digests] = []
     for corner in sweep.space.corners():
         structure = {path: value for path, value in corner.items() if path.startswith(_STRUCTURE)}
         if structure in seen or len(seen) == _REHEARSED:
             continue
         seen.append(structure)
         try:
-            prepare(sweep.trial_config(corner, 0), dataset, store)
+            digests.append(prepare(sweep.trial_config(corner, 0), dataset, store).digests)
         except InputError as error:
             at = f", at {structure}" if structure else ""
             raise InputError(str(error.field), error.value, f"{error.message}{at}", error.remedy) from error
+        if digests[-1].splits.get("val") != digests[0].splits.get("val"):
+            remedy = "trials must be scored on the same data: search other arguments"
+            raise InputError("space", structure, "changes what data.module serves for validation", remedy)
+    return digests[0].data
 
 
-def _conclude(search: Search, finals: Finals, tracked: TrackedRun, dataset: ImageDataset) -> SweepResult:
+def _conclude(search: Search, finals: Finals, tracked: TrackedRun, dataset: ImageDataset | None) -> SweepResult:
     """Scores the champion on the test split and publishes the sweep's result."""
     with search.storage.lock(f"finalists-{search.sweep.name}"):
         search.store.persist(partial(deliver, search.store))
@@ -125,7 +133,7 @@ def _conclude(search: Search, finals: Finals, tracked: TrackedRun, dataset: Imag
 
 @contextmanager
 def _engine(
-    name: EngineName, sweep: Sweep, store: Store, dataset: ImageDataset, workers: int | None, address: str | None
+    name: EngineName, sweep: Sweep, store: Store, dataset: ImageDataset | None, workers: int | None, address: str | None
 ) -> Iterator[_Work]:
     """Starts the engine for a `with` block; yields the function that runs a stage's trials."""
     if name == "local":
@@ -144,7 +152,7 @@ def _engine(
 
 
 def _fill(
-    stage: Stage, tracked: TrackedRun, dataset: ImageDataset, work: _Work, progress: SweepProgress | None
+    stage: Stage, tracked: TrackedRun, dataset: ImageDataset | None, work: _Work, progress: SweepProgress | None
 ) -> None:
     """Runs trials until no slot is open and no process is running a trial."""
     first_failures = FirstFailures()

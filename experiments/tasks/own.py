@@ -5,8 +5,7 @@ docs/own_task.md.
 """
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,12 +76,18 @@ class OwnTask(Task):
 
     def record_test(self, run: TrackedRun, trainer: pl.Trainer) -> dict[str, float]:
         scores: dict[str, float] = {}
-        if is_overridden("test_step", self.module) and has(self.data, "test"):
+        if has(self.data, "val") and is_overridden("validation_step", self.module):
+            answers = Answers(self.module)
+            again = make_trainer(self.config, callbacks=[answers])
+            again.validate(self.module, self.data, verbose=False)
+            self._record(run, "val", answers)
+        if has(self.data, "test") and is_overridden("test_step", self.module):
+            answers = Answers(self.module)
+            trainer.callbacks.append(answers)  # type: ignore[attr-defined]  # Lightning makes the attribute itself
             trainer.loggers = []  # the scores are returned
             for found in trainer.test(self.module, self.data, verbose=False):
                 scores |= {_as_test(name): value for name, value in found.items()}
-        for split in ("val", "test"):
-            self._record(run, split)
+            self._record(run, "test", answers)
         own_model.log_model(run, self.module)
         return scores
 
@@ -91,23 +96,14 @@ class OwnTask(Task):
         first = [name for name in own if name == self.config.trainer.monitor]
         return [*first, *(name for name in own if name not in first)][:_SHOWN]
 
-    def _record(self, run: TrackedRun, split: str) -> None:
+    def _record(self, run: TrackedRun, split: str, answers: "Answers") -> None:
         """Writes the module's predictions of a split, and the module's picture of them."""
-        if not has(self.data, split) or not is_overridden("predict_step", self.module):
+        if not (found := answers.arrays()):
             return
-        found = predict(make_trainer(self.config), self.module, self.data, split)
         predictions.add(run.path(PREDICTIONS), {f"{split}_{name}": array for name, array in found.items()})
         draw = getattr(self.module, "plot_predictions", None)
         if callable(draw) and isinstance(figure := draw(split, found), Figure):
             figure.savefig(run.path(PREDICTIONS_PLOT.format(split=split)), dpi=100)
-
-
-def predict(
-    trainer: pl.Trainer, module: pl.LightningModule, data: pl.LightningDataModule, split: str
-) -> dict[str, NDArray[Any]]:
-    """Returns what `predict_step` answers on a split: one array (N, …), `prediction`, or those of its mapping."""
-    with _serving(data, split):
-        return _concatenated(trainer.predict(module, data) or [])
 
 
 def is_epoch_score(name: str, known: Collection[str]) -> bool:
@@ -116,30 +112,51 @@ def is_epoch_score(name: str, known: Collection[str]) -> bool:
     return not name.startswith("test") and not (forked and forked[1] in known)
 
 
+class Answers(pl.Callback):
+    """Collects what the module's own `predict_step` answers for each batch of a pass over val or test.
+
+    Of several loaders it takes the first. Lightning's `predict` makes data loaders anew, which fails for some of those
+    that it can train with.
+    """
+
+    def __init__(self, module: pl.LightningModule) -> None:
+        self._is_offered = is_overridden("predict_step", module)
+        self._batches: list[Mapping[str, torch.Tensor]] = []
+
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        if self._is_offered and dataloader_idx == 0:
+            with trainer.precision_plugin.predict_step_context():
+                self._batches.append(_named(pl_module.predict_step(batch, batch_idx)))
+
+    on_test_batch_end = on_validation_batch_end
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Returns one array (N, …) by name for all batches; empty if the module offers no predictions."""
+        names = self._batches[0].keys() if self._batches else ()
+        return {name: np.concatenate([_array(batch[name]) for batch in self._batches]) for name in names}
+
+
 def _as_test(name: str) -> str:
     """Names a metric of the test split so that nobody takes it for one of another split."""
     return name if name.startswith("test") else f"test/{name}"
 
 
-@contextmanager
-def _serving(data: pl.LightningDataModule, split: str) -> Iterator[None]:
-    """Lets the Trainer predict a split: it asks for `predict_dataloader`, and then applies the data module's hooks."""
-    vars(data)["predict_dataloader"] = getattr(data, f"{split}_dataloader")
-    try:
-        yield
-    finally:
-        del vars(data)["predict_dataloader"]
-
-
-def _concatenated(batches: Sequence[Any]) -> dict[str, NDArray[Any]]:
-    """Joins what `predict_step` returned for each batch: tensors (N, …), or mappings of them."""
-    named = [batch if isinstance(batch, Mapping) else {"prediction": batch} for batch in batches]
-    if not named or not all(torch.is_tensor(value) for batch in named for value in batch.values()):
+def _named(answer: Any) -> Mapping[str, torch.Tensor]:
+    """Returns what `predict_step` answered, a tensor (N, …) or a mapping of them, as a mapping on the CPU."""
+    named = answer if isinstance(answer, Mapping) else {"prediction": answer}
+    if not all(torch.is_tensor(value) for value in named.values()):
         message = "predict_step returns neither a tensor (N, …) nor a mapping of tensors"
-        raise InputError("model.module", type(batches[0]).__name__ if batches else None, message, "change it")
-    return {name: np.concatenate([_array(batch[name]) for batch in named]) for name in named[0]}
+        raise InputError("model.module", type(answer).__name__, message, "change it")
+    return {name: value.detach().cpu() for name, value in named.items()}
 
 
 def _array(tensor: torch.Tensor) -> NDArray[Any]:
-    held = tensor.detach().cpu()
-    return (held.float() if held.dtype == torch.bfloat16 else held).numpy()  # numpy has no bfloat16
+    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()  # numpy has no bfloat16

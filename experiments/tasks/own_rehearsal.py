@@ -8,12 +8,10 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers.logger import DummyLogger
-from pytorch_lightning.utilities.model_helpers import is_overridden
 
 from experiments.config import ExperimentConfig
 from experiments.results.own_model import trace
-from experiments.tasks.digests import has
-from experiments.tasks.own import Logged, is_epoch_score, predict
+from experiments.tasks.own import Answers, Logged, is_epoch_score
 from experiments.training.memory import is_out_of_memory
 from experiments.training.trainer import make_trainer
 from lightning_modules import InputError
@@ -57,15 +55,13 @@ def rehearse(config: ExperimentConfig, module: pl.LightningModule, data: pl.Ligh
     path = str(config.model.module)
     recorder = _Recorder()
     every_batch = {"max_epochs": 1, "min_epochs": None, "limit_train_batches": _BATCHES, "limit_val_batches": 1}
-    trainer = make_trainer(config, recorder, [_Watch(recorder)], **every_batch, log_every_n_steps=1)
+    answers = Answers(module)
+    trainer = make_trainer(config, recorder, [_Watch(recorder), answers], **every_batch, log_every_n_steps=1)
     _try(path, "fails on a batch of the data", lambda: trainer.fit(module, data))
     found = list(trainer.callback_metrics)
     scores = [name for name in found if is_epoch_score(name, found)]
     _check_monitor(config, scores)
     _check_checkpoint(path, trainer)
-    if is_overridden("predict_step", module) and has(data, "val"):
-        answering = make_trainer(config, limit_predict_batches=1)
-        _try(path, "predict_step fails", lambda: predict(answering, module, data, "val"))
     if isinstance(module.example_input_array, torch.Tensor):
         _warn_of_export(module, module.example_input_array)
     return Logged(scores, recorder.names & set(scores))

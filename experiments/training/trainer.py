@@ -5,6 +5,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 from lightning_fabric.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.callbacks import Checkpoint
 
 from experiments.config import ExperimentConfig
 from lightning_modules import InputError
@@ -29,7 +30,7 @@ def make_trainer(
         "precision": config.trainer.precision,
         "logger": logger,
         "callbacks": list(callbacks),
-        "enable_checkpointing": bool(callbacks),  # Lightning requires this for EpochEnd, which is a Checkpoint
+        "enable_checkpointing": any(isinstance(each, Checkpoint) for each in callbacks),  # as EpochEnd is
         "enable_progress_bar": False,
         "enable_model_summary": False,
         "num_sanity_val_steps": 0,

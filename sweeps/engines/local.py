@@ -44,7 +44,7 @@ class _Task:
     stage: type[Stage]
     store: Path
     sweep: Sweep
-    data: Path  # the shared data set
+    data: Path | None  # the shared data set; None if each trial reads its own
     data_sha256: str
     code: Code
     environment: dict[str, str]  # the parent's now; the fork server keeps the one it started with
@@ -65,16 +65,17 @@ def warm_up(own: Sequence[str] = ()) -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def work(stage: Stage, *, dataset: ImageDataset, workers: int, started: OnTrial, ended: OnTrial) -> None:
+def work(stage: Stage, *, dataset: ImageDataset | None, workers: int, started: OnTrial, ended: OnTrial) -> None:
     """Runs trials in `workers` processes until no slot is open and no trial is running."""
     with tempfile.TemporaryDirectory(dir=_memory_folder()) as folder:
-        save_shared(dataset, Path(folder))
+        if dataset is not None:
+            save_shared(dataset, Path(folder))
         task = _Task(
             stage=type(stage),
             store=stage.store.folder,
             sweep=stage.sweep,
-            data=Path(folder),
-            data_sha256=dataset.sha256,
+            data=None if dataset is None else Path(folder),
+            data_sha256=stage.data_sha256,
             code=stage.code,
             environment=dict(os.environ),
             folders=searched_folders(),
@@ -143,7 +144,7 @@ def _run_worker(task: _Task, pipe: Connection) -> None:
         with interruptible(), redirect_stdout(sys.stderr):  # the parent prints its result to standard output
             store = Store.open(task.store)
             store.await_server()
-            dataset = map_shared(task.data)
+            dataset = None if task.data is None else map_shared(task.data)
             with task.stage.open(store, task.sweep, task.data_sha256, task.code) as stage:
                 worker.work(stage, dataset=dataset, started=report("started"), ended=report("ended"))
     except Interrupted:

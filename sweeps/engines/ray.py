@@ -60,7 +60,7 @@ class Cluster:
     data: Any  # a reference to the data set
     workers: int  # tasks at a time
 
-    def work(self, stage: Stage, *, dataset: ImageDataset, started: OnTrial, ended: OnTrial) -> None:
+    def work(self, stage: Stage, *, dataset: ImageDataset | None, started: OnTrial, ended: OnTrial) -> None:
         """Runs trials until no slot is open and no task is running. Reports only the end of trials, not their start."""
         asked = stage.sweep.config.resources
         job = _Job(
@@ -68,7 +68,7 @@ class Cluster:
             sweep=stage.sweep,
             store=stage.store.folder,
             tracking_uri=None if stage.store.is_local else stage.store.tracking_uri,
-            data_sha256=dataset.sha256,
+            data_sha256=stage.data_sha256,
             code=stage.code,
             host=socket.gethostname(),
             folders=searched_folders(),
@@ -80,7 +80,7 @@ class Cluster:
 
 @contextmanager
 def connected(
-    sweep: Sweep, store: Store, dataset: ImageDataset, *, workers: int | None, address: str | None
+    sweep: Sweep, store: Store, dataset: ImageDataset | None, *, workers: int | None, address: str | None
 ) -> Iterator[Cluster]:
     """Joins the cluster at `address` (HOST:PORT); if None, starts one with CPUs for `workers` trials for the block.
 
@@ -107,12 +107,13 @@ def connected(
         ray.shutdown()
 
 
-def _start(cpus: int, dataset: ImageDataset) -> None:
+def _start(cpus: int, dataset: ImageDataset | None) -> None:
+    parts = [] if dataset is None else dataset.parts.values()
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     ray.init(
         address="local",
         num_cpus=cpus,
-        object_store_memory=_SPARE + sum(part.images.nbytes + part.labels.nbytes for part in dataset.parts.values()),
+        object_store_memory=_SPARE + sum(part.images.nbytes + part.labels.nbytes for part in parts),
         include_dashboard=False,
         log_to_driver=False,
         logging_level="ERROR",
@@ -150,7 +151,7 @@ def _check_shared(sweep: Sweep, store: Store) -> None:
         raise InputError("MLFLOW_TRACKING_URI", without_credentials(store.tracking_uri), message, remedy)
 
 
-def _run_next(job: _Job, dataset: ImageDataset) -> int | None:
+def _run_next(job: _Job, dataset: ImageDataset | None) -> int | None:
     """Runs the next open slot's trial as a Ray task. Returns its number; None if no slot was open or it was stopped."""
     numbers: list[int] = []
     if job.tracking_uri is not None:

@@ -9,7 +9,7 @@ from sweeps.study.trial import run_trial
 OnTrial = Callable[[int], None]  # is called with a trial's number
 
 
-def work(stage: Stage, *, dataset: ImageDataset, started: OnTrial, ended: OnTrial) -> None:
+def work(stage: Stage, *, dataset: ImageDataset | None, started: OnTrial, ended: OnTrial) -> None:
     """Runs trials until no slot is open. Raises StoreError if the store can no longer be written."""
 
     def run_trials() -> None:

@@ -25,8 +25,8 @@ from lightning_modules.errors import choose_from
 
 # Trials are compared on the same validation images. So only these fields of the data may differ between trials.
 _FIXED = {"experiment", "seed", "trainer.monitor", "trainer.monitor_mode", "trainer.metrics", "trainer.threads"}
-_ARGUMENTS = ("model.network_args.", "model.loss_args.", "optimizer.args.", "optimizer.schedule.args.")
-_SEARCHABLE_DATA = ("data.batch_size", "data.normalization", "data.augmentation.", "data.sampling")
+_ARGUMENTS = tuple(f"{path}." for path, _ in field_paths(ExperimentConfig) if path.endswith("args"))
+_SEARCHABLE_DATA = ("data.batch_size", "data.normalization", "data.augmentation.", "data.sampling", "data.module_args.")
 _CORNERS = 256  # combinations of edge values that are checked before the first trial
 _GRID = 100_000  # the most points in a grid
 

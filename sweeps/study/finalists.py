@@ -82,7 +82,7 @@ class Finals(Stage):
                     direction=sweep.config.objective.direction,
                     load_if_exists=True,
                 )
-            yield cls(store, sweep, study, search.storage, code, search)
+            yield cls(store, sweep, study, search.storage, data_sha256, code, search)
 
     def claim(self) -> Claim | None:
         with self.lock():
@@ -162,7 +162,7 @@ def champion_of(finalists: Sequence[Finalist], sign: int) -> Finalist | None:
     return max(scored, key=lambda each: (each.merit(sign), each.is_baseline), default=None)
 
 
-def read_test(store: Store, champion: Finalist, dataset: ImageDataset) -> None:
+def read_test(store: Store, champion: Finalist, dataset: ImageDataset | None) -> None:
     """Scores on the test split each of the champion's runs that has no test score yet."""
     for run_id in champion.run_ids:
         data = store.client.get_run(run_id).data

@@ -45,7 +45,7 @@ class Search(Stage):
         with storage.open() as database:
             with storage.lock("optuna"):
                 study = _study_of(sweep, data_sha256, code, database)
-            yield cls(store, sweep, study, storage, code)
+            yield cls(store, sweep, study, storage, data_sha256, code)
 
     def going_on(self, *, code_may_change: bool) -> Self:
         """Returns the stage for a new start of the sweep. Raises InputError if its code has changed and may not."""

@@ -47,6 +47,7 @@ class Stage(ABC):
     sweep: Sweep
     study: optuna.Study
     storage: Storage
+    data_sha256: str
     code: Code  # what this process's trials are recorded with
 
     kind: ClassVar[Literal["trial", "finalist"]]  # the kind of its MLflow runs

@@ -17,7 +17,7 @@ from sweeps.study.stage import ATTEMPT, Claim, Stage, settle
 from sweeps.study.storage import id_of, signs_of_life
 
 
-def run_trial(stage: Stage, claim: Claim, dataset: ImageDataset) -> None:
+def run_trial(stage: Stage, claim: Claim, dataset: ImageDataset | None) -> None:
     """Runs a claimed trial and records its end in MLflow and Optuna. A trial that fails does not stop the sweep.
 
     Raises StoreError if the store cannot be written. The trial's slot is then open again.

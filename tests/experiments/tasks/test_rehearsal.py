@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from experiments import RunResult, Store, load_config, rehearsal, run, runner
-from lightning_modules import InputError
+from experiments import RunResult, Store, load_config, run
+from experiments.tasks import prepare, rehearsal
+from experiments.tasks.prepare import cores
+from experiments.training.trainer import make_trainer
+from lightning_modules import ImageDataModule, InputError
 
 NETWORKS = "tests.experiments.networks_as_people_write_them"
 SHORT = {"trainer.max_epochs": 1, "trainer.threads": 1}
@@ -33,7 +36,7 @@ def test_the_run_is_the_same_without_it_byte_for_byte(store: Store, monkeypatch:
         "model.network": f"{NETWORKS}.Dropout",
     }
     first = run(load_config("digits", fields), store=store)
-    monkeypatch.setattr(runner, "rehearse", lambda *_, **__: rehearsal.Findings())
+    monkeypatch.setattr(prepare, "rehearse", lambda *_, **__: rehearsal.Findings())
     assert trace_of(run(load_config("digits", fields), store=store)) == trace_of(first)
 
 
@@ -75,9 +78,9 @@ def test_the_random_state_is_put_back() -> None:
     for _ in range(2):
         torch.manual_seed(5)
         np.random.seed(5)
-        data = runner.ImageDataModule(config.data)
+        data = ImageDataModule(config.data)
         data.setup()
-        rehearsal.rehearse(config, data, runner._trainer(config))
+        rehearsal.rehearse(config, data, make_trainer(config))
         states.append((torch.rand(1), np.random.rand()))
     torch.manual_seed(5)
     np.random.seed(5)
@@ -92,7 +95,7 @@ def spin() -> None:
 @pytest.fixture
 def busy_cores() -> Iterator[None]:
     """As many processes that spin as there are cores."""
-    spinning = [multiprocessing.get_context("spawn").Process(target=spin, daemon=True) for _ in range(runner.cores())]
+    spinning = [multiprocessing.get_context("spawn").Process(target=spin, daemon=True) for _ in range(cores())]
     for process in spinning:
         process.start()
     yield
@@ -103,9 +106,9 @@ def busy_cores() -> Iterator[None]:
 
 @pytest.mark.usefixtures("busy_cores")
 def test_threads_that_slow_each_other_down_are_noticed(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
-    if runner.cores() < 2:
+    if cores() < 2:
         pytest.skip("needs two cores")
-    fields = {"trainer.max_epochs": 1, "trainer.threads": runner.cores(), "data.batch_size": 256, "data.image_size": 24}
+    fields = {"trainer.max_epochs": 1, "trainer.threads": cores(), "data.batch_size": 256, "data.image_size": 24}
     said = ""
     for _ in range(5):  # now and then a few steps meet no other program
         rehearsal._found.clear()
@@ -113,7 +116,7 @@ def test_threads_that_slow_each_other_down_are_noticed(store: Store, capsys: pyt
         said += capsys.readouterr().err
         if "threads" in said:
             break
-    assert f"{runner.cores()} threads take " in said
+    assert f"{cores()} threads take " in said
     assert "--trainer.threads 1 is faster now" in said
 
 
