@@ -11,7 +11,7 @@ import yaml
 from pydantic import Field, PositiveFloat
 
 from experiments.code.portable import located, portable
-from experiments.recipe import Tree, build, field_paths, find_recipe, read_recipe, with_overrides
+from experiments.recipe import Tree, build, field_paths, find_recipe, read_recipe, which_field, with_overrides
 from lightning_modules import DataConfig, InputError, ModelConfig, OptimizerConfig
 from lightning_modules.config import Count, Seed, Share, section
 from lightning_modules.errors import choose_from
@@ -212,7 +212,7 @@ def check_paths(overrides: Mapping[str, Any]) -> None:
     known = [path for path, _ in field_paths(ExperimentConfig)]
     for path, value in overrides.items():
         if not any(path == each or path.startswith(f"{each}.") for each in known):
-            raise InputError(path, value, "no such field", choose_from(path, known))
+            raise InputError(path, value, "no such field", which_field(path, known))
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

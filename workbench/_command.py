@@ -2,11 +2,12 @@
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from lightning_modules.errors import WorkbenchError
+from workbench._layout import new_table, print_fitting
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -107,18 +108,13 @@ def open_store(folder: str) -> "Store":
     return store
 
 
-def table(*columns: str) -> "Table":
-    from rich import box
-    from rich.table import Table
-
-    return Table(*columns, box=box.SIMPLE_HEAD)
+def table(*columns: str, prose: Collection[str] = ()) -> "Table":
+    """Returns an empty table. The cells of columns in `prose` may be wrapped between words, all others stay whole."""
+    return new_table(columns, prose)
 
 
 def print_table(shown: "Table") -> None:
-    from rich.console import Console
-
-    width = None if sys.stdout.isatty() else 400  # in a file or a pipe, no table is cut
-    Console(markup=False, highlight=False, width=width).print(shown)  # a name like [/x] is a name, not markup
+    print_fitting(shown)
 
 
 def number(value: float | None) -> str:
