@@ -2,7 +2,8 @@
 
 import dataclasses
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
@@ -114,15 +115,30 @@ def unknown_field(root: type[Any], path: str, value: object) -> InputError:
     refused = getattr(root, "REFUSED", {})
     if path in refused:
         return InputError(path, value, "cannot be set", refused[path])
-    return InputError(path, value, "no such field", choose_from(path, (known for known, _ in field_paths(root))))
+    return InputError(path, value, "no such field", which_field(path, (known for known, _ in field_paths(root))))
 
 
 def field_paths(cls: type[Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yields the dotted path and the type of every field of a dataclass and of the dataclasses in it."""
+    for path, owner, field in declared_fields(cls, prefix):
+        yield path, get_type_hints(owner)[field.name]
+
+
+def declared_fields(cls: type[Any], prefix: str = "") -> Iterator[tuple[str, type[Any], dataclasses.Field[Any]]]:
+    """Yields the dotted path of every field, the dataclass that declares it, and the field as it is declared there."""
     hints = get_type_hints(cls)
     for field in dataclasses.fields(cls):
         hint = hints[field.name]
-        yield prefix + field.name, hint
+        yield prefix + field.name, cls, field
         if dataclasses.is_dataclass(hint):
             assert isinstance(hint, type)
-            yield from field_paths(hint, f"{prefix}{field.name}.")
+            yield from declared_fields(hint, f"{prefix}{field.name}.")
+
+
+def which_field(path: str, known: Iterable[str]) -> str:
+    """Returns the remedy for an unknown field: the nearest path, or one with the same last name."""
+    paths = list(known)
+    same_name = [each for each in paths if each.rpartition(".")[2] == path.rpartition(".")[2]]
+    near = [*get_close_matches(path, paths, n=1), *same_name][:1]
+    guess = "".join(f"did you mean {each!r}? " for each in near)
+    return f"{guess}to list the fields: workbench fields"

@@ -52,7 +52,7 @@ class ModelConfig:
     """auto: channels_last if the network accepts it, which is faster."""
 
     loss: str = "cross_entropy"
-    """cross_entropy, mse (Brier score / K), or a dotted path (losses.py)."""
+    """The loss; mse: Brier score / K. Or the dotted path of a class or function (losses.py)."""
 
     loss_args: dict[str, Any] = field(default_factory=dict)
     """Keyword arguments of the loss."""

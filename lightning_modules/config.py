@@ -74,9 +74,7 @@ def _input_error(cls: type[Any], prefix: str, given: Mapping[str, Any], error: V
         return InputError(field, None, "must not be null", f"give {takes}, or leave the field out")
     match found["type"]:
         case "literal_error":
-            literals = [part for part in _parts(hint) if get_origin(part) is Literal]
-            choices = (str(choice) for literal in literals for choice in get_args(literal))
-            return InputError(field, value, "no such choice", choose_from(value, choices))
+            return InputError(field, value, "no such choice", choose_from(value, map(str, choices(hint))))
         case "greater_than" | "greater_than_equal" | "less_than" | "less_than_equal":
             message = f"must be {describe(hint)}"
         case "finite_number":
@@ -101,6 +99,22 @@ def describe(hint: Any) -> str:
     if kind is Literal:
         return ("one of " if len(args) > 1 else "") + ", ".join(map(str, args))
     return f"a list, each item {describe(args[0])}" if kind is list else _WORDS.get(kind, kind.__name__)
+
+
+def describe_fully(hint: Any) -> str:
+    """Like `describe`, but names the type of a number with bounds, too: `a number, above 0, or null`."""
+    types = [f"{describe(part.__origin__)}, " if hasattr(part, "__metadata__") else "" for part in _parts(hint)]
+    return ", or ".join(f"{named}{describe(part)}" for named, part in zip(types, _parts(hint), strict=True))
+
+
+def choices(hint: Any) -> list[Any]:
+    """Returns the values that a field accepts, if it accepts only some."""
+    return [choice for part in _parts(hint) if get_origin(part) is Literal for choice in get_args(part)]
+
+
+def meaning(section: type[Any], name: str) -> str:
+    """Returns the string below a field, in one line."""
+    return " ".join((section.__pydantic_fields__[name].description or "").split())
 
 
 def _parts(hint: Any) -> tuple[Any, ...]:

@@ -21,15 +21,15 @@ def _brier(logits_NK: Tensor, labels_N: Tensor, reduction: str) -> Tensor:
     return F.mse_loss(logits_NK.softmax(dim=1), targets_NK, reduction=reduction)
 
 
-_BUILT_IN: dict[str, Callable[..., Tensor]] = {"cross_entropy": F.cross_entropy, "mse": _brier}
+BUILT_IN: dict[str, Callable[..., Tensor]] = {"cross_entropy": F.cross_entropy, "mse": _brier}
 
 
 def check_loss(name: str, args: Mapping[str, Any]) -> None:
     """Raises InputError if there is no such loss, or if it does not take these arguments."""
     if "." in name:
         _plug(name, args).check(["num_classes"], _INPUTS)
-    elif name not in _BUILT_IN:
-        remedy = f"{choose_from(name, _BUILT_IN)}, or give a dotted path such as torch.nn.MultiMarginLoss"
+    elif name not in BUILT_IN:
+        remedy = f"{choose_from(name, BUILT_IN)}, or give a dotted path such as torch.nn.MultiMarginLoss"
         raise InputError("model.loss", name, "no such loss", remedy)
     elif args:
         raise InputError("model.loss_args", dict(args), f"{name} takes no arguments", "leave them out")
@@ -43,7 +43,7 @@ def build_loss(name: str, args: Mapping[str, Any], num_classes: int) -> Loss | s
 def mean_loss(loss: Loss | str, logits_NK: Tensor, labels_N: Tensor, weights_K: Tensor | None = None) -> Tensor:
     """Returns the mean loss over the images, each multiplied by the weight of its class if there are weights."""
     if isinstance(loss, str):
-        losses = _BUILT_IN[loss](logits_NK, labels_N, reduction="mean" if weights_K is None else "none")
+        losses = BUILT_IN[loss](logits_NK, labels_N, reduction="mean" if weights_K is None else "none")
     else:
         losses = loss(logits_NK, labels_N)
     if weights_K is not None:

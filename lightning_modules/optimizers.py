@@ -26,7 +26,7 @@ SETTINGS: dict[str, set[str]] = {
     "adamw": {"beta1", "beta2", "eps"},
     "rmsprop": {"momentum", "alpha", "eps"},
 }
-_SCHEDULES = ("constant", "cosine", "one_cycle", "step")
+SCHEDULES = ("constant", "cosine", "one_cycle", "step")
 _OFFERED = ("params", "lr", "weight_decay")  # what any other optimizer gets if its signature names it
 
 
@@ -44,7 +44,7 @@ class ScheduleConfig:
     """
 
     kind: str = "constant"
-    """constant, cosine, one_cycle, step, or a dotted path."""
+    """The shape of the schedule, or the dotted path of one of torch or of your own."""
 
     args: dict[str, Any] = field(default_factory=dict)
     """Keyword arguments of the schedule at a dotted path."""
@@ -67,8 +67,8 @@ class ScheduleConfig:
             if self.warmup_fraction is not None:
                 field, remedy = "optimizer.schedule.warmup_fraction", "leave it out"
                 raise InputError(field, self.warmup_fraction, f"does not apply to {self.kind}", remedy)
-        elif self.kind not in _SCHEDULES:
-            remedy = f"{choose_from(self.kind, _SCHEDULES)}, or give a dotted path"
+        elif self.kind not in SCHEDULES:
+            remedy = f"{choose_from(self.kind, SCHEDULES)}, or give a dotted path"
             raise InputError("optimizer.schedule.kind", self.kind, "no such schedule", remedy)
         elif self.args:
             raise InputError("optimizer.schedule.args", self.args, f"{self.kind} takes none", "leave them out")
@@ -114,7 +114,7 @@ class OptimizerConfig:
     """The optimizer. A null setting has torch's default. A setting of another kind is an error."""
 
     kind: str = "adam"
-    """sgd, adam, adamw, rmsprop, another class of torch.optim, or a dotted path."""
+    """The optimizer: a class of torch.optim in small letters, or a dotted path."""
 
     lr: PositiveFloat = 0.001
     """The peak learning rate."""
@@ -220,11 +220,16 @@ def _path_of(kind: str) -> str:
     """Returns the dotted path of an optimizer: names of torch.optim may be written in small letters."""
     if "." in kind:
         return kind
-    known = {name.lower(): name for name, each in vars(torch.optim).items() if _is_optimizer(each)}
+    known = of_torch()
     if kind.lower() not in known:
-        remedy = f"{choose_from(kind, sorted(known))}, or give a dotted path"
+        remedy = f"{choose_from(kind, known)}, or give a dotted path"
         raise InputError("optimizer.kind", kind, "no such optimizer", remedy)
     return f"torch.optim.{known[kind.lower()]}"
+
+
+def of_torch() -> dict[str, str]:
+    """Returns the name of each class of torch.optim, by how a recipe writes it."""
+    return {name.lower(): name for name, each in vars(torch.optim).items() if _is_optimizer(each)}
 
 
 def _is_optimizer(value: object) -> bool:

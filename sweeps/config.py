@@ -10,7 +10,7 @@ from pydantic import NonNegativeInt, PositiveFloat
 
 from experiments.config import LOCATIONS, ExperimentConfig, flatten, load_config
 from experiments.process.redaction import without_credentials
-from experiments.recipe import build, field_paths, find_recipe, read_recipe, with_overrides
+from experiments.recipe import build, field_paths, find_recipe, read_recipe, which_field, with_overrides
 from lightning_modules import InputError
 from lightning_modules.config import Count, Probability, section
 from lightning_modules.errors import choose_from
@@ -198,7 +198,7 @@ def load_sweep(recipe: str, overrides: Mapping[str, Any] | None = None, *, name:
         elif root in recipe_fields:
             for_recipe[field_path] = value
         else:
-            raise InputError(field_path, value, "no such field", choose_from(field_path, sweep_fields | recipe_fields))
+            raise InputError(field_path, value, "no such field", which_field(field_path, sweep_fields | recipe_fields))
     tree = read_recipe(path)
     for required in ("recipe", "space"):
         if not tree.get(required):

@@ -2,11 +2,12 @@
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from lightning_modules.errors import WorkbenchError
+from workbench._layout import new_table, print_fitting
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -16,7 +17,10 @@ if TYPE_CHECKING:
 Document = dict[str, Any]
 
 RUN_HELP = "a run id or its first characters, a run name, latest, SWEEP:champion, SWEEP:best or SWEEP:all"
-FIELDS_HELP = "Any field of the recipe can be set: --optimizer.lr 0.01 --data.batch_size 64 --trainer.max_epochs 2"
+FIELDS_HELP = (
+    "Any field of the recipe can be set: --optimizer.lr 0.01 --data.batch_size 64 --trainer.max_epochs 2. "
+    "To list the fields: workbench fields."
+)
 
 
 class Stream:
@@ -40,8 +44,8 @@ class Command(Protocol):
     """What a command's file defines.
 
     It may also define `FIELDS`, a help text on the `--FIELD.PATH VALUE` pairs that the command accepts (as
-    `args.fields`), `exit_code(document)`, if that is not always 0, and `RECORDS_CODE = True`, if its runs are recorded
-    with the project's code.
+    `args.fields`), `exit_code(document)`, if that is not always 0, `RECORDS_CODE = True`, if its runs are recorded with
+    the project's code, and `more_help()`, a text at the end of `--help` that is computed only for that.
     """
 
     HELP: str
@@ -66,7 +70,14 @@ class UsageError(WorkbenchError):
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse with one-line errors."""
+    """argparse with one-line errors. `more_help` returns text for the end of `--help`."""
+
+    more_help: Callable[[], str] | None = None
+
+    def format_help(self) -> str:
+        if self.more_help is not None:
+            self.epilog = " ".join(filter(None, [self.epilog, self.more_help()]))
+        return super().format_help()
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(message)
@@ -107,18 +118,13 @@ def open_store(folder: str) -> "Store":
     return store
 
 
-def table(*columns: str) -> "Table":
-    from rich import box
-    from rich.table import Table
-
-    return Table(*columns, box=box.SIMPLE_HEAD)
+def table(*columns: str, prose: Collection[str] = ()) -> "Table":
+    """Returns an empty table. The cells of columns in `prose` may be wrapped between words, all others stay whole."""
+    return new_table(columns, prose)
 
 
 def print_table(shown: "Table") -> None:
-    from rich.console import Console
-
-    width = None if sys.stdout.isatty() else 400  # in a file or a pipe, no table is cut
-    Console(markup=False, highlight=False, width=width).print(shown)  # a name like [/x] is a name, not markup
+    print_fitting(shown)
 
 
 def number(value: float | None) -> str:

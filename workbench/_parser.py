@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from workbench._command import Command, Parser
+from workbench._version import ShowVersions
 
 
 def parse(words: list[str]) -> tuple[Command, argparse.Namespace]:
     """Returns the command that the words name, and its arguments. Raises UsageError if they are not valid."""
     commands: dict[str, Any] = {name: import_module(f"workbench.{name}") for name in _names()}
     parser = Parser(prog="workbench", description="Run sweeps, compare runs, reproduce experiments.")
+    parser.add_argument("--version", action=ShowVersions, nargs=0, help="show the versions of what is installed")
     parsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
     for name, command in commands.items():
         _add(parsers, name, command)
@@ -32,6 +34,7 @@ def _names() -> list[str]:
 def _add(parsers: Any, name: str, command: Any) -> None:
     epilog = getattr(command, "FIELDS", "")
     parser = parsers.add_parser(name, help=command.HELP, description=command.HELP, epilog=epilog, allow_abbrev=False)
+    parser.more_help = getattr(command, "more_help", None)
     parser.add_argument("--json", action="store_true", help="print one JSON document; everything else goes to stderr")
     command.add_arguments(parser)
 

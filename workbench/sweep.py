@@ -14,6 +14,7 @@ from workbench._command import (
     print_table,
 )
 from workbench._command import table as new_table
+from workbench._recipes import list_recipes
 
 HELP = "search a recipe's space until its budget is used up; run the same command again to resume"
 FIELDS = FIELDS_HELP
@@ -28,6 +29,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--engine", choices=["local", "ray"], default="local", help="where trials run (default: local)")
     add_code_option(parser, "sweep")
     parser.add_argument("--address", metavar="HOST:PORT", help="the Ray cluster to join (default: start one)")
+
+
+def more_help() -> str:
+    return list_recipes("sweep")
 
 
 def run(args: argparse.Namespace) -> Document:

@@ -12,6 +12,7 @@ from workbench._command import (
     print_table,
     table,
 )
+from workbench._recipes import list_recipes
 
 HELP = "train, validate and test one recipe as a tracked run"
 FIELDS = FIELDS_HELP
@@ -24,6 +25,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", metavar="TEXT", help="the run's name (default: the recipe's)")
     parser.add_argument("--resume", metavar="RUN", help="resume this run, which was interrupted, failed or died")
     add_code_option(parser, "run")
+
+
+def more_help() -> str:
+    return list_recipes("experiment")
 
 
 def run(args: argparse.Namespace) -> Document:

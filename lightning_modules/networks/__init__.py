@@ -19,7 +19,7 @@ from lightning_modules.errors import InputError, choose_from
 from lightning_modules.networks.baseline_cnn import BaselineCNN
 from lightning_modules.plug import Plug, needed, takes_any
 
-__all__ = ["BaselineCNN", "build_network", "check_network", "find_network"]
+__all__ = ["BaselineCNN", "build_network", "built_in", "check_network", "find_network"]
 
 Shape = tuple[int, int, int]  # channels, height, width
 
@@ -33,14 +33,14 @@ def find_network(name: str) -> Callable[..., nn.Module]:
     """Returns the class or function of a network: a name from this folder, or a dotted path."""
     if "." in name:
         return _plug(name, {}).target
-    built_in = _built_in()
-    if name not in built_in:
-        remedy = f"{choose_from(name, built_in)}, or give a dotted path such as my_file.MyNetwork"
+    known = built_in()
+    if name not in known:
+        remedy = f"{choose_from(name, known)}, or give a dotted path such as my_file.MyNetwork"
         raise InputError("model.network", name, "no such network", remedy)
-    return built_in[name]
+    return known[name]
 
 
-def _built_in() -> dict[str, type[nn.Module]]:
+def built_in() -> dict[str, type[nn.Module]]:
     """Returns the networks of this folder by name: every public class that one of its files defines."""
     modules = [importlib.import_module(f"{__name__}.{info.name}") for info in pkgutil.iter_modules(__path__)]
     own = [value for module in modules for value in vars(module).values() if _is_network(value, module.__name__)]

@@ -19,7 +19,7 @@ from typing import Any
 import optuna
 
 from experiments.config import ExperimentConfig, flatten
-from experiments.recipe import field_paths
+from experiments.recipe import field_paths, which_field
 from lightning_modules import InputError
 from lightning_modules.errors import choose_from
 
@@ -238,7 +238,7 @@ def _parameter(path: str, given: Any, types: Mapping[str, Any]) -> Parameter:
     field = f"space.{path}"
     free = path.startswith(_ARGUMENTS)
     if path not in types and not free:
-        raise InputError(field, given, "the recipe has no such field", choose_from(path, types))
+        raise InputError(field, given, "the recipe has no such field", which_field(path, types))
     if path in _FIXED or (path.startswith("data.") and not path.startswith(_SEARCHABLE_DATA)):
         raise InputError(field, given, "must be the same for all trials of a sweep", "set it under overrides")
     if isinstance(given, list):
