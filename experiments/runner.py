@@ -34,7 +34,7 @@ from experiments.tracking.run_logger import RunLogger
 from experiments.tracking.runs import resolve_one
 from experiments.tracking.store import Store
 from experiments.tracking.tracked_run import STATUS, Outcome, TrackedRun
-from experiments.training.checkpoints import Checkpoints, epochs_done, load_weights
+from experiments.training.checkpoints import Checkpoints, epochs_done, kept_checkpoint, load_weights, superfluous
 from experiments.training.epochs import Epoch, EpochEnd, Observer, begin, check_finite
 from experiments.training.exact import set_exact
 from experiments.training.memory import explain_out_of_memory
@@ -149,6 +149,8 @@ def run_as(
                     if role.read_test:
                         _test(tracked, config, trainer, classifier, data, trainer.global_step)
                 tracked.set_tags(_description(tracked, config) | class_scores.TAG)
+                keep = config.trainer.keep_checkpoints, config.trainer.weights
+                tracked.superfluous |= superfluous(*keep, is_finalist=role.kind == "finalist")
         except (NonFiniteLossError, OutOfMemoryError) as failure:
             error = str(failure)
     return _result(tracked, error)
@@ -167,12 +169,16 @@ def read_test(store: Store, run_id: str, *, dataset: ImageDataset | None = None)
     Raises StoreError if the run's files are missing, for example because they are still queued on another host.
     """
     run_folder = Path(store.client.download_artifacts(run_id, ""))
-    if not all((run_folder / name).exists() for name in (CONFIG, LAST_CHECKPOINT)):
-        raise StoreError(store.folder, f"the files of run {run_id} are still in the spool of the host that trained it")
+    waits = StoreError(store.folder, f"the files of run {run_id} are still in the spool of the host that trained it")
+    if not (run_folder / CONFIG).exists():
+        raise waits
     since = watch().run_ended
     config = load_config(str(run_folder / CONFIG))
+    kept_weights = run_folder / kept_checkpoint(config.trainer.weights)
+    if not kept_weights.exists():
+        raise waits
     data, classifier = prepare(config, dataset, store, logs_model=True)
-    step = load_weights(classifier, run_folder / _kept_checkpoint(config))
+    step = load_weights(classifier, kept_weights)
     code = replace(provenance.code_for(config, store), since=since)
     kept = read_provenance(run_folder / PROVENANCE).get("code")
     if kept is not None:
@@ -181,10 +187,6 @@ def read_test(store: Store, run_id: str, *, dataset: ImageDataset | None = None)
         with provenance.finished(tracked, code) if kept is not None else nullcontext():
             _test(tracked, config, _trainer(config), classifier, data, step)
         tracked.set_tags(_description(tracked, config))
-
-
-def _kept_checkpoint(config: ExperimentConfig) -> str:
-    return BEST_CHECKPOINT if config.trainer.weights == "best" else LAST_CHECKPOINT
 
 
 def _description(run: TrackedRun, config: ExperimentConfig) -> dict[str, str]:
@@ -247,9 +249,13 @@ def _file_of_weights(weights: str, store: Store) -> Path:
     except InputError as error:
         remedy = "give a run, a .ckpt or a .safetensors file"
         raise InputError("model.weights", weights, error.message, remedy) from error
-    kept = Path(store.client.download_artifacts(run_id, str(Path(LAST_CHECKPOINT).parent)))
-    best, last = (kept / Path(name).name for name in (BEST_CHECKPOINT, LAST_CHECKPOINT))
-    return best if best.exists() else last
+    folder = str(Path(LAST_CHECKPOINT).parent)
+    held = {artifact.path for artifact in store.client.list_artifacts(run_id, folder)}
+    found = next((name for name in (BEST_CHECKPOINT, LAST_CHECKPOINT) if name in held), None)
+    if found is None:
+        message = "this run has no weights: a sweep's trials keep none once it is done, nor does keep_checkpoints: none"
+        raise InputError("model.weights", weights, message, "name a finalist (SWEEP:champion), or train it again")
+    return Path(store.client.download_artifacts(run_id, found))
 
 
 def cores() -> int:

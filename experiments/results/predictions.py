@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.artifact_names import CLASS_SCORES, CONFUSION_PLOT, MISTAKES_PLOT, PREDICTIONS
+from experiments.artifact_names import CLASS_SCORES, CONFUSION_PLOT, MISTAKES_PLOT, NEW_PREDICTIONS, PREDICTIONS
 from experiments.results import class_scores, plots
 from experiments.tracking.tracked_run import TrackedRun
 from lightning_modules import ImageClassifier, ImageDataModule
@@ -22,8 +22,8 @@ def record(run: TrackedRun, classifier: ImageClassifier, data: ImageDataModule, 
         with np.load(path, allow_pickle=False) as earlier:
             predictions |= earlier
     predictions |= {f"{split}_label": label, f"{split}_probabilities": probabilities, f"{split}_target": target}
-    np.savez(path.with_stem("new"), **predictions)
-    path.with_stem("new").replace(path)
+    np.savez_compressed(run.path(NEW_PREDICTIONS), **predictions)
+    run.path(NEW_PREDICTIONS).replace(path)
     names = data.class_names
     class_scores.write_table(class_scores.class_scores(predictions, names), run.path(CLASS_SCORES))
     confusion, mistakes = (run.path(name.format(split=split)) for name in (CONFUSION_PLOT, MISTAKES_PLOT))
