@@ -46,8 +46,8 @@ def with_palette(image: Image.Image) -> Image.Image:
     return small
 
 
-def _as_numbers(colours: NDArray[Any]) -> NDArray[np.uint32]:
+def _as_numbers(colours: NDArray[Any]) -> NDArray[Any]:
     """Returns one number per colour (…, 3)."""
     wide = colours.astype(np.uint32)
-    numbers: NDArray[np.uint32] = (wide[..., 0] << 16) | (wide[..., 1] << 8) | wide[..., 2]
+    numbers: NDArray[Any] = (wide[..., 0] << 16) | (wide[..., 1] << 8) | wide[..., 2]
     return numbers
