@@ -12,11 +12,14 @@ CODE_BUNDLE = "code.bundle"  # the code, where artifacts are kept on a server
 REQUIREMENTS = "requirements.txt"
 RECORD = "record.json"  # written last
 RECORD_SIGNATURE = "record.json.sig"
+REMOVED = "removed.json"  # what the workbench has removed since record.json was written
 DATA_REPORT = "data_report.json"
 TRACE = "trace.jsonl"
 LAST_CHECKPOINT = "checkpoints/last.ckpt"
 BEST_CHECKPOINT = "checkpoints/best.ckpt"
+NEW_CHECKPOINT = "checkpoints/new.ckpt"  # one that is being written
 PREDICTIONS = "predictions.npz"
+NEW_PREDICTIONS = "new.npz"  # ones that are being written
 CLASS_SCORES = "class_scores.json"
 TRACEBACK = "traceback.txt"  # of a run that failed
 

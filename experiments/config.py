@@ -22,8 +22,11 @@ from lightning_modules.plug import Plug, search_folders
 RECIPES = Path(__file__).parent / "recipes"
 # Fields that say where data are stored. Runs are not compared by them: a digest shows whether the data are the same.
 LOCATIONS = {"data.root", "data.path", "data.labels_path", "data.groups"}
+# Fields that have no effect on numbers. A run is not said to differ from another one by them.
+NOT_COMPARED = LOCATIONS | {"trainer.keep_checkpoints"}
 _FILES = LOCATIONS | {"model.weights"}  # fields that name the user's files and folders
 Weights = Literal["last", "best"]
+KeepCheckpoints = Literal["none", "kept", "all"]
 Accelerator = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["32-true", "64-true", "bf16-mixed", "16-mixed"]
 MatmulPrecision = Literal["highest", "high", "medium"]
@@ -39,6 +42,13 @@ class TrainerConfig:
 
     weights: Weights = "last"
     """The epoch whose weights give the run's value, test metrics and logged model."""
+
+    keep_checkpoints: KeepCheckpoints = "kept"
+    """The checkpoints that a finished run keeps: none, the one that `weights` names (kept), or all.
+
+    A sweep's trial keeps none once the sweep has its finalists, unless this is all; a finalist keeps the one that its
+    test needs. An unfinished run keeps what it needs to be resumed.
+    """
 
     monitor: str = "val/accuracy"
     """The logged metric that is the run's value and decides which epoch is `best`."""

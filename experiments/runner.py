@@ -33,7 +33,7 @@ from experiments.tracking.lifecycle import RunKind, close_dead_runs, create_run,
 from experiments.tracking.run_logger import RunLogger
 from experiments.tracking.store import Store
 from experiments.tracking.tracked_run import STATUS, Outcome, TrackedRun
-from experiments.training.checkpoints import Checkpoints, epochs_done, load_weights
+from experiments.training.checkpoints import Checkpoints, epochs_done, kept_checkpoint, load_weights, superfluous
 from experiments.training.epochs import Epoch, EpochEnd, Observer, begin, check_finite
 from experiments.training.memory import explain_out_of_memory
 from experiments.training.trace import Trace, starting_point
@@ -141,6 +141,8 @@ def run_as(
                     if role.read_test:
                         _test(tracked, task, trainer, trainer.global_step)
                 tracked.set_tags(_description(tracked, task))
+                keep = config.trainer.keep_checkpoints, config.trainer.weights
+                tracked.superfluous |= superfluous(*keep, is_finalist=role.kind == "finalist")
         except (NonFiniteLossError, OutOfMemoryError) as failure:
             error = str(failure)
     return _result(tracked, error)
@@ -176,12 +178,16 @@ def read_test(store: Store, run_id: str, *, dataset: ImageDataset | None = None)
     Raises StoreError if the run's files are missing, for example because they are still queued on another host.
     """
     run_folder = Path(store.client.download_artifacts(run_id, ""))
-    if not all((run_folder / name).exists() for name in (CONFIG, LAST_CHECKPOINT)):
-        raise StoreError(store.folder, f"the files of run {run_id} are still in the spool of the host that trained it")
+    waits = StoreError(store.folder, f"the files of run {run_id} are still in the spool of the host that trained it")
+    if not (run_folder / CONFIG).exists():
+        raise waits
     since = watch().run_ended
     config = load_config(str(run_folder / CONFIG))
+    kept_weights = run_folder / kept_checkpoint(config.trainer.weights)
+    if not kept_weights.exists():
+        raise waits
     task = prepare(config, dataset, store, reads_test=True)
-    step = load_weights(task.module, run_folder / _kept_checkpoint(config))
+    step = load_weights(task.module, kept_weights)
     code = replace(provenance.code_for(config, store), since=since)
     kept = read_provenance(run_folder / PROVENANCE).get("code")
     if kept is not None:
@@ -190,10 +196,6 @@ def read_test(store: Store, run_id: str, *, dataset: ImageDataset | None = None)
         with provenance.finished(tracked, code) if kept is not None else nullcontext():
             _test(tracked, task, make_trainer(config), step)
         tracked.set_tags(_description(tracked, task))
-
-
-def _kept_checkpoint(config: ExperimentConfig) -> str:
-    return BEST_CHECKPOINT if config.trainer.weights == "best" else LAST_CHECKPOINT
 
 
 def _description(run: TrackedRun, task: Task, failure: str = "") -> dict[str, str]:

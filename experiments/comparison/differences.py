@@ -9,7 +9,7 @@ from typing import Any
 from experiments.artifact_names import CODE_BUNDLE, PATCH, PROVENANCE, SOURCES
 from experiments.code.differences import CodeDifference, code_differences
 from experiments.code.recorded import RecordedCode
-from experiments.config import LOCATIONS
+from experiments.config import NOT_COMPARED
 from experiments.errors import Altered, CannotRun
 from experiments.provenance.origins import Field, edited_files, is_told_by_some, origins, unrecorded
 from experiments.provenance.record import read_provenance
@@ -74,7 +74,7 @@ def differences(artifacts: Artifacts, runs: Sequence[Recorded]) -> tuple[list[Ro
 
 
 def _params(runs: Sequence[Recorded]) -> Iterator[Row]:
-    for name in sorted({name for each in runs for name in each.run.params} - LOCATIONS):
+    for name in sorted({name for each in runs for name in each.run.params} - NOT_COMPARED):
         yield {"field": name, "kind": "param", "values": {each.run_id: each.run.params.get(name) for each in runs}}
 
 

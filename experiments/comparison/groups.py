@@ -9,7 +9,7 @@ import numpy as np
 from experiments.comparison.differences import Row, does_differ
 from experiments.comparison.objective import Objective
 from experiments.comparison.statistics import estimate
-from experiments.config import LOCATIONS
+from experiments.config import NOT_COMPARED
 from experiments.tracking.runs import RunSummary
 from lightning_modules.errors import InputError, choose_from
 
@@ -82,7 +82,7 @@ def _groups(
     members: dict[Hashable, dict[Hashable, RunSummary]] = {}
     for run in sorted(runs, key=lambda run: run.start_time):
         if objective.score(run) is not None:
-            config = frozenset(item for item in run.params.items() if item[0] not in LOCATIONS)
+            config = frozenset(item for item in run.params.items() if item[0] not in NOT_COMPARED)
             members.setdefault(key(run), {})[config] = run
     found = [Group(name(next(iter(same.values()))), _by_seed(same.values()), objective) for same in members.values()]
     return sorted(found, key=lambda group: -objective.metric.sign * group.mean)

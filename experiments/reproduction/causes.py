@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from experiments.code.differences import CodeDifference, code_differences
-from experiments.config import LOCATIONS
+from experiments.config import NOT_COMPARED
 from experiments.provenance.origins import Field, OriginKind, edited_files, is_told_by_some, origins, unrecorded
 
 # Kinds of cause that often differ without any effect on the numbers.
@@ -54,7 +54,7 @@ def _all(recorded: Origins, now: Origins) -> Iterator[Cause]:
     if recorded.code != now.code:
         yield from _in_code(recorded, now)
     for name, value, again in _differing(recorded.params, now.params):
-        if name not in LOCATIONS:
+        if name not in NOT_COMPARED:
             yield Cause(_KIND_OF_PARAM.get(name, "config"), f"{name}: {value}, now {again}")
     before, after = origins(recorded.provenance), origins(now.provenance)
     for field, value, again in _differing(before, after):

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sklearn.metrics import confusion_matrix
 
+from experiments.results.small_png import save_small
 from lightning_modules import DataReport
 from lightning_modules.pipeline.splits import Subset
 
@@ -34,7 +35,7 @@ def plot_curves(history: Sequence[Mapping[str, float]], path: Path) -> None:
         axes.set(xlabel="epoch", ylabel=score)
         axes.grid(alpha=0.3)
         axes.legend()
-    figure.savefig(path, dpi=100)
+    save_small(figure, path, dpi=100)
 
 
 def plot_scores(history: Sequence[Mapping[str, float]], path: Path) -> None:
@@ -75,7 +76,7 @@ def plot_confusion(
     axes.set_yticks(ticks, class_names)
     axes.set(xlabel="predicted", ylabel="true")
     axes.set_title(title, loc="left", fontsize=10)
-    figure.savefig(path, dpi=100)
+    save_small(figure, path, dpi=100)
 
 
 def plot_mistakes(
@@ -101,7 +102,7 @@ def plot_images(images: Sequence[NDArray[Any]], texts: Sequence[str], title: str
     axes = figure.add_axes((0.01, 0.01, 0.98, 0.93))
     axes.set_title(title)
     _draw_images(axes, images, texts, _COLUMNS)
-    figure.savefig(path, dpi=80)
+    save_small(figure, path, dpi=80)
 
 
 def plot_data_report(report: DataReport, splits: Mapping[str, Subset], path: Path) -> None:
@@ -127,7 +128,7 @@ def plot_data_report(report: DataReport, splits: Mapping[str, Subset], path: Pat
     images = [splits[finding.split].images[example["index"]] for finding, example in shown]
     captions = [f"{finding.kind}\n{finding.split} {example['index']}" for finding, example in shown]
     _draw_images(faults, images, captions, _NARROW_COLUMNS)
-    figure.savefig(path, dpi=80)
+    save_small(figure, path, dpi=80)
 
 
 def _draw_images(axes: Axes, images: Sequence[NDArray[Any]], captions: Sequence[str], columns: int) -> None:

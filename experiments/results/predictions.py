@@ -1,13 +1,12 @@
 """Writes `predictions.npz` (each split's predicted labels, probabilities and true labels) and what is based on it."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.artifact_names import CLASS_SCORES, CONFUSION_PLOT, MISTAKES_PLOT, PREDICTIONS
+from experiments.artifact_names import CLASS_SCORES, CONFUSION_PLOT, MISTAKES_PLOT, NEW_PREDICTIONS, PREDICTIONS
 from experiments.results import class_scores, plots
 from experiments.tracking.tracked_run import TrackedRun
 from lightning_modules import ImageClassifier, ImageDataModule
@@ -20,7 +19,7 @@ def record(run: TrackedRun, classifier: ImageClassifier, data: ImageDataModule, 
     subset = data.splits[split]
     target = subset.targets
     new = {f"{split}_label": label, f"{split}_probabilities": probabilities, f"{split}_target": target}
-    predictions = add(run.path(PREDICTIONS), new)
+    predictions = add(run, new)
     names = data.class_names
     class_scores.write_table(class_scores.class_scores(predictions, names), run.path(CLASS_SCORES))
     confusion, mistakes = (run.path(name.format(split=split)) for name in (CONFUSION_PLOT, MISTAKES_PLOT))
@@ -28,13 +27,14 @@ def record(run: TrackedRun, classifier: ImageClassifier, data: ImageDataModule, 
     plots.plot_mistakes(subset, probabilities, names, split, mistakes)
 
 
-def add(path: Path, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Adds arrays to an .npz; returns all that it then holds."""
+def add(run: TrackedRun, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Adds arrays to the run's predictions; returns all of them."""
+    path, new = run.path(PREDICTIONS), run.path(NEW_PREDICTIONS)
     held: dict[str, NDArray[Any]] = {}
     if path.exists():
         with np.load(path, allow_pickle=False) as earlier:
             held |= earlier
     held |= arrays
-    np.savez(path.with_stem("new"), **held)  # type: ignore[arg-type]  # numpy's stub takes them for its own arguments
-    path.with_stem("new").replace(path)
+    np.savez_compressed(new, **held)  # type: ignore[arg-type]  # numpy's stub takes them for its own arguments
+    new.replace(path)
     return held

@@ -17,7 +17,7 @@ from mlflow.entities import DatasetInput
 from numpy.typing import NDArray
 from pytorch_lightning.utilities.model_helpers import is_overridden
 
-from experiments.artifact_names import CURVES_PLOT, PREDICTIONS, PREDICTIONS_PLOT
+from experiments.artifact_names import CURVES_PLOT, PREDICTIONS_PLOT
 from experiments.results import data_report, own_model, plots, predictions
 from experiments.tasks.digests import has
 from experiments.tasks.inputs import image_inputs, own_inputs
@@ -100,7 +100,7 @@ class OwnTask(Task):
         """Writes the module's predictions of a split, and the module's picture of them."""
         if not (found := answers.arrays()):
             return
-        predictions.add(run.path(PREDICTIONS), {f"{split}_{name}": array for name, array in found.items()})
+        predictions.add(run, {f"{split}_{name}": array for name, array in found.items()})
         draw = getattr(self.module, "plot_predictions", None)
         if callable(draw) and isinstance(figure := draw(split, found), Figure):
             figure.savefig(run.path(PREDICTIONS_PLOT.format(split=split)), dpi=100)

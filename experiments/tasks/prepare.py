@@ -121,9 +121,13 @@ def _file_of_weights(weights: str, store: Store) -> Path:
     except InputError as error:
         remedy = "give a run, a .ckpt or a .safetensors file"
         raise InputError("model.weights", weights, error.message, remedy) from error
-    kept = Path(store.client.download_artifacts(run_id, str(Path(LAST_CHECKPOINT).parent)))
-    best, last = (kept / Path(name).name for name in (BEST_CHECKPOINT, LAST_CHECKPOINT))
-    return best if best.exists() else last
+    folder = str(Path(LAST_CHECKPOINT).parent)
+    held = {artifact.path for artifact in store.client.list_artifacts(run_id, folder)}
+    found = next((name for name in (BEST_CHECKPOINT, LAST_CHECKPOINT) if name in held), None)
+    if found is None:
+        message = "this run has no weights: a sweep's trials keep none once it is done, nor does keep_checkpoints: none"
+        raise InputError("model.weights", weights, message, "name a finalist (SWEEP:champion), or train it again")
+    return Path(store.client.download_artifacts(run_id, found))
 
 
 def cores() -> int:

@@ -1,23 +1,38 @@
 """`record.json`: what a run consisted of when it was closed, so that later changes to it are found.
 
 It detects accidents and careless edits. Against a forger, who would change `record.json` too, it has to be signed.
+
+`removed.json`, beside it, lists the checkpoints that the workbench has removed since: `record.json` and its signature
+stay as they are. The list excuses that a checkpoint is missing, and nothing else.
 """
 
 import json
 import math
+import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from mlflow.entities import Run
 
-from experiments.artifact_names import RECORD, RECORD_SIGNATURE
+from experiments.artifact_names import (
+    BEST_CHECKPOINT,
+    LAST_CHECKPOINT,
+    NEW_CHECKPOINT,
+    NEW_PREDICTIONS,
+    RECORD,
+    RECORD_SIGNATURE,
+    REMOVED,
+)
 from lightning_modules.images.files import file_sha256
 
 _TAGS = ("workbench.", "mlflow.source.git.commit", "mlflow.parentRunId")  # prefixes of the tags that are sealed
 # Tags that a later command may set or change.
 _OPEN_TAGS = {"workbench.owner", "workbench.reproduced_by", "workbench.verdict"}
+UNFINISHED = (NEW_CHECKPOINT, NEW_PREDICTIONS, f"{RECORD}.new", f"{REMOVED}.new")  # left by processes that were killed
+REMOVABLE = {LAST_CHECKPOINT, BEST_CHECKPOINT, *UNFINISHED}  # what the workbench itself removes from an ended run
 
 
 def seal(
@@ -29,8 +44,12 @@ def seal(
     params: Mapping[str, str],
     metrics: Mapping[str, float],
     tags: Mapping[str, str],
+    without: Collection[str] = (),
 ) -> None:
-    """Writes `record.json` into a run's folder: the SHA-256 of every file there, the params, last metrics and tags."""
+    """Writes `record.json` into a run's folder: the SHA-256 of every file there, the params, last metrics and tags.
+
+    `without`: files that are about to be removed.
+    """
     content = {
         "run_id": run_id,
         "status": status,
@@ -38,7 +57,7 @@ def seal(
         "params": dict(sorted(params.items())),
         "metrics": {name: as_stored(value).hex() for name, value in sorted(metrics.items())},
         "tags": {name: text for name, text in sorted(tags.items()) if _is_sealed(name)},
-        "artifacts": dict(artifacts(folder)),
+        "artifacts": {name: digest for name, digest in artifacts(folder) if name not in without},
     }
     break_seal(folder)
     new = folder / f"{RECORD}.new"
@@ -47,16 +66,49 @@ def seal(
 
 
 def break_seal(folder: Path) -> None:
-    """Removes `record.json` and its signature: the run goes on."""
-    for name in (RECORD, RECORD_SIGNATURE):
+    """Removes `record.json`, its signature and the list of what was removed since: the run goes on."""
+    for name in (RECORD, RECORD_SIGNATURE, REMOVED):
         (folder / name).unlink(missing_ok=True)
+
+
+def list_removals(folder: Path, names: Collection[str], removed_at: str) -> None:
+    """Adds files that are about to be removed to `removed.json`; `removed_at` is a time. Their hashes stay in the seal.
+
+    The file is on disk when this returns: a process that is killed between this and the removal leaves a true record.
+    """
+    listed = {**read_removals(folder), **dict.fromkeys(sorted(names), removed_at)}
+    new = folder / f"{REMOVED}.new"
+    with new.open("w", encoding="utf-8") as file:
+        json.dump(listed, file, indent=2)
+        file.flush()
+        os.fsync(file.fileno())
+    new.replace(folder / REMOVED)
+
+
+def remove_file(folder: Path, name: str) -> None:
+    """Removes a file from a run's folder, and the folder that it was in if that is empty then."""
+    path = folder / name
+    path.unlink(missing_ok=True)
+    if path.parent != folder:
+        with suppress(OSError):  # it is not empty, or gone
+            path.parent.rmdir()
+
+
+def read_removals(folder: Path) -> dict[str, str]:
+    """Returns the names in `removed.json` with their times. What is not `REMOVABLE` does not count."""
+    try:
+        listed = json.loads((folder / REMOVED).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    listed = listed if isinstance(listed, dict) else {}
+    return {name: str(time) for name, time in listed.items() if name in REMOVABLE}
 
 
 def artifacts(folder: Path) -> Iterator[tuple[str, str]]:
     """Yields the name and the SHA-256 of every file below a run's folder, but those of the seal itself."""
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
-        if path.is_file() and not name.startswith(RECORD):
+        if path.is_file() and not name.startswith((RECORD, REMOVED)):
             yield name, file_sha256(path)
 
 
@@ -71,11 +123,11 @@ def broken(sealed: Mapping[str, Any], run: Run, folder: Path) -> Iterator[str]:
     metrics = {name: as_stored(value).hex() for name, value in run.data.metrics.items()}
     yield from _differing("metric", sealed["metrics"], metrics, float.fromhex)
     yield from _differing("tag", sealed["tags"], run.data.tags)
-    found = dict(artifacts(folder))
+    found, removed = dict(artifacts(folder)), read_removals(folder)
     for name, digest in sealed["artifacts"].items():
-        if name not in found:
+        if name not in found and name not in removed:
             yield f"{name}: removed after the run was closed"
-        elif found[name] != digest:
+        elif found.get(name, digest) != digest:
             yield f"{name}: changed after the run was closed"
 
 

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from mlflow.entities import DatasetInput
 
 from experiments.process.interrupts import uninterrupted
-from experiments.tracking.seal import break_seal, seal
+from experiments.tracking.seal import break_seal, remove_file, seal
 from experiments.tracking.spool import Entry, Outbox, Point, tell_waiting
 from experiments.tracking.store import Store, server_away
 from experiments.tracking.system_metrics import SystemMetrics
@@ -50,6 +50,7 @@ class TrackedRun:
         self.latest: dict[str, float] = {}  # the last value of each metric, without system metrics
         self.params, self.tags = dict(run.data.params), dict(run.data.tags)
         self.outcome: Outcome | None = None  # None until the run is closed
+        self.superfluous: set[str] = set()  # files that go once the run has finished; until then it may be resumed
         # What an earlier process has already logged:
         self._known_points: set[tuple[str, int]] = set()  # (metric, step)
         self._outbox = Outbox(store, run_id)
@@ -125,6 +126,7 @@ class TrackedRun:
                 self._writer.finish()
                 self._seal(end_of_run(outcome, error))
                 if not self._in_place:
+                    self._drop_superfluous(outcome)  # once sent, a file could only be removed by the server
                     self._outbox.put(Entry(files=True))
             except Exception as lost:
                 outcome, error = "failed", f"some results could not be written: {lost}"
@@ -132,6 +134,7 @@ class TrackedRun:
             finally:
                 self.outcome = outcome
                 self._outbox.put(end_of_run(outcome, error))
+            self._drop_superfluous(outcome)
             if self._outbox.has_queue():
                 tell_waiting(self.store)
 
@@ -140,7 +143,13 @@ class TrackedRun:
         assert end.status is not None
         owner = self.tags.get("workbench.owner", "")
         given = {"params": self.params, "metrics": self.latest, "tags": {**self.tags, **end.tags}}
-        seal(self.folder, run_id=self.run_id, status=end.status, owner=owner, **given)
+        without = self.superfluous if end.status == STATUS["finished"] else set()
+        seal(self.folder, run_id=self.run_id, status=end.status, owner=owner, without=without, **given)
+
+    def _drop_superfluous(self, outcome: Outcome) -> None:
+        """Removes what a finished run does not keep. What a killed process leaves of it, `workbench clean` removes."""
+        for name in self.superfluous if outcome == "finished" else ():
+            remove_file(self.folder, name)
 
 
 def as_param(value: Any) -> str:

@@ -1,4 +1,7 @@
-"""Writes `last.ckpt` after every epoch, and `best.ckpt` if the config keeps the best weights."""
+"""Writes `last.ckpt` after every epoch, and `best.ckpt` if the config keeps the best weights.
+
+A finished run keeps at most one of them by default: see `superfluous`.
+"""
 
 import math
 import shutil
@@ -8,8 +11,8 @@ from pathlib import Path
 import pytorch_lightning as pl
 import torch
 
-from experiments.artifact_names import BEST_CHECKPOINT, LAST_CHECKPOINT
-from experiments.config import TrainerConfig
+from experiments.artifact_names import BEST_CHECKPOINT, LAST_CHECKPOINT, NEW_CHECKPOINT
+from experiments.config import KeepCheckpoints, TrainerConfig, Weights
 from experiments.training.epochs import Epoch, Scores
 
 
@@ -22,7 +25,7 @@ class Checkpoints:
     def __init__(self, run_folder: Path, config: TrainerConfig, history: Sequence[Scores] = ()) -> None:
         self._last, self._best = run_folder / LAST_CHECKPOINT, run_folder / BEST_CHECKPOINT
         self._last.parent.mkdir(parents=True, exist_ok=True)
-        self._new = self._last.with_name("new.ckpt")
+        self._new = run_folder / NEW_CHECKPOINT
         self._config = config
         self._highest = -math.inf
         is_best = False
@@ -48,6 +51,19 @@ class Checkpoints:
     def _keep_best(self) -> None:
         shutil.copyfile(self._last, self._new)
         self._new.replace(self._best)
+
+
+def kept_checkpoint(weights: Weights) -> str:
+    """Returns the checkpoint whose weights the run's value stands for."""
+    return BEST_CHECKPOINT if weights == "best" else LAST_CHECKPOINT
+
+
+def superfluous(keep: KeepCheckpoints, weights: Weights, *, is_finalist: bool) -> set[str]:
+    """Returns the checkpoints that a finished run does not keep. A finalist keeps one: it may be tested later."""
+    if keep == "all":
+        return set()
+    kept = set() if keep == "none" and not is_finalist else {kept_checkpoint(weights)}
+    return {LAST_CHECKPOINT, BEST_CHECKPOINT} - kept
 
 
 def epochs_done(run_folder: Path) -> int:
