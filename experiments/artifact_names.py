@@ -41,3 +41,6 @@ COMPARISON = "comparison.json"
 COMPARISON_PAGE = "comparison.html"
 LEADERBOARD = "leaderboard.json"
 REPORT_PAGE = "report.html"
+
+# Every page has this in its first lines, so that a page in the project's folder is not taken for code.
+PAGE_MARK = '<meta name="generator" content="lightning-workbench">'

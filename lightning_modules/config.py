@@ -20,6 +20,7 @@ from pydantic import ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
 
 from lightning_modules.errors import InputError, choose_from
+from lightning_modules.plug import to_write
 
 # For a value out of bounds, the error suggests the example. Without an example it suggests the field's default.
 Count = Annotated[int, Field(ge=1)]
@@ -80,11 +81,19 @@ def _input_error(cls: type[Any], prefix: str, given: Mapping[str, Any], error: V
         case "finite_number":
             message = "must be finite"
         case _:
+            if "text" in takes and (path := _path_of(value)) is not None:
+                return InputError(field, value, "is an object, and a config holds text", to_write(path))
             return InputError(field, value, "has the wrong type", f"give {takes}")
     noted = [note for part in _parts(hint) for note in getattr(part, "__metadata__", ())]
     examples = [example for note in noted for example in getattr(note, "examples", None) or ()]
     example = examples[0] if examples else getattr(cls, name, None)  # the class has the field's default
     return InputError(field, value, message, "leave it out" if example is None else f"try {example:g}")
+
+
+def _path_of(value: object) -> str | None:
+    """Returns the dotted path of a class or function, or of one in a list; None for any other value."""
+    given = next((item for item in (value if isinstance(value, list) else [value]) if callable(item)), None)
+    return None if given is None else f"{given.__module__}.{getattr(given, '__qualname__', type(given).__qualname__)}"
 
 
 def describe(hint: Any) -> str:

@@ -142,6 +142,8 @@ def find(field: str, path: str) -> Any:
     module, *names = path.split(".")
     if not names or not all(name.isidentifier() for name in (module, *names)):
         raise InputError(field, path, "is not a dotted path", "write one such as my_file.MyPart")
+    if module == "__main__":
+        raise InputError(field, path, "is in the script or notebook itself, which no run can record", to_write(path))
     if any(name.startswith("__") for name in (module, *names)):  # the import of a package's __main__ runs it
         raise InputError(field, path, "has a name that begins with __", "name a class or a function")
     if module in sys.stdlib_module_names:
@@ -156,6 +158,14 @@ def find(field: str, path: str) -> Any:
             raise InputError(field, path, f"{getattr(found, '__name__', module)} has no {name!r}", remedy)
         found = getattr(found, name)
     return found
+
+
+def to_write(path: str) -> str:
+    """Returns what to write in a config for the class or function at `path`, if this was not a text of the config."""
+    module, _, name = path.partition(".")
+    return (
+        f"move it to a file, such as my_file.py, and write my_file.{name}" if module == "__main__" else f"write {path}"
+    )
 
 
 def _has_submodule(found: Any, name: str) -> bool:

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from experiments.artifact_names import PAGE_MARK
 from experiments.code.repository import Repository, find_repository
 from experiments.process.file_hashes import known_sha256
 from experiments.process.redaction import is_secret_file
@@ -18,6 +19,8 @@ _LIMITS = {"WORKBENCH_CODE_FILE_MB": 5, "WORKBENCH_CODE_MB": 50}  # of one file,
 _MB = 10**6  # bytes
 FLOORS = ("lightning_modules", "experiments", "sweeps", "workbench")
 _MOST_NAMED = 1000  # files beyond the limits that are hashed and named
+_STORES = ("mlflow.db", "code.git/HEAD")  # a folder with a `.lock` and one of these is a store
+_HEAD = 500  # bytes at the beginning of a page, where PAGE_MARK is
 _MOST_LINKED = 2000  # files in a folder outside the project that a symbolic link leads to
 
 
@@ -66,9 +69,10 @@ class Snapshot:
     def contents(self, without: Iterable[Path] = ()) -> Contents:
         """Reads the other files now. Leaves out those below the folders or files `without`, and does not name them.
 
-        A folder that the project itself lies in is not left out.
+        Also leaves out what the workbench itself has written: other stores, and pages such as that of a comparison. A
+        folder that the project itself lies in is not left out.
         """
-        skipped = tuple(f"{path}/" for path in without if not self.root.is_relative_to(path))
+        skipped = tuple(f"{path}/" for path in (*without, *self._stores()) if not self.root.is_relative_to(path))
         left_out: dict[str, LeftOut] = {}
         found: dict[str, tuple[Path, int]] = {}
         for name, path in self._paths():
@@ -82,6 +86,8 @@ class Snapshot:
             except OSError:
                 continue  # removed, or a link to nothing
             if stat.S_ISREG(status.st_mode) and os.access(path, os.R_OK):
+                if name.endswith(".html") and _is_page(path):
+                    continue
                 found[name] = (path, status.st_size)
             else:
                 left_out[name] = LeftOut("it is not a file that can be read")
@@ -93,6 +99,12 @@ class Snapshot:
         if len(beyond) > _MOST_NAMED:
             left_out[f"and {len(beyond) - _MOST_NAMED} more files"] = LeftOut("more than the limits allow")
         return Contents({name: self.modules.get(name) or _read(path) for name, path in kept.items()}, left_out)
+
+    def _stores(self) -> list[Path]:
+        """Returns the stores in folders below the root."""
+        names = set(self.names)
+        locked = [name.removesuffix("/.lock") for name in names if name.endswith("/.lock")]
+        return [self.root / folder for folder in locked if any(f"{folder}/{each}" in names for each in _STORES)]
 
     def _paths(self) -> Iterator[tuple[str, Path]]:
         """Yields names and paths; for a link to a folder, those of the files in it."""
@@ -151,6 +163,12 @@ def _walk(folder: Path) -> Iterator[str]:
 
 def _read(path: Path) -> File:
     return File(path.read_bytes(), bool(path.stat().st_mode & stat.S_IXUSR))
+
+
+def _is_page(path: Path) -> bool:
+    """Whether the workbench has written this HTML file."""
+    with path.open("rb") as file:
+        return PAGE_MARK.encode() in file.read(_HEAD)
 
 
 def _beyond_limits(sizes: Mapping[str, int]) -> dict[str, str]:

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 
+from experiments.artifact_names import PAGE_MARK
+
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
 table { border-collapse: collapse; margin: 1rem 0; display: block; overflow-x: auto }
@@ -16,7 +18,7 @@ img { max-width: 100% }
 
 def webpage(title: str, parts: Iterable[str]) -> str:
     """Returns a page made of `parts`, which are HTML; empty parts are skipped."""
-    head = f'<head><meta charset="utf-8"><title>{escape(title)}</title><style>{_STYLE}</style></head>'
+    head = f'<head><meta charset="utf-8">{PAGE_MARK}<title>{escape(title)}</title><style>{_STYLE}</style></head>'
     return "\n".join(['<!doctype html><html lang="en">', head, "<body>", *filter(None, parts), "</body></html>", ""])
 
 

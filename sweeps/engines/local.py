@@ -1,7 +1,8 @@
 """The local engine: runs trials in worker processes on this machine.
 
 Each worker trains with one thread, so results do not depend on load. All workers share one data set in memory. They
-are forked from a server process that has already imported everything, so a new worker starts at once.
+are forked from a server process that has already imported everything, so a new worker starts at once. A worker does not
+import the user's script, so a script needs no `if __name__ == "__main__":`, and a notebook can run sweeps too.
 """
 
 import multiprocessing
@@ -12,12 +13,13 @@ import tempfile
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import redirect_stdout
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from experiments.code.kept import Code
@@ -60,9 +62,21 @@ def warm_up(own: Sequence[str] = ()) -> None:
     multiprocessing.get_context("forkserver").set_forkserver_preload([*_PRELOADED, *own])
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        forkserver.ensure_running()
+        with _hidden_script():
+            forkserver.ensure_running()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _hidden_script() -> Iterator[None]:
+    """Hides the user's script from multiprocessing, which would run it again in each new process."""
+    script = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = script
 
 
 def work(stage: Stage, *, dataset: ImageDataset | None, workers: int, started: OnTrial, ended: OnTrial) -> None:
@@ -100,7 +114,8 @@ class _Workers(Crew):
         for _ in range(self._size - len(self._members) if is_wanted else 0):
             ours, theirs = self._context.Pipe(duplex=False)
             member = self._context.Process(target=_run_worker, args=(self._task, theirs))
-            member.start()
+            with _hidden_script():
+                member.start()
             theirs.close()
             self._members[member] = ours
         return len(self._members)

@@ -69,6 +69,20 @@ def test_what_is_wrong_is_told_in_one_line_with_the_way_out(given: dict[str, Any
     assert str(replaced.value) == words
 
 
+def test_a_class_in_place_of_its_path_is_told_what_to_write() -> None:
+    class Net:
+        __module__, __qualname__ = "__main__", "Net"  # as in a notebook
+
+    for given, words in {
+        Net: "move it to a file, such as my_file.py, and write my_file.Net",
+        Inner: "write .*Inner",
+    }.items():
+        with pytest.raises(InputError, match=rf"^top\.name: is an object, and a config holds text .*; {words}$"):
+            Top(name=given)  # type: ignore[arg-type]
+        with pytest.raises(InputError, match=rf"^top\.inner\.names: is an object, .*; {words}$"):
+            Inner(names=["a", given])  # type: ignore[list-item]
+
+
 @pytest.mark.parametrize(
     ("given", "words"),
     [

@@ -79,6 +79,8 @@ def test_a_path_may_lead_into_packages_and_classes(tmp_path: Path) -> None:
         ("Part", "is not a dotted path"),
         ("wb_part.", "is not a dotted path"),
         ("../wb_part.Part", "is not a dotted path"),
+        ("__main__.Part", "is in the script or notebook itself, .*move it to a file, .*and write my_file.Part"),
+        ("wb_part.__main__.Part", "has a name that begins with __"),
         ("os.system", "is part of Python's own library"),
         ("wb_part_nowhere.Part", "cannot be imported: ModuleNotFoundError"),
         ("wb_part_broken.Part", "cannot be imported: ZeroDivisionError: division by zero"),

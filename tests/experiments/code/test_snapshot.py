@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from experiments.code.snapshot import Contents, take_snapshot
+from experiments.code.code_store import CodeStore
+from experiments.code.snapshot import Contents, File, take_snapshot
+from experiments.results.webpage import webpage
 from lightning_modules import InputError
 from tests.projects import git
 
@@ -129,6 +131,20 @@ def test_the_store_and_the_data_are_no_code(project: Path) -> None:
     assert not [name for name in kept.files if name.startswith(("mlruns", "pictures"))]
     assert "net.py" in kept.files
     assert kept.left_out == {}
+
+
+def test_other_stores_and_pages_of_the_workbench_are_no_code(project: Path) -> None:
+    before = contents(project)
+    for name in ("old/.lock", "old/mlflow.db", "old/key", "old/artifacts/1/model.py", "served/.lock"):
+        (project / name).parent.mkdir(parents=True, exist_ok=True)
+        (project / name).write_text("x")
+    CodeStore(project / "served").keep({"net.py": File(b"a")}, "a test")
+    (project / "deep" / "report.html").write_text(webpage("A <title> of a comparison", ["text"]))
+    assert contents(project) == before
+    (project / "page.html").write_text("<!doctype html><p>The user's own.</p>")
+    (project / "own" / "mlflow.db").parent.mkdir()
+    (project / "own" / "mlflow.db").write_text("plain MLflow made it")
+    assert contents(project).files.keys() - before.files.keys() == {"own/mlflow.db", "page.html"}
 
 
 def test_without_git_all_files_are_the_project_s_but_hidden_folders(tmp_path: Path) -> None:
