@@ -74,6 +74,6 @@ def show(document: Document, args: argparse.Namespace) -> None:
         seeds = len(finalist["values"])
         print(f"finalist   trial {finalist['number']}: {document['metric']} {as_text(finalist)} over {seeds} seed(s)")
     if champion := document["champion"]:
-        print(f"model      {champion['model']}")
+        print(f"model      {champion['model'] or 'none: the module has no example_input_array'}")
     print(f"trials     {document['trials_url']}")
     print_dashboard(document)

@@ -67,6 +67,9 @@ class EpochEnd(Checkpoint):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._random_state is not None:
             set_random_state(self._random_state)
+            # The loop has made the iterator of the data already, which drew from another state. As if it had never
+            # stopped, it now makes a new one when the epoch begins.
+            trainer.fit_loop._resuming_from_checkpoint = False
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._start, self._trained = time.perf_counter(), None

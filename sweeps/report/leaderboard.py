@@ -45,7 +45,7 @@ def headline(document: Mapping[str, Any]) -> str:
     row = baseline if is_own else finalists[0]
     is_one = len(row["values"]) == 1
     seeds = "with one fresh seed" if is_one else f"over {len(row['values'])} fresh seeds"
-    scores = f"{document['metric']} {as_text(row)}, {on_test(document)}"
+    scores = ", ".join(filter(None, [f"{document['metric']} {as_text(row)}", on_test(document)]))
     if is_own:
         has_rival = finalists[0]["mean"] is not None
         reason = f"no trial did better {seeds}" if has_rival else "no finalist gave a score with every seed"
@@ -70,7 +70,7 @@ def _verdict(document: Mapping[str, Any], seeds: str) -> str:
 def on_test(document: Mapping[str, Any]) -> str:
     """Returns the champion's test accuracy, followed by the objective's metric if that is another one."""
     titles = {}
-    for name in ("accuracy", document["metric"].partition("/")[2]):
+    for name in ("accuracy", document["metric"].removeprefix("val")[1:]):
         titles[name] = METRICS[name].title if name in METRICS else name
     scores = {title: document["champion"].get(f"test_{name}") for name, title in titles.items()}
     return ", ".join(f"test {title} {as_text(score)}" for title, score in scores.items() if score is not None)

@@ -21,7 +21,7 @@ def publish(search: Search, tracked: TrackedRun, result: SweepResult) -> None:
     tracked.share_view(
         dashboard.table_of_children(tracked.run_id, result.metric, searched, lowest_first=is_lowest_first)
     )
-    if result.champion:
+    if result.champion and result.champion["model"]:
         name = registered_name(search.sweep)
         register_model(search.store, result.champion["run_ids"][0], name=name, alias="champion")
     tracked.set_tags(

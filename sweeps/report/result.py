@@ -7,6 +7,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial
 
+from experiments.artifact_names import MODEL
 from experiments.comparison.statistics import Estimate, estimate, paired_difference
 from experiments.config import flatten
 from experiments.tracking import dashboard
@@ -34,7 +35,7 @@ class SweepResult:
     best: dict[str, Any] | None  # the best single trial: number, value, params, run_id
     finalists: list[dict[str, Any]]  # best mean first: number, params, mean, ci95, values, run_ids
     # The configuration with the best mean: number (None: the recipe's own settings), run_ids, test_accuracy and every
-    # other metric as test_NAME, model. None if no configuration has a score for every seed.
+    # other metric as test_NAME, model (None if it has none). None if no configuration has a score for every seed.
     champion: dict[str, Any] | None
     runner_up: dict[str, Any] | None  # second finalist: number; first minus second: difference, ci95, distinguishable
     # The recipe's own settings over the finalists' seeds: params, mean, ci95, values, run_ids. difference and
@@ -112,19 +113,27 @@ def _as_row(finalist: Finalist) -> dict[str, Any]:
 def _champion(store: Store, sweep: Sweep, champion: Finalist) -> dict[str, Any]:
     """Returns the champion's test scores, and the name of its model in MLflow's registry."""
     metrics = [store.client.get_run(run_id).data.metrics for run_id in champion.run_ids]
-    own = [metric.name for metric in sweep.base.trainer.own_metrics()]
+    names = [*METRICS, *(metric.name for metric in sweep.base.trainer.own_metrics())]
+    if sweep.base.model.module is not None:
+        names = sorted({of_test(name) for each in metrics for name in each} - {""})
+    has_model = bool(store.client.list_artifacts(champion.run_ids[0], MODEL))
     return {
         "number": None if champion.is_baseline else champion.number,
         "run_ids": champion.run_ids,
-        **{f"test_{name}": _on_test(f"test/{name}", metrics) for name in (*METRICS, *own)},
-        "model": f"models:/{registered_name(sweep)}@champion",
+        **{f"test_{name}": _on_test(name, metrics) for name in names},
+        "model": f"models:/{registered_name(sweep)}@champion" if has_model else None,
     }
 
 
-def _on_test(logged: str, metrics: list[dict[str, float]]) -> dict[str, Any] | None:
+def _on_test(name: str, metrics: list[dict[str, float]]) -> dict[str, Any] | None:
     """Returns a test metric's mean over the champion's seeds; None if an earlier version did not log it."""
-    values = [each[logged] for each in metrics if logged in each]
+    values = [value for each in metrics for logged, value in each.items() if of_test(logged) == name]
     return asdict(estimate(values)) if len(values) == len(metrics) else None
+
+
+def of_test(logged: str) -> str:
+    """Returns NAME of a metric `test/NAME` or `test_NAME`; of any other, nothing."""
+    return logged[len("test/") :] if logged.startswith(("test/", "test_")) else ""
 
 
 def registered_name(sweep: Sweep) -> str:

@@ -258,7 +258,7 @@ def test_a_run_killed_at_a_random_moment_ends_as_if_it_had_not_been(
         ),
         pytest.param("experiments.runner", "check_finite", 2, id="after the checkpoint, before the metrics"),
         pytest.param("experiments.results.predictions", "record", 2, id="in the test read"),
-        pytest.param("experiments.runner", "log_model", 1, id="before the model"),
+        pytest.param("experiments.tasks.classification", "log_model", 1, id="before the model"),
         pytest.param("experiments.tracking.tracked_run", "end_of_run", 1, id="before the status"),
     ],
 )
