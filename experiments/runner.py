@@ -28,7 +28,7 @@ from experiments.results import class_scores, data_report, plots, predictions
 from experiments.results.model import log_model
 from experiments.resume import check_resumable, take_over
 from experiments.tracking import dashboard
-from experiments.tracking.description import describe_run
+from experiments.tracking.description import DESCRIPTION, describe_run, users_tags, with_notes
 from experiments.tracking.lifecycle import RunKind, close_dead_runs, create_run, open_run, reopen_run
 from experiments.tracking.run_logger import RunLogger
 from experiments.tracking.runs import resolve_one
@@ -90,6 +90,8 @@ def run(
     read_test: bool = True,
     resume: str | None = None,
     code_may_change: bool = False,
+    tags: Mapping[str, str] = {},
+    notes: str | None = None,
     observers: Sequence[Observer] = (),
     callbacks: Sequence[pl.Callback] = (),
 ) -> RunResult:
@@ -97,12 +99,14 @@ def run(
 
     `resume`: the id of an unfinished run of this configuration. It continues after its last complete epoch and ends as
     if it had never stopped; code that it loads must be unchanged, unless `code_may_change`.
+    `tags` and `notes` are the user's: MLflow's UI shows them, the notes above the description.
     `observers` are called after every epoch; `callbacks` are Lightning callbacks. If the loss
     becomes NaN or infinite, or memory runs out, the run returns a result with outcome `failed`. InputError is raised
     before a run exists. Any other error is raised after the run is closed; it is a StoreError if the store cannot be
     written.
     """
-    role = Role(name=name, read_test=read_test, resumes=resume, code_may_change=code_may_change)
+    tags = users_tags(tags, notes)
+    role = Role(name=name, tags=tags, read_test=read_test, resumes=resume, code_may_change=code_may_change)
     return run_as(role, config, store or Store.open(), observers=observers, callbacks=callbacks)
 
 
@@ -139,6 +143,8 @@ def run_as(
             opened = reopen_run(store, run_id) if role.resumes else open_run(store, run_id)
             with opened as tracked, explain_out_of_memory(config):
                 tracked.monitor_system()
+                if role.resumes and role.tags:
+                    tracked.set_tags(role.tags)
                 if not epochs_done(tracked.folder):
                     provenance.record(tracked, config, data, code, _from_outside(callbacks))
                     data_report.record(tracked, data)
@@ -189,7 +195,7 @@ def _kept_checkpoint(config: ExperimentConfig) -> str:
 
 def _description(run: TrackedRun, config: ExperimentConfig) -> dict[str, str]:
     told = read_provenance(run.path(PROVENANCE))
-    return {"mlflow.note.content": describe_run(config, run.latest, list(unrecorded(told)))}
+    return {DESCRIPTION: with_notes(describe_run(config, run.latest, list(unrecorded(told))), run.tags)}
 
 
 def _result(run: TrackedRun, error: str) -> RunResult:
@@ -240,7 +246,7 @@ def prepare(
 
 def _file_of_weights(weights: str, store: Store) -> Path:
     """Returns the file that `model.weights` means: itself, or the checkpoint that a run kept."""
-    if Path(weights).is_file() or Path(weights).suffix in {".safetensors", ".ckpt"}:
+    if is_file_of_weights(weights):
         return Path(weights)
     try:
         run_id = resolve_one(store, weights).run_id
@@ -250,6 +256,11 @@ def _file_of_weights(weights: str, store: Store) -> Path:
     kept = Path(store.client.download_artifacts(run_id, str(Path(LAST_CHECKPOINT).parent)))
     best, last = (kept / Path(name).name for name in (BEST_CHECKPOINT, LAST_CHECKPOINT))
     return best if best.exists() else last
+
+
+def is_file_of_weights(weights: str) -> bool:
+    """Whether `model.weights` means a file, and not a run."""
+    return Path(weights).is_file() or Path(weights).suffix in {".safetensors", ".ckpt"}
 
 
 def cores() -> int:
