@@ -12,6 +12,7 @@ from workbench._command import (
     add_trust,
     open_store,
     print_dashboard,
+    print_next,
     print_table,
     table,
 )
@@ -120,4 +121,7 @@ def show(document: Document, args: argparse.Namespace) -> None:
     print_table(metrics)
     print(f"run        {document['run_id']}  ({document['name']}, {document['outcome']})")
     print(f"artifacts  {document['artifact_uri']}")
-    print_dashboard(document)
+    print_dashboard(document, args)
+    if document["outcome"] == "finished":
+        run_id = document["run_id"][:8]
+        print_next("next", args, ["compare", run_id, "RUN"], ["reproduce", run_id], ["predict", run_id, "FILE"])
