@@ -11,13 +11,15 @@ from mlflow.entities import Run
 
 from experiments.artifact_names import CODE_BUNDLE, CONFIG, LAST_CHECKPOINT, PROVENANCE, TRACE
 from experiments.code.kept import Code
+from experiments.code.portable import located
 from experiments.config import LOCATIONS, ExperimentConfig, flatten, with_located_files
 from experiments.provenance.record import read_provenance
-from experiments.recipe import read_recipe
+from experiments.recipe import build, read_recipe
 from experiments.tracking.store import Store
 from experiments.training.checkpoints import epochs_done
 from experiments.training.trace import Line, read_trace
 from lightning_modules import InputError
+from lightning_modules.plug import search_folders
 
 
 def check_resumable(
@@ -34,9 +36,7 @@ def check_resumable(
     `start`: the trace's lines before training, computed now. Returns the code to go on with.
     """
     run = store.client.get_run(run_id)
-    if (kind := run.data.tags.get("workbench.kind", "run of another program")) != "train":
-        remedy = "only runs of `workbench train` can be resumed; to resume a sweep, run its command again"
-        raise InputError("--resume", run_id, f"is a {kind}", remedy)
+    _check_kind(run)
     if run.info.status == "FINISHED":
         raise InputError("--resume", run_id, "has finished", "start a new run")
     if run.info.status == "RUNNING":
@@ -52,6 +52,28 @@ def check_resumable(
         kept = read_provenance(files / PROVENANCE).get("code")
         began = datetime.fromtimestamp(run.info.start_time / 1000).strftime("%Y-%m-%d %H:%M")
         return code.continuing(store.folder, kept, files, "run", began, may_change=code_may_change)
+
+
+def recorded_config(store: Store, run_id: str) -> ExperimentConfig:
+    """Returns the configuration that a run of `workbench train` has recorded, to resume it.
+
+    Its own parts are looked for in the folders that they were imported from. Raises InputError if nothing is recorded.
+    """
+    run = store.client.get_run(run_id)
+    _check_kind(run)
+    with tempfile.TemporaryDirectory() as scratch:
+        files = _find_files(store, run, Path(scratch))
+        if not (files / CONFIG).exists():
+            raise InputError("--resume", run_id, "was stopped before its config was recorded", "give its RECIPE, too")
+        kept = read_provenance(files / PROVENANCE).get("code") if (files / PROVENANCE).exists() else None
+        search_folders(located(folder["path"]) for folder in (kept or {}).get("own_folders", ()))
+        return build(ExperimentConfig, with_located_files(read_recipe(files / CONFIG), [], is_recorded=True))
+
+
+def _check_kind(run: Run) -> None:
+    if (kind := run.data.tags.get("workbench.kind", "run of another program")) != "train":
+        remedy = "only runs of `workbench train` can be resumed; to resume a sweep, run its command again"
+        raise InputError("--resume", run.info.run_id, f"is a {kind}", remedy)
 
 
 def take_over(

@@ -28,7 +28,7 @@ from experiments.resume import check_resumable, take_over
 from experiments.tasks.prepare import cores, prepare
 from experiments.tasks.task import Task
 from experiments.tracking import dashboard
-from experiments.tracking.description import describe_run
+from experiments.tracking.description import DESCRIPTION, describe_run, users_tags, with_notes
 from experiments.tracking.lifecycle import RunKind, close_dead_runs, create_run, open_run, reopen_run
 from experiments.tracking.run_logger import RunLogger
 from experiments.tracking.store import Store
@@ -81,6 +81,8 @@ def run(
     read_test: bool = True,
     resume: str | None = None,
     code_may_change: bool = False,
+    tags: Mapping[str, str] = {},
+    notes: str | None = None,
     observers: Sequence[Observer] = (),
     callbacks: Sequence[pl.Callback] = (),
 ) -> RunResult:
@@ -88,12 +90,14 @@ def run(
 
     `resume`: the id of an unfinished run of this configuration. It continues after its last complete epoch and ends as
     if it had never stopped; code that it loads must be unchanged, unless `code_may_change`.
+    `tags` and `notes` are the user's: MLflow's UI shows them, the notes above the description.
     `observers` are called after every epoch; `callbacks` are Lightning callbacks. If the loss
     becomes NaN or infinite, or memory runs out, the run returns a result with outcome `failed`. InputError is raised
     before a run exists. Any other error is raised after the run is closed; it is a StoreError if the store cannot be
     written.
     """
-    role = Role(name=name, read_test=read_test, resumes=resume, code_may_change=code_may_change)
+    tags = users_tags(tags, notes)
+    role = Role(name=name, tags=tags, read_test=read_test, resumes=resume, code_may_change=code_may_change)
     return run_as(role, config, store or Store.open(), observers=observers, callbacks=callbacks)
 
 
@@ -130,6 +134,8 @@ def run_as(
             opened = reopen_run(store, run_id) if role.resumes else open_run(store, run_id)
             with opened as tracked, _failure_told(tracked, task), explain_out_of_memory(config):
                 tracked.monitor_system()
+                if role.resumes and role.tags:
+                    tracked.set_tags(role.tags)
                 if not epochs_done(tracked.folder):
                     given = _from_outside(callbacks)
                     provenance.record(tracked, config, task.digests, task.inputs(), code, given)
@@ -201,7 +207,8 @@ def read_test(store: Store, run_id: str, *, dataset: ImageDataset | None = None)
 def _description(run: TrackedRun, task: Task, failure: str = "") -> dict[str, str]:
     told = read_provenance(run.path(PROVENANCE))
     scores = {name: run.latest[name] for name in task.shown_scores(list(run.latest))}
-    return {"mlflow.note.content": describe_run(task.config, scores, list(unrecorded(told)), failure)}
+    described = describe_run(task.config, scores, list(unrecorded(told)), failure)
+    return {DESCRIPTION: with_notes(described, run.tags)}
 
 
 def _result(run: TrackedRun, error: str) -> RunResult:

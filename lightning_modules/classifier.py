@@ -129,6 +129,10 @@ class ImageClassifier(pl.LightningModule):
         for split in ("train", "val", "test"):
             self._begin_epoch(split)
 
+    @property
+    def memory_format(self) -> Literal["channels_last", "contiguous"]:
+        return "contiguous" if self._is_contiguous else "channels_last"
+
     def forward(self, images_NCHW: Tensor) -> Tensor:
         logits_NK: Tensor = self.network(images_NCHW.contiguous() if self._is_contiguous else images_NCHW)
         return logits_NK

@@ -1,8 +1,9 @@
 """The interface of a command's file, and what several commands share: arguments, the store, tables."""
 
 import argparse
+import os
 import sys
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
@@ -131,5 +132,17 @@ def number(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}"
 
 
-def print_dashboard(document: Document) -> None:
-    print(f"dashboard  {document['dashboard_url']}  (start it with: workbench ui)")
+def print_dashboard(document: Document, args: argparse.Namespace) -> None:
+    """Prints the link, and the command that serves it; a tracking server serves its own."""
+    print(f"dashboard  {document['dashboard_url']}")
+    if not os.environ.get("MLFLOW_TRACKING_URI", "").startswith("http"):
+        print_next("start it", args, ["ui"])
+
+
+def print_next(label: str, args: argparse.Namespace, *commands: Sequence[str]) -> None:
+    """Prints commands for the store in use, one a line. Words in capitals are for the user to replace."""
+    from experiments.tracking.store import command_on
+
+    for words in commands:
+        print(f"{label:<11}{command_on(args.store, *words)}")
+        label = ""

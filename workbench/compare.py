@@ -69,7 +69,7 @@ def show(document: Document, args: argparse.Namespace) -> None:
         print(f"page       {document['html']}")
     if document.get("comparison_run_id"):
         print(f"logged as  {document['comparison_run_id']}")
-    print_dashboard(document)
+    print_dashboard(document, args)
 
 
 def _runs_as_columns(document: Document) -> "Table":

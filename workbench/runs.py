@@ -13,9 +13,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_store(parser)
     parser.add_argument("--sweep", metavar="NAME", help="only the trials and finalists of this sweep")
     kinds = ["train", "sweep", "trial", "finalist", "reproduction", "comparison"]
-    parser.add_argument("--kind", choices=kinds, help="only runs of this kind")
+    parser.add_argument("--kind", choices=kinds, metavar="KIND", help=f"only runs of this kind: {', '.join(kinds)}")
     outcomes = ["running", "finished", "pruned", "failed", "interrupted", "died"]
-    parser.add_argument("--status", choices=outcomes, help="only runs with this status")
+    text = f"only runs with this status: {', '.join(outcomes)}"
+    parser.add_argument("--status", choices=outcomes, metavar="STATUS", help=text)
     parser.add_argument("--since", metavar="TIME", help="only runs started since TIME: 2026-11-24, 12h, 7d")
     parser.add_argument("--filter", default="", metavar="EXPR", help="MLflow's filter: metrics.`val/accuracy` > 0.9")
     parser.add_argument("--sort", metavar="METRIC", help="sort by this metric, best first (default: newest first)")

@@ -76,4 +76,4 @@ def show(document: Document, args: argparse.Namespace) -> None:
     if champion := document["champion"]:
         print(f"model      {champion['model'] or 'none: the module has no example_input_array'}")
     print(f"trials     {document['trials_url']}")
-    print_dashboard(document)
+    print_dashboard(document, args)

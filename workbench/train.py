@@ -1,18 +1,26 @@
 """`workbench train`: runs one recipe as a tracked run."""
 
 import argparse
+from typing import TYPE_CHECKING
 
 from workbench._command import (
     FIELDS_HELP,
     Document,
+    UsageError,
     add_code_option,
     add_store,
+    add_trust,
     open_store,
     print_dashboard,
+    print_next,
     print_table,
     table,
 )
+from workbench._dry_run import show_dry_run
 from workbench._recipes import list_recipes
+
+if TYPE_CHECKING:
+    from experiments import ExperimentConfig, Store
 
 HELP = "train, validate and test one recipe as a tracked run"
 FIELDS = FIELDS_HELP
@@ -21,14 +29,28 @@ RECORDS_CODE = True
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_store(parser)
-    parser.add_argument("recipe", metavar="RECIPE", help="the name of a recipe, or the path of a YAML file")
+    text = "the name of a recipe, or the path of a YAML file (with --resume: default: the run's own config)"
+    parser.add_argument("recipe", nargs="?", metavar="RECIPE", help=text)
     parser.add_argument("--name", metavar="TEXT", help="the run's name (default: the recipe's)")
     parser.add_argument("--resume", metavar="RUN", help="resume this run, which was interrupted, failed or died")
     add_code_option(parser, "run")
+    text = "show what would run: the config, the data, the network and the learning rate; writes nothing"
+    parser.add_argument("--dry-run", action="store_true", help=text)
+    text = "a tag of your own for the run in MLflow; may be repeated"
+    parser.add_argument("--tag", action="append", default=[], type=_tag, metavar="NAME=VALUE", help=text)
+    parser.add_argument("--notes", metavar="TEXT", help="what MLflow shows above the run's description")
+    add_trust(parser)
 
 
 def more_help() -> str:
     return list_recipes("experiment")
+
+
+def _tag(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+    return name, value
 
 
 def run(args: argparse.Namespace) -> Document:
@@ -40,16 +62,28 @@ def run(args: argparse.Namespace) -> Document:
     from experiments.training.progress import EpochProgress
     from lightning_modules.log import LOG
 
-    config = load_config(args.recipe, parse_overrides(args.fields))
-    name = args.name or Path(args.recipe).stem
+    if args.recipe is None and not args.resume:
+        raise UsageError("give a RECIPE, or a run to continue: --resume RUN")
+    if args.dry_run and args.resume:
+        raise UsageError("--dry-run shows a new run: leave --resume out")
+    overrides = parse_overrides(args.fields)
+    config = load_config(args.recipe, overrides) if args.recipe is not None else None
+    if args.dry_run and config is not None:
+        from experiments.dry_run import dry_run
+
+        return dry_run(config, args.store).as_dict()
     store = open_store(args.store)
     resume = resolve_one(store, args.resume).run_id if args.resume else None
+    if config is None:
+        config = _recorded_config(store, str(resume), args.trust).with_overrides(overrides)
     with EpochProgress() as progress:
         result = run(
             config,
-            name=name,
+            name=args.name or (args.recipe and Path(args.recipe).stem),
             store=store,
             resume=resume,
+            tags=dict(args.tag),
+            notes=args.notes,
             code_may_change=args.code == "today",
             observers=[progress],
             callbacks=progress.callbacks,
@@ -62,15 +96,32 @@ def run(args: argparse.Namespace) -> Document:
     return document
 
 
+def _recorded_config(store: "Store", run_id: str, is_trusted: bool) -> "ExperimentConfig":
+    """Returns the config that a run has recorded, if the user trusts the store: the config names code that will run."""
+    from experiments.reproduction.reproduce import Settings
+    from experiments.reproduction.what_would_run import what_would_run
+    from experiments.resume import recorded_config
+    from experiments.tracking.trust import require_trust
+
+    require_trust(store, is_trusted, lambda: what_would_run(store, [run_id], Settings(code="today")))
+    return recorded_config(store, run_id)
+
+
 def exit_code(document: Document) -> int:
     return int("error" in document)
 
 
 def show(document: Document, args: argparse.Namespace) -> None:
+    if args.dry_run:
+        show_dry_run(document)
+        return
     metrics = table("metric", "value")
     for name, value in sorted(document["metrics"].items()):
         metrics.add_row(name, f"{value:.4f}")
     print_table(metrics)
     print(f"run        {document['run_id']}  ({document['name']}, {document['outcome']})")
     print(f"artifacts  {document['artifact_uri']}")
-    print_dashboard(document)
+    print_dashboard(document, args)
+    if document["outcome"] == "finished":
+        run_id = document["run_id"][:8]
+        print_next("next", args, ["compare", run_id, "RUN"], ["reproduce", run_id], ["predict", run_id, "FILE"])

@@ -34,7 +34,7 @@ def report(
         pictures = Pictures(Artifacts(store, scratch), by_id, document, scratch / PLOTS, {}, [])
         pictures.draw()
         document = document | {"notes": [*document["notes"], *pictures.notes]}
-        text = _page(document, pictures.drawn)
+        text = _page(document, pictures.drawn, store.command("ui"))
         more: dict[str, Any] = {"notes": document["notes"]}
         if html:
             more["html"] = str(_written(Path(html), text))
@@ -75,12 +75,13 @@ def _title(document: Document) -> str:
     return f"{names[0]} against {names[1]}" if len(names) == 2 else f"comparison of {len(names)} runs"
 
 
-def _page(document: Document, pictures: dict[str, Path]) -> str:
+def _page(document: Document, pictures: dict[str, Path], to_serve: str) -> str:
+    """Returns the page. `to_serve`: the command that starts the dashboard."""
     groups = [group(found) for found in document["groups"]]
     parts = [
         heading(_title(document), level=1),
         *(paragraph(sentence) for sentence in [*verdicts(document), *document["notes"]]),
-        link("MLflow's own comparison of these runs (start it with: workbench ui)", document["dashboard_url"]),
+        link(f"MLflow's own comparison of these runs (start it with: {to_serve})", document["dashboard_url"]),
         *([heading("Groups"), table(GROUP_COLUMNS, groups)] if groups else []),
         *(_runs_as_columns(document) if len(document["runs"]) <= _MOST_COLUMNS else _runs_as_rows(document)),
         *(picture(title, path) for title, path in pictures.items()),

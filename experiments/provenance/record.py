@@ -84,7 +84,8 @@ def read_record(store: Store, run_id: str, folder: Path) -> Record:
     try:
         run = store.client.get_run(run_id)
     except MlflowException as error:
-        raise CannotRun(f"it cannot be read: {str(error).splitlines()[0]}", "list the runs: workbench runs") from error
+        remedy = f"list the runs: {store.command('runs')}"
+        raise CannotRun(f"it cannot be read: {str(error).splitlines()[0]}", remedy) from error
     if run.info.lifecycle_stage == "deleted":
         raise CannotRun("it was deleted in MLflow", f"restore it: mlflow runs restore --run-id {run_id}")
     if run.info.status == "RUNNING":

@@ -47,7 +47,7 @@ def _load(store: Store, run: RunSummary) -> Any:
     held = {artifact.path for artifact in store.client.list_artifacts(run.run_id)}
     if MODEL not in held:
         config = store.client.download_artifacts(run.run_id, CONFIG) if CONFIG in held else None
-        remedy = f"train it: workbench train {config} --store {store.folder}" if config else "name another run"
+        remedy = f"train it: {store.command('train', config)}" if config else "name another run"
         raise InputError("RUN", run.name, f"this {run.kind} kept no model", remedy)
     model = mlflow.pyfunc.load_model(store.client.download_artifacts(run.run_id, MODEL))
     if "label_index" not in model.metadata.get_output_schema().input_names():

@@ -114,7 +114,7 @@ def _digests(images: ImageDataModule) -> Digests:
 
 def _file_of_weights(weights: str, store: Store) -> Path:
     """Returns the file that `model.weights` means: itself, or the checkpoint that a run kept."""
-    if Path(weights).is_file() or Path(weights).suffix in {".safetensors", ".ckpt"}:
+    if is_file_of_weights(weights):
         return Path(weights)
     try:
         run_id = resolve_one(store, weights).run_id
@@ -128,6 +128,11 @@ def _file_of_weights(weights: str, store: Store) -> Path:
         message = "this run has no weights: a sweep's trials keep none once it is done, nor does keep_checkpoints: none"
         raise InputError("model.weights", weights, message, "name a finalist (SWEEP:champion), or train it again")
     return Path(store.client.download_artifacts(run_id, found))
+
+
+def is_file_of_weights(weights: str) -> bool:
+    """Whether `model.weights` means a file, and not a run."""
+    return Path(weights).is_file() or Path(weights).suffix in {".safetensors", ".ckpt"}
 
 
 def cores() -> int:

@@ -1,10 +1,41 @@
-"""Writes a run's description for MLflow's UI, in Markdown: its scores, and the settings that differ from defaults."""
+"""What MLflow's UI says of a run: the user's own tags and notes, and a description of its scores and settings."""
 
+import posixpath
+import re
 from collections.abc import Mapping, Sequence
 
 from experiments.artifact_names import TRACEBACK
 from experiments.config import ExperimentConfig, flatten
 from experiments.process.redaction import without_credentials
+from lightning_modules.errors import InputError
+
+DESCRIPTION = "mlflow.note.content"  # MLflow's tag
+_NOTES = "workbench.notes"  # so that they are known when the description is written again
+_RESERVED = ("workbench.", "mlflow.")
+_KEY = re.compile(r"[\w.\-: /]{1,250}")  # what MLflow accepts
+_MOST_NOTES, _MOST_TAG = 4000, 5000  # characters
+
+
+def users_tags(tags: Mapping[str, str], notes: str | None) -> dict[str, str]:
+    """Returns the tags that a run gets for tags and notes of the user's. Raises InputError if it cannot have them."""
+    for key, value in tags.items():
+        if key.startswith(_RESERVED):
+            raise InputError("--tag", key, "is reserved: it is the workbench's or MLflow's own", "choose another name")
+        if not _KEY.fullmatch(key) or posixpath.normpath(key) != key or key.startswith(("/", "..")):
+            remedy = "write up to 250 letters, digits, spaces and _ . - : /"
+            raise InputError("--tag", key, "is no name for a tag", remedy)
+        if len(value) > _MOST_TAG:
+            raise InputError(f"--tag {key}", f"{value[:20]}…", f"has more than {_MOST_TAG:,} characters", "shorten it")
+    if notes is None:
+        return dict(tags)
+    if len(notes) > _MOST_NOTES:
+        raise InputError("--notes", f"{notes[:20]}…", f"has more than {_MOST_NOTES:,} characters", "shorten it")
+    return {**tags, _NOTES: notes, DESCRIPTION: notes}
+
+
+def with_notes(description: str, tags: Mapping[str, str]) -> str:
+    """Returns the description below the user's notes, if the run, whose tags these are, has any."""
+    return "\n\n".join(filter(None, [tags.get(_NOTES), description]))
 
 
 def describe_run(

@@ -15,6 +15,7 @@ from experiments.process.owner import Owner
 from experiments.tracking.spool import deliver, write
 from experiments.tracking.store import Store, store_failure
 from experiments.tracking.tracked_run import Outcome, TrackedRun, end_of_run
+from lightning_modules.log import LOG
 
 RunKind = Literal["train", "sweep", "trial", "finalist", "reproduction", "comparison"]
 
@@ -77,6 +78,8 @@ def open_run(store: Store, run_id: str) -> Iterator[TrackedRun]:
         raise
     except (Interrupted, KeyboardInterrupt):
         close("interrupted")
+        if run is not None and run.tags.get("workbench.kind") == "train":
+            LOG.info(f"to resume it: {store.command('train', '--resume', run_id[:8])}")
         raise
     except BaseException as error:
         # A full or unreachable store is not the run's fault: the run can be resumed once that is fixed.

@@ -121,7 +121,7 @@ def find_sweep(store: Store, name: str) -> Run:
     """Returns the run of the sweep itself; raises InputError if no sweep has this name."""
     found = _search(store, f"tags.`workbench.kind` = 'sweep' and tags.`workbench.sweep` = {_quoted(name)}", 1)
     if not found:
-        raise InputError("--sweep", name, "no such sweep in this store", "to list the runs: workbench runs")
+        raise InputError("--sweep", name, "no such sweep in this store", _to_list(store))
     return found[0]
 
 
@@ -144,7 +144,8 @@ def resolve(store: Store, selector: str) -> list[RunSummary]:
             found = [run for run in _search(store, "", limit) if run.data.tags.get("workbench.kind") != "reproduction"]
             if found:
                 return [RunSummary.of(found[0])]
-        raise InputError("RUN", selector, "the store has no runs", "to start one: workbench train digits")
+        remedy = f"to start one: {store.command('train', 'digits')}"
+        raise InputError("RUN", selector, "the store has no runs", remedy)
     if re.fullmatch("[0-9a-f]{32}", selector):
         with contextlib.suppress(MlflowException):  # no such id: then it may be a name
             return [RunSummary.of(store.client.get_run(selector))]
@@ -157,7 +158,11 @@ def resolve(store: Store, selector: str) -> list[RunSummary]:
             return [RunSummary.of(with_prefix[0])]
         if with_prefix:
             raise InputError("RUN", selector, "is the start of more than one run id", "give more characters of the id")
-    raise InputError("RUN", selector, "no such run in this store", "to list the runs: workbench runs")
+    raise InputError("RUN", selector, "no such run in this store", _to_list(store))
+
+
+def _to_list(store: Store) -> str:
+    return f"to list the runs: {store.command('runs')}"
 
 
 def resolve_one(store: Store, selector: str) -> RunSummary:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shlex
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -30,6 +31,15 @@ from lightning_modules.log import LOG
 DEFAULT_FOLDER = "mlruns"
 
 _Result = TypeVar("_Result")
+
+
+def command_on(folder: str | Path, *words: str) -> str:
+    """Returns `workbench WORDS…` for the store in `folder`, quoted so that it can be pasted into a shell here."""
+    path = Path(folder).expanduser().absolute()
+    near = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    options = [] if near == Path(DEFAULT_FOLDER) else ["--store", str(near)]
+    return shlex.join(["workbench", *words, *options])
+
 
 _BUSY = {408, 429}  # HTTP codes of a server that may answer later, as it may after an error of its own (500 and above)
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
@@ -122,6 +132,10 @@ class Store:
             reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
             remedy = "choose a folder that can be written"
             raise InputError("--store", str(self.folder), f"cannot be written: {reason}", remedy) from error
+
+    def command(self, *words: str) -> str:
+        """Returns `workbench WORDS…` on this store, quoted so that it can be pasted into a shell."""
+        return command_on(self.folder, *words)
 
     @property
     def is_local(self) -> bool:

@@ -6,6 +6,7 @@ A store has a key. The user's configuration folder remembers the keys of the sto
 import hashlib
 import os
 import secrets
+import shlex
 import sqlite3
 import sys
 from collections.abc import Callable, Sequence
@@ -66,7 +67,7 @@ def require_trust(store: "Store", is_given: bool, what_would_run: Callable[[], S
         own(store.folder)
     else:
         _remember(_name_of_server(store), where)
-    LOG.info(f"{where} is trusted from now on; to undo it: rm {_remembered() / str(_name(store))}")
+    LOG.info(f"{where} is trusted from now on; to undo it: rm {shlex.quote(str(_remembered() / str(_name(store))))}")
 
 
 def _name(store: "Store") -> str | None:

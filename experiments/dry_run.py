@@ -1,0 +1,151 @@
+"""What a run would do: its resolved config, its data, its network, and its learning rate in each epoch."""
+
+import logging
+import math
+import os
+import warnings
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from experiments.config import ExperimentConfig
+from experiments.process.setup import prepare_process
+from experiments.tasks.own import OwnTask
+from experiments.tasks.prepare import cores, is_file_of_weights, prepare
+from experiments.tasks.task import Task
+from experiments.tracking.store import Store
+from lightning_modules import ImageClassifier, ImageDataModule, InputError
+from lightning_modules.log import LOG
+
+
+@dataclass(frozen=True)
+class EpochRate:
+    """The learning rate at the first and at the last step of an epoch, of the parameters that are in no group."""
+
+    epoch: int  # from 1
+    first: float
+    last: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class DryRun:
+    """What was found without training."""
+
+    config: dict[str, Any]  # complete, nested as in a recipe
+    recipe: str  # the same as YAML
+    splits: dict[str, dict[str, Any]]  # split → count; of images also shape (H, W, C), dtype, classes, dropped
+    findings: list[dict[str, Any]]  # the faults of the data
+    parameters: int  # of the network
+    trained_parameters: int
+    steps_per_epoch: int | None  # None: not known before the run
+    memory_format: str | None  # of the workbench's classifier
+    drops_single: bool  # whether a last training batch of one image is left out
+    warnings: list[str]  # said while the parts were tried
+    learning_rates: list[EpochRate]
+    rates_unknown: str  # why there are no learning rates; empty if there are
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def dry_run(config: ExperimentConfig, folder: str | Path) -> DryRun:
+    """Prepares a run as far as its first step. `folder`: the store, which is read only if `model.weights` is a run.
+
+    Raises InputError if any input is wrong, as the run itself would.
+    """
+    prepare_process()
+    config = replace(config, trainer=replace(config.trainer, threads=config.trainer.threads or cores()))
+    heard = _Heard()
+    LOG.addHandler(heard)
+    try:
+        task = prepare(config, None, _store_to_read(config, Path(folder)), reads_test=True)
+    finally:
+        LOG.removeHandler(heard)
+    images = task.data if isinstance(task.data, ImageDataModule) else None
+    classifier = task.module if isinstance(task.module, ImageClassifier) else None
+    steps = _steps_per_epoch(config, images) if images else None
+    rates: list[EpochRate] = []
+    unknown = "model.module makes its own optimizers"
+    if classifier and steps:
+        rates, unknown = _learning_rates(config, classifier, steps)
+    sizes = [(weights.numel(), weights.requires_grad) for weights in task.module.parameters()]
+    return DryRun(
+        config=config.tree(),
+        recipe=config.to_yaml(),
+        splits=images.report.as_dict()["splits"] if images else _counts(task),
+        findings=images.report.as_dict()["findings"] if images else [],
+        parameters=sum(size for size, _ in sizes),
+        trained_parameters=sum(size for size, is_trained in sizes if is_trained),
+        steps_per_epoch=steps,
+        memory_format=None if classifier is None else classifier.memory_format,
+        drops_single=images is not None and images.drops_single,
+        warnings=heard.messages,
+        learning_rates=rates,
+        rates_unknown=unknown,
+    )
+
+
+def _counts(task: Task) -> dict[str, dict[str, Any]]:
+    known = task.counts if isinstance(task, OwnTask) else {}
+    return {split: {"count": known.get(split)} for split in task.digests.splits}
+
+
+class _Heard(logging.Handler):
+    """Keeps the warnings that are logged."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages.append(record.getMessage())
+
+
+def _store_to_read(config: ExperimentConfig, folder: Path) -> Store:
+    """Returns the store with the weights that the run would start from; one that is never opened if they are a file."""
+    weights = config.model.weights
+    if weights is None or is_file_of_weights(weights):
+        return Store(folder, "")
+    if not (os.environ.get("MLFLOW_TRACKING_URI") or (folder.expanduser() / "mlflow.db").exists()):
+        remedy = "give a .ckpt or a .safetensors file, or the --store that has the run"
+        raise InputError("model.weights", weights, f"there are no runs in {folder}", remedy)
+    return Store.open(folder)
+
+
+def _steps_per_epoch(config: ExperimentConfig, data: ImageDataModule) -> int:
+    """Returns the number of optimizer steps of an epoch."""
+    batches = len(data.train_dataloader())
+    match config.trainer.limit_train_batches:
+        case int(most):
+            batches = min(batches, most)
+        case float(share):
+            batches = int(batches * share)
+    return math.ceil(batches / config.trainer.accumulate_grad_batches)
+
+
+def _learning_rates(config: ExperimentConfig, classifier: ImageClassifier, steps: int) -> tuple[list[EpochRate], str]:
+    """Returns the learning rate of each epoch, or why it is not known before the run."""
+    optimizer = config.optimizer.build(classifier.network)
+    schedule = config.optimizer.build_schedule(optimizer, steps * config.trainer.max_epochs)
+    if isinstance(schedule, ReduceLROnPlateau):
+        return [], "the schedule waits for a plateau of val/loss"
+    if schedule is None:
+        rate = optimizer.param_groups[0]["lr"]
+        return [EpochRate(epoch, rate, rate) for epoch in range(1, config.trainer.max_epochs + 1)], ""
+    is_by_step = config.optimizer.schedule.how_to_step(schedule)["interval"] == "step"
+    rates = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # no step of the optimizer comes before those of the schedule
+        for epoch in range(1, config.trainer.max_epochs + 1):
+            seen = []
+            for _ in range(steps):
+                seen.append(float(torch.as_tensor(optimizer.param_groups[0]["lr"])))
+                if is_by_step:
+                    schedule.step()
+            if not is_by_step:
+                schedule.step()
+            rates.append(EpochRate(epoch, seen[0], seen[-1]))
+    return rates, ""
