@@ -34,9 +34,10 @@ from experiments.tracking.run_logger import RunLogger
 from experiments.tracking.runs import resolve_one
 from experiments.tracking.store import Store
 from experiments.tracking.tracked_run import STATUS, Outcome, TrackedRun
-from experiments.training.checkpoints import Checkpoints, epochs_done, kept_checkpoint, load_weights, superfluous
+from experiments.training.checkpoints import Checkpoints, epochs_done, load_weights
 from experiments.training.epochs import Epoch, EpochEnd, Observer, begin, check_finite
 from experiments.training.exact import set_exact
+from experiments.training.kept import kept_checkpoint, superfluous
 from experiments.training.memory import explain_out_of_memory
 from experiments.training.trace import Trace, starting_point
 from lightning_modules import ImageClassifier, ImageDataModule, InputError
