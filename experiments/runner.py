@@ -33,8 +33,9 @@ from experiments.tracking.lifecycle import RunKind, close_dead_runs, create_run,
 from experiments.tracking.run_logger import RunLogger
 from experiments.tracking.store import Store
 from experiments.tracking.tracked_run import STATUS, Outcome, TrackedRun
-from experiments.training.checkpoints import Checkpoints, epochs_done, kept_checkpoint, load_weights, superfluous
+from experiments.training.checkpoints import Checkpoints, epochs_done, load_weights
 from experiments.training.epochs import Epoch, EpochEnd, Observer, begin, check_finite
+from experiments.training.kept import kept_checkpoint, superfluous
 from experiments.training.memory import explain_out_of_memory
 from experiments.training.trace import Trace, starting_point
 from experiments.training.trainer import make_trainer

@@ -20,6 +20,7 @@ from experiments.tracking.spool import deliver
 from experiments.tracking.store import Store
 from experiments.tracking.tracked_run import TrackedRun
 from experiments.training.trace import Digests
+from experiments.upkeep.checkpoints import drop_trial_checkpoints
 from lightning_modules import InputError
 from lightning_modules.datamodule import load_dataset
 from lightning_modules.datasets import ImageDataset
@@ -119,7 +120,7 @@ def _rehearse(sweep: Sweep, dataset: ImageDataset | None, store: Store) -> str:
 
 
 def _conclude(search: Search, finals: Finals, tracked: TrackedRun, dataset: ImageDataset | None) -> SweepResult:
-    """Scores the champion on the test split and publishes the sweep's result."""
+    """Scores the champion on the test split, publishes the sweep's result, and removes its trials' checkpoints."""
     with search.storage.lock(f"finalists-{search.sweep.name}"):
         search.store.persist(partial(deliver, search.store))
         finalists = finals.finalists()
@@ -128,6 +129,7 @@ def _conclude(search: Search, finals: Finals, tracked: TrackedRun, dataset: Imag
             read_test(search.store, champion, dataset)
         result = gather(search, tracked, finalists, champion)
         publish(search, tracked, result)
+        drop_trial_checkpoints(search.store, tracked.run_id)
         return result
 
 

@@ -135,6 +135,33 @@ class CodeStore:
             return False
         return True
 
+    def spare_bytes(self) -> int:
+        """Returns by how much `pack` makes the repository smaller; 0 if it is packed. Reads all of it."""
+        if not self.path.exists():
+            return 0
+        objects = self.path / "objects"
+        now = sum(path.stat().st_size for path in objects.rglob("*") if path.is_file())
+        packs = len(list((objects / "pack").glob("*.pack")))
+        if packs + len(list(objects.glob("??"))) < 2:
+            return 0
+        packed = self._git("pack-objects", "--all", "--stdout", "--delta-base-offset", "--quiet")
+        return max(0, now - len(packed))
+
+    def pack(self) -> None:
+        """Puts all objects into one pack: no object is dropped. Git removes the old packs when the new one is whole."""
+        with self._lock:
+            self._git("repack", "-a", "-d", "--keep-unreachable", "--quiet")
+            self._git("prune-packed", "--quiet")
+
+    def unfinished(self) -> list[Path]:
+        """Returns the files of a git process that was killed; or of one that is at work, unless the lock is held."""
+        return sorted((self.path / "objects").glob("**/tmp_*"))
+
+    def remove_unfinished(self) -> None:
+        with self._lock:
+            for leftover in self.unfinished():
+                leftover.unlink()
+
     def _root_of(self, commit: str | None) -> str | None:
         return commit and os.fsdecode(self._git("rev-parse", f"{commit}^{{tree}}")).strip()
 

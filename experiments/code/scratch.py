@@ -1,21 +1,27 @@
 """Scratch folders in a store, each named after the process that owns it and removed at the end."""
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from experiments.errors import CannotRun
 from experiments.process.interrupts import uninterrupted
 from experiments.process.owner import Owner
 
+_SHARED = "workbench+"  # begins the names of folders where other programs have theirs, too
+
 
 @contextmanager
-def scratch_folder(scratch: Path) -> Iterator[Path]:
-    """Yields a new folder in `scratch`, named after the process that owns it; the folder is removed at the end."""
+def scratch_folder(scratch: Path, prefix: str = "") -> Iterator[Path]:
+    """Yields a new folder in `scratch`, named after the process that owns it; the folder is removed at the end.
+
+    `prefix`: begins the name, where others have folders, too.
+    """
     scratch.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f"{Owner.current()}+".replace("/", "+"), dir=scratch))
+    folder = Path(tempfile.mkdtemp(prefix=f"{prefix}{Owner.current()}+".replace("/", "+"), dir=scratch))
     try:
         yield folder
     finally:
@@ -25,10 +31,31 @@ def scratch_folder(scratch: Path) -> Iterator[Path]:
 
 def remove_leftovers(scratch: Path) -> None:
     """Removes the scratch folders of processes that were killed."""
-    for folder in scratch.glob("*"):
-        owner = Owner.parse(folder.name.rpartition("+")[0].replace("+", "/"))
-        if owner is not None and owner.is_gone():
-            _remove(folder)
+    for folder in leftovers(scratch):
+        _remove(folder)
+
+
+def leftovers(scratch: Path, prefix: str = "") -> Iterator[Path]:
+    """Yields this user's scratch folders of processes that were killed."""
+    for folder in sorted(scratch.glob(f"{prefix}*")):
+        owner = Owner.parse(folder.name.removeprefix(prefix).rpartition("+")[0].replace("+", "/"))
+        with suppress(OSError):  # the folder has just been removed
+            if owner is not None and owner.is_gone() and folder.lstat().st_uid == os.getuid():
+                yield folder
+
+
+def shared_folder() -> AbstractContextManager[Path]:
+    """Returns a new scratch folder for data that several processes map; where possible, its files are in memory."""
+    return scratch_folder(_memory_folder(), _SHARED)
+
+
+def shared_leftovers() -> Iterator[Path]:
+    """Yields this user's shared folders of processes that were killed."""
+    return leftovers(_memory_folder(), _SHARED)
+
+
+def _memory_folder() -> Path:
+    return Path("/dev/shm" if os.access("/dev/shm", os.W_OK) else tempfile.gettempdir())
 
 
 def write_inside(code: Path, name: str, content: bytes, *, is_executable: bool = False) -> None:

@@ -179,6 +179,11 @@ def children(store: Store, parent: str, tags: Mapping[str, str]) -> list[Run]:
     return _search(store, " and ".join(f"tags.`{name}` = '{value}'" for name, value in clauses.items()), None)
 
 
+def find_runs(store: Store, filter_string: str) -> list[Run]:
+    """Returns the runs that fit a filter expression of MLflow, newest first."""
+    return _search(store, filter_string, None)
+
+
 def _quoted(text: str) -> str:
     """Quotes a string for MLflow's filter language, which has two kinds of quotes and no escapes."""
     return f'"{text}"' if "'" in text else f"'{text}'"

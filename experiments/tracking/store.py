@@ -90,8 +90,8 @@ class Store:
         """
         prepare_process()
         tune_sqlite()
-        folder = Path(folder).expanduser().absolute()
-        store = cls(folder, _tracking_uri() or f"sqlite:///{folder / 'mlflow.db'}")
+        store = cls.at(folder)
+        folder = store.folder
         with store._writing():
             if store.is_local and (folder / "mlflow.db").exists():
                 check_database(folder / "mlflow.db")
@@ -99,6 +99,12 @@ class Store:
                 if count := follow(folder / "mlflow.db", folder / "artifacts"):
                     LOG.info(f"{folder} was moved: the addresses of {count} runs were adapted")
         return store
+
+    @classmethod
+    def at(cls, folder: str | Path) -> "Store":
+        """Returns the store in `folder` without a look at it: nothing is created, checked or adapted there."""
+        folder = Path(folder).expanduser().absolute()
+        return cls(folder, _tracking_uri() or f"sqlite:///{folder / 'mlflow.db'}")
 
     @cached_property
     def client(self) -> MlflowClient:

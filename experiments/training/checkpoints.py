@@ -1,6 +1,6 @@
 """Writes `last.ckpt` after every epoch, and `best.ckpt` if the config keeps the best weights.
 
-A finished run keeps at most one of them by default: see `superfluous`.
+A finished run keeps at most one of them by default: see kept.py.
 """
 
 import math
@@ -12,7 +12,7 @@ import pytorch_lightning as pl
 import torch
 
 from experiments.artifact_names import BEST_CHECKPOINT, LAST_CHECKPOINT, NEW_CHECKPOINT
-from experiments.config import KeepCheckpoints, TrainerConfig, Weights
+from experiments.config import TrainerConfig
 from experiments.training.epochs import Epoch, Scores
 
 
@@ -51,19 +51,6 @@ class Checkpoints:
     def _keep_best(self) -> None:
         shutil.copyfile(self._last, self._new)
         self._new.replace(self._best)
-
-
-def kept_checkpoint(weights: Weights) -> str:
-    """Returns the checkpoint whose weights the run's value stands for."""
-    return BEST_CHECKPOINT if weights == "best" else LAST_CHECKPOINT
-
-
-def superfluous(keep: KeepCheckpoints, weights: Weights, *, is_finalist: bool) -> set[str]:
-    """Returns the checkpoints that a finished run does not keep. A finalist keeps one: it may be tested later."""
-    if keep == "all":
-        return set()
-    kept = set() if keep == "none" and not is_finalist else {kept_checkpoint(weights)}
-    return {LAST_CHECKPOINT, BEST_CHECKPOINT} - kept
 
 
 def epochs_done(run_folder: Path) -> int:

@@ -29,7 +29,7 @@ class _File:
 
 
 def _load(options: SourceOptions) -> ImageDataset:
-    from lightning_modules.images.picture_cache import PictureFiles
+    from lightning_modules.images.picture_cache import FOLDER, PictureFiles
 
     if options.path is None or not Path(options.path).is_dir():
         message = "source image_folder needs a folder" if options.path is None else "no such folder"
@@ -42,7 +42,7 @@ def _load(options: SourceOptions) -> ImageDataset:
         raise InputError("data.path", str(folder), message, "change its permissions") from error
     names = [file.name for file in files]
     _tell_of_scaling(folder, names, options.image_size)
-    found = PictureFiles(folder, names, options.image_size, options.channels).load(options.folder() / "pictures")
+    found = PictureFiles(folder, names, options.image_size, options.channels).load(options.folder() / FOLDER)
     refused += [RefusedFile(files[k].split, files[k].name, reason) for k, reason in found.refused.items()]
     parts = {}
     for split in _SPLITS:

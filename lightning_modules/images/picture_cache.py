@@ -20,6 +20,8 @@ from lightning_modules.images.files import file_sha256
 from lightning_modules.images.pictures import PictureError, decode, quiet
 from lightning_modules.log import LOG
 
+FOLDER = "pictures"  # in the folder for downloads and caches
+PIXELS, INDEX = ".pixels", ".json"  # suffixes of the two files of one set of pictures
 _ROUND = 1024  # files given to the threads at a time
 _LAYOUT = 1  # raise it if the same files would give other bytes
 Item = TypeVar("Item")
@@ -97,10 +99,10 @@ class PictureFiles:
                 reason = f"{self.names[0]} {refused[0]}" if refused else "no picture in any class folder"
                 remedy = "give a folder of class/picture, or of train/class/picture"
                 raise InputError("data.path", str(self.folder), f"has no usable picture: {reason}", remedy)
-            arriving.replace(place.with_suffix(".pixels"))
+            arriving.replace(place.with_suffix(PIXELS))
             index = {"shape": [len(kept), *shape], "kept": kept, "refused": refused}
             arriving.write_text(json.dumps(index), encoding="utf-8")
-            arriving.replace(place.with_suffix(".json"))
+            arriving.replace(place.with_suffix(INDEX))
         finally:
             arriving.unlink(missing_ok=True)
 
@@ -118,7 +120,7 @@ class PictureFiles:
 
 def _read(place: Path) -> Pictures | None:
     """Returns the pictures stored at `place`, or None if nothing or only a part is stored."""
-    pixels, index = place.with_suffix(".pixels"), place.with_suffix(".json")
+    pixels, index = place.with_suffix(PIXELS), place.with_suffix(INDEX)
     if not (index.exists() and pixels.exists()):
         return None
     described: dict[str, Any] = json.loads(index.read_text(encoding="utf-8"))

@@ -9,7 +9,6 @@ import multiprocessing
 import os
 import signal
 import sys
-import tempfile
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +22,7 @@ from types import ModuleType
 from typing import Any
 
 from experiments.code.kept import Code
+from experiments.code.scratch import shared_folder
 from experiments.errors import Interrupted, StoreError
 from experiments.process.interrupts import interruptible
 from experiments.process.setup import prepare_process
@@ -81,25 +81,20 @@ def _hidden_script() -> Iterator[None]:
 
 def work(stage: Stage, *, dataset: ImageDataset | None, workers: int, started: OnTrial, ended: OnTrial) -> None:
     """Runs trials in `workers` processes until no slot is open and no trial is running."""
-    with tempfile.TemporaryDirectory(dir=_memory_folder()) as folder:
+    with shared_folder() as folder:
         if dataset is not None:
-            save_shared(dataset, Path(folder))
+            save_shared(dataset, folder)
         task = _Task(
             stage=type(stage),
             store=stage.store.folder,
             sweep=stage.sweep,
-            data=None if dataset is None else Path(folder),
+            data=None if dataset is None else folder,
             data_sha256=stage.data_sha256,
             code=stage.code,
             environment=dict(os.environ),
             folders=searched_folders(),
         )
         run_crew(_Workers(task, workers), stage, started=started, ended=ended)
-
-
-def _memory_folder() -> str | None:
-    """Returns a folder whose files are kept in memory; None if there is none."""
-    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 
 class _Workers(Crew):
