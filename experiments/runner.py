@@ -38,6 +38,7 @@ from experiments.training.checkpoints import Checkpoints, epochs_done, load_weig
 from experiments.training.epochs import Epoch, EpochEnd, Observer, begin, check_finite
 from experiments.training.exact import set_exact
 from experiments.training.memory import explain_out_of_memory
+from experiments.training.progress import showing
 from experiments.training.trace import Trace, starting_point
 from lightning_modules import ImageClassifier, ImageDataModule, InputError
 from lightning_modules.datasets import ImageDataset
@@ -92,18 +93,21 @@ def run(
     code_may_change: bool = False,
     observers: Sequence[Observer] = (),
     callbacks: Sequence[pl.Callback] = (),
+    progress: bool | None = None,
 ) -> RunResult:
     """Trains `config` and writes everything that docs/train.md lists to `store` (default: ./mlruns).
 
     `resume`: the id of an unfinished run of this configuration. It continues after its last complete epoch and ends as
     if it had never stopped; code that it loads must be unchanged, unless `code_may_change`.
-    `observers` are called after every epoch; `callbacks` are Lightning callbacks. If the loss
-    becomes NaN or infinite, or memory runs out, the run returns a result with outcome `failed`. InputError is raised
-    before a run exists. Any other error is raised after the run is closed; it is a StoreError if the store cannot be
-    written.
+    `observers` are called after every epoch; `callbacks` are Lightning callbacks. `progress`: whether to show it; None:
+    only on a terminal or in a notebook. If the loss becomes NaN or infinite, or memory runs out, the run returns a
+    result with outcome `failed`. InputError is raised before a run exists. Any other error is raised after the run is
+    closed; it is a StoreError if the store cannot be written.
     """
     role = Role(name=name, read_test=read_test, resumes=resume, code_may_change=code_may_change)
-    return run_as(role, config, store or Store.open(), observers=observers, callbacks=callbacks)
+    with showing(progress) as (shown, moving):
+        observers, callbacks = [*shown, *observers], [*moving, *callbacks]
+        return run_as(role, config, store or Store.open(), observers=observers, callbacks=callbacks)
 
 
 def run_as(

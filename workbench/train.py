@@ -32,23 +32,13 @@ def run(args: argparse.Namespace) -> Document:
     from experiments import load_config, run
     from experiments.recipe import parse_overrides
     from experiments.tracking.runs import resolve_one
-    from experiments.training.progress import EpochProgress
     from lightning_modules.log import LOG
 
     config = load_config(args.recipe, parse_overrides(args.fields))
     name = args.name or Path(args.recipe).stem
     store = open_store(args.store)
     resume = resolve_one(store, args.resume).run_id if args.resume else None
-    with EpochProgress() as progress:
-        result = run(
-            config,
-            name=name,
-            store=store,
-            resume=resume,
-            code_may_change=args.code == "today",
-            observers=[progress],
-            callbacks=progress.callbacks,
-        )
+    result = run(config, name=name, store=store, resume=resume, code_may_change=args.code == "today", progress=True)
     document = result.as_dict()
     del document["error"]
     if result.error:
