@@ -37,6 +37,7 @@ from experiments.training.checkpoints import Checkpoints, epochs_done, load_weig
 from experiments.training.epochs import Epoch, EpochEnd, Observer, begin, check_finite
 from experiments.training.kept import kept_checkpoint, superfluous
 from experiments.training.memory import explain_out_of_memory
+from experiments.training.progress import showing
 from experiments.training.trace import Trace, starting_point
 from experiments.training.trainer import make_trainer
 from lightning_modules.datasets import ImageDataset
@@ -86,20 +87,23 @@ def run(
     notes: str | None = None,
     observers: Sequence[Observer] = (),
     callbacks: Sequence[pl.Callback] = (),
+    progress: bool | None = None,
 ) -> RunResult:
     """Trains `config` and writes everything that docs/train.md lists to `store` (default: ./mlruns).
 
     `resume`: the id of an unfinished run of this configuration. It continues after its last complete epoch and ends as
     if it had never stopped; code that it loads must be unchanged, unless `code_may_change`.
     `tags` and `notes` are the user's: MLflow's UI shows them, the notes above the description.
-    `observers` are called after every epoch; `callbacks` are Lightning callbacks. If the loss
-    becomes NaN or infinite, or memory runs out, the run returns a result with outcome `failed`. InputError is raised
-    before a run exists. Any other error is raised after the run is closed; it is a StoreError if the store cannot be
-    written.
+    `observers` are called after every epoch; `callbacks` are Lightning callbacks. `progress`: whether to show it; None:
+    only on a terminal or in a notebook. If the loss becomes NaN or infinite, or memory runs out, the run returns a
+    result with outcome `failed`. InputError is raised before a run exists. Any other error is raised after the run is
+    closed; it is a StoreError if the store cannot be written.
     """
     tags = users_tags(tags, notes)
     role = Role(name=name, tags=tags, read_test=read_test, resumes=resume, code_may_change=code_may_change)
-    return run_as(role, config, store or Store.open(), observers=observers, callbacks=callbacks)
+    with showing(progress) as (shown, moving):
+        observers, callbacks = [*shown, *observers], [*moving, *callbacks]
+        return run_as(role, config, store or Store.open(), observers=observers, callbacks=callbacks)
 
 
 def run_as(

@@ -17,7 +17,7 @@ from lightning_modules.plug import Plug
 if TYPE_CHECKING:  # listing runs needs the directions but must not import torch
     from torch import Tensor
 
-# Shapes: N images, K classes, B bins.
+# Shapes: N images, K classes, B bins, D numbers of an image.
 Direction = Literal["maximize", "minimize"]
 
 _OFFERED = {"task": "multiclass", "num_classes": 2}  # what torchmetrics asks for; the number of classes is the data's
@@ -42,6 +42,10 @@ class Answers:
         return self.logits_NK.float().softmax(dim=1).cpu()
 
 
+def _only(means_D: "Tensor") -> "Tensor":
+    return means_D[0]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Metric:
     """One metric. `compute` returns its value over all images of a pass, as a double on the CPU."""
@@ -52,6 +56,10 @@ class Metric:
     compute: Callable[[Answers], "Tensor"]
     is_summed: bool = False  # EpochScores sums it batch by batch
     is_relative: bool = False  # how close two values are depends on their ratio, not on their difference
+    # The same value in another way, for tests that resample images: `terms` gives numbers (N, D) of each image, and
+    # `of_means` the value from their means (D,) over images. None: only `compute` knows the metric.
+    terms: Callable[[Answers], "Tensor"] | None = None
+    of_means: Callable[["Tensor"], "Tensor"] = _only
 
     @property
     def sign(self) -> int:
@@ -61,12 +69,21 @@ class Metric:
 
 def _loss(answers: Answers) -> "Tensor":
     """Returns the mean cross-entropy."""
+    return _losses(answers).mean()
+
+
+def _losses(answers: Answers) -> "Tensor":
+    """Returns the cross-entropy of each image, (N, 1)."""
     logs_NK = answers.logits_NK.cpu().double().log_softmax(dim=1)
-    return -logs_NK.gather(1, answers.labels_N.cpu()[:, None]).mean()
+    return -logs_NK.gather(1, answers.labels_N.cpu()[:, None])
 
 
 def _accuracy(answers: Answers) -> "Tensor":
-    return (answers.predicted_N == answers.labels_N).cpu().double().mean()
+    return _hits(answers).mean()
+
+
+def _hits(answers: Answers) -> "Tensor":
+    return (answers.predicted_N == answers.labels_N).cpu().double()[:, None]
 
 
 def macro_f1(answers: Answers) -> "Tensor":
@@ -83,10 +100,35 @@ def macro_f1(answers: Answers) -> "Tensor":
     return (2 * hits_K[is_there_K] / (images_K + predictions_K)[is_there_K]).mean()
 
 
+def _f1_terms(answers: Answers) -> "Tensor":
+    """Returns whether the image is of a class, whether the class is predicted, and whether both: (N, 3K)."""
+    import torch
+
+    classes = answers.logits_NK.shape[1]
+    labels_NK, predicted_NK = (
+        torch.nn.functional.one_hot(each.cpu(), classes).double() for each in (answers.labels_N, answers.predicted_N)
+    )
+    return torch.cat([labels_NK, predicted_NK, labels_NK * predicted_NK], dim=1)
+
+
+def _f1_of_means(means_D: "Tensor") -> "Tensor":
+    images_K, predictions_K, hits_K = means_D.chunk(3)
+    is_there_K = images_K + predictions_K > 0
+    return (2 * hits_K[is_there_K] / (images_K + predictions_K)[is_there_K]).mean()
+
+
 def _top3_accuracy(answers: Answers) -> "Tensor":
-    """Returns the share of images whose true class has one of the three highest logits."""
+    return _top3_hits(answers).mean()
+
+
+def _top3_hits(answers: Answers) -> "Tensor":
+    """Returns 1 for each image whose true class has one of the three highest logits, 0 for the others, (N, 1)."""
     top_N3 = answers.logits_NK.topk(min(3, answers.logits_NK.shape[1]), dim=1).indices
-    return (top_N3 == answers.labels_N[:, None]).any(dim=1).cpu().double().mean()
+    return (top_N3 == answers.labels_N[:, None]).any(dim=1).cpu().double()[:, None]
+
+
+def _gap_of_means(means_B: "Tensor") -> "Tensor":
+    return means_B.abs().sum()
 
 
 def _calibration_error(answers: Answers) -> "Tensor":
@@ -94,21 +136,66 @@ def _calibration_error(answers: Answers) -> "Tensor":
 
     Guo, Pleiss, Sun and Weinberger (2017), On calibration of modern neural networks, ICML. Bins include the upper end.
     """
+    bin_N, gap_N = _confidence(answers)
+    gaps_B = bin_N.bincount(weights=gap_N, minlength=_BINS)
+    return gaps_B.abs().sum() / len(gap_N)
+
+
+def _confidence(answers: Answers) -> "tuple[Tensor, Tensor]":
+    """Returns each image's bin, and its gap: 1 if it was labelled rightly, else 0, minus its confidence."""
     confidence_N = answers.probabilities_NK.double().max(dim=1).values
-    hits_N = (answers.predicted_N == answers.labels_N).cpu().double()
-    bin_N = (confidence_N * _BINS).ceil().long().clamp(1, _BINS) - 1
-    gaps_B = bin_N.bincount(weights=hits_N - confidence_N, minlength=_BINS)
-    return gaps_B.abs().sum() / len(confidence_N)
+    return (confidence_N * _BINS).ceil().long().clamp(1, _BINS) - 1, _hits(answers)[:, 0] - confidence_N
+
+
+def _gaps(answers: Answers) -> "Tensor":
+    """Returns the gaps of the images, each in the column of its bin: (N, B)."""
+    bin_N, gap_N = _confidence(answers)
+    return gap_N.new_zeros(len(gap_N), _BINS).scatter_(1, bin_N[:, None], gap_N[:, None])
 
 
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric(name="accuracy", title="accuracy", direction="maximize", compute=_accuracy, is_summed=True),
-        Metric(name="macro_f1", title="macro-F1", direction="maximize", compute=macro_f1),
-        Metric(name="top3_accuracy", title="top-3 accuracy", direction="maximize", compute=_top3_accuracy),
-        Metric(name="calibration_error", title="calibration error", direction="minimize", compute=_calibration_error),
-        Metric(name="loss", title="loss", direction="minimize", compute=_loss, is_summed=True, is_relative=True),
+        Metric(
+            name="accuracy",
+            title="accuracy",
+            direction="maximize",
+            compute=_accuracy,
+            is_summed=True,
+            terms=_hits,
+        ),
+        Metric(
+            name="macro_f1",
+            title="macro-F1",
+            direction="maximize",
+            compute=macro_f1,
+            terms=_f1_terms,
+            of_means=_f1_of_means,
+        ),
+        Metric(
+            name="top3_accuracy",
+            title="top-3 accuracy",
+            direction="maximize",
+            compute=_top3_accuracy,
+            terms=_top3_hits,
+        ),
+        Metric(
+            name="calibration_error",
+            title="calibration error",
+            direction="minimize",
+            compute=_calibration_error,
+            terms=_gaps,
+            of_means=_gap_of_means,
+        ),
+        Metric(
+            name="loss",
+            title="loss",
+            direction="minimize",
+            compute=_loss,
+            is_summed=True,
+            is_relative=True,
+            terms=_losses,
+        ),
     )
 }
 

@@ -1,9 +1,12 @@
-"""Shows a sweep's progress on standard error: a bar with the best score on a terminal, elsewhere one line per trial."""
+"""Shows a sweep's progress: a bar with the best score on a terminal or in a notebook, elsewhere one line per trial."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from optuna.trial import FrozenTrial
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 
+from experiments.process.progress import NotebookProgress, progress_bar
 from lightning_modules.log import LOG
 from sweeps.config import Sweep
 from sweeps.strategy.space import describe
@@ -15,16 +18,9 @@ class SweepProgress:
 
     def __init__(self, sweep: Sweep) -> None:
         self._sweep = sweep
-        self._console = Console(stderr=True)
-        self._bar: Progress | None = None
-        if self._console.is_terminal:
-            columns = (
-                MofNCompleteColumn(),
-                BarColumn(),
-                TimeElapsedColumn(),
-                TextColumn("{task.description}", markup=False),
-            )
-            self._bar = Progress(*columns, console=self._console, refresh_per_second=1)
+        text = TextColumn("{task.description}", markup=False)
+        self._bar = progress_bar(MofNCompleteColumn(), BarColumn(), TimeElapsedColumn(), text, refresh_per_second=1)
+        if self._bar is not None:
             self._task = self._bar.add_task("starting", total=sweep.config.budget.target)
 
     def __enter__(self) -> "SweepProgress":
@@ -36,6 +32,10 @@ class SweepProgress:
         if self._bar is not None:
             self._bar.stop()
 
+    @property
+    def has_bar(self) -> bool:
+        return self._bar is not None
+
     def started(self, stage: Stage, number: int) -> None:
         if self._bar is not None:
             self._show(stage, f"{_name(stage, stage.trials()[number])} is running")
@@ -45,7 +45,9 @@ class SweepProgress:
         outcome = trial.user_attrs["outcome"]
         value = f"{self._sweep.config.objective.metric} {trial.value:.4f}" if outcome == "finished" else outcome
         line = f"{_name(stage, trial)}: {value}  {describe(trial.params)}  {trial.user_attrs.get('error', '')}"
-        if self._bar is not None:
+        if isinstance(self._bar, NotebookProgress):  # one element, whatever the number of trials
+            self._show(stage, line.rstrip())
+        elif self._bar is not None:
             self._bar.console.print(line.rstrip(), highlight=False, markup=False)
             self._show(stage, "")
         else:
@@ -56,7 +58,8 @@ class SweepProgress:
     def _show(self, stage: Stage, text: str) -> None:
         assert self._bar is not None
         description = f"{self._best(stage)}  {text}"
-        self._bar.update(self._task, total=stage.target, completed=len(counted(stage.study)), description=description)
+        done = len(counted(stage.study))
+        self._bar.update(self._task, total=stage.target, completed=done, description=description, refresh=True)
 
     def _best(self, stage: Stage) -> str:
         best = best_trials(stage.study)
@@ -65,3 +68,14 @@ class SweepProgress:
 
 def _name(stage: Stage, trial: FrozenTrial) -> str:
     return f"{stage.kind} {trial.number}"
+
+
+@contextmanager
+def showing(sweep: Sweep, wanted: bool | None) -> Iterator[SweepProgress | None]:
+    """Yields what shows the sweep's progress; with None only if there is a bar."""
+    progress = SweepProgress(sweep)
+    if wanted or (wanted is None and progress.has_bar):
+        with progress:
+            yield progress
+    else:
+        yield None

@@ -26,7 +26,7 @@ from lightning_modules.datamodule import load_dataset
 from lightning_modules.datasets import ImageDataset
 from sweeps.config import Sweep
 from sweeps.engines import local, worker
-from sweeps.progress import SweepProgress
+from sweeps.progress import SweepProgress, showing
 from sweeps.report.publish import publish
 from sweeps.report.result import SweepResult, gather
 from sweeps.strategy.space import Point
@@ -52,14 +52,15 @@ def run(
     engine: EngineName = "local",
     address: str | None = None,
     code_may_change: bool = False,
-    progress: SweepProgress | None = None,
+    progress: bool | None = None,
 ) -> SweepResult:
     """Runs trials until the budget is used up, then the finalists; returns the result with the champion.
 
     `workers` trials run at a time. With engine `local`, one worker runs in this process, and None means one worker per
     core; with engine `ray`, None means as many as fit into the cluster at `address`. Running a sweep again resumes it;
     the budget counts the trials of all starts; code that it loads must be unchanged, unless `code_may_change`. Several
-    processes may run the same sweep together.
+    processes may run the same sweep together. `progress`: whether to show it; None: only on a terminal or in a
+    notebook.
 
     Raises InputError before anything is written. Raises SweepStoppedError or StoreError if the sweep cannot continue;
     its results so far stay in the store.
@@ -73,6 +74,7 @@ def run(
     with store.telling_failures():
         code = code_for(sweep.base, store)
     with (
+        showing(sweep, progress) as shown,
         interruptible(),
         store.telling_failures(),
         _engine(engine, sweep, store, dataset, workers, address) as work,
@@ -82,9 +84,9 @@ def run(
         keep_bundle(tracked, search.code)
         tree = sweep.config_tree()
         tracked.path(CONFIG).write_text(yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")
-        _fill(search, tracked, dataset, work, progress)
+        _fill(search, tracked, dataset, work, shown)
         with Finals.open(store, sweep, data_sha256, search.code) as finals:
-            _fill(finals, tracked, dataset, work, progress)
+            _fill(finals, tracked, dataset, work, shown)
             return search.storage.persist(partial(_conclude, search, finals, tracked, dataset))
 
 

@@ -54,13 +54,13 @@ def run(args: argparse.Namespace) -> Document:
 
 
 def show(document: Document, args: argparse.Namespace) -> None:
-    from experiments.comparison.text import GROUP_COLUMNS, group, verdicts
+    from experiments.comparison.text import group, group_columns, verdicts
 
     print_table(_runs_as_columns(document) if len(document["runs"]) <= _MOST_COLUMNS else _runs_as_rows(document))
     if not document["differences"]:
         print("nothing that was recorded differs")
     if document["groups"]:
-        groups = table(*GROUP_COLUMNS)
+        groups = table(*group_columns(document))
         for found in document["groups"]:
             groups.add_row(*group(found))
         print_table(groups)

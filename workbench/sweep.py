@@ -38,19 +38,17 @@ def more_help() -> str:
 def run(args: argparse.Namespace) -> Document:
     from experiments.recipe import parse_overrides
     from sweeps import load_sweep, run
-    from sweeps.progress import SweepProgress
 
     sweep = load_sweep(args.recipe, parse_overrides(args.fields), name=args.name)
-    with SweepProgress(sweep) as progress:
-        result = run(
-            sweep,
-            store=open_store(args.store),
-            workers=args.workers,
-            engine=args.engine,
-            address=args.address,
-            code_may_change=args.code == "today",
-            progress=progress,
-        )
+    result = run(
+        sweep,
+        store=open_store(args.store),
+        workers=args.workers,
+        engine=args.engine,
+        address=args.address,
+        code_may_change=args.code == "today",
+        progress=True,
+    )
     return result.as_dict()
 
 

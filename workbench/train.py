@@ -59,7 +59,6 @@ def run(args: argparse.Namespace) -> Document:
     from experiments import load_config, run
     from experiments.recipe import parse_overrides
     from experiments.tracking.runs import resolve_one
-    from experiments.training.progress import EpochProgress
     from lightning_modules.log import LOG
 
     if args.recipe is None and not args.resume:
@@ -76,18 +75,16 @@ def run(args: argparse.Namespace) -> Document:
     resume = resolve_one(store, args.resume).run_id if args.resume else None
     if config is None:
         config = _recorded_config(store, str(resume), args.trust).with_overrides(overrides)
-    with EpochProgress() as progress:
-        result = run(
-            config,
-            name=args.name or (args.recipe and Path(args.recipe).stem),
-            store=store,
-            resume=resume,
-            tags=dict(args.tag),
-            notes=args.notes,
-            code_may_change=args.code == "today",
-            observers=[progress],
-            callbacks=progress.callbacks,
-        )
+    result = run(
+        config,
+        name=args.name or (args.recipe and Path(args.recipe).stem),
+        store=store,
+        resume=resume,
+        tags=dict(args.tag),
+        notes=args.notes,
+        code_may_change=args.code == "today",
+        progress=True,
+    )
     document = result.as_dict()
     del document["error"]
     if result.error:

@@ -29,6 +29,10 @@ class Group:
         return [value for run in self.runs if (value := self.objective.score(run)) is not None]
 
     @property
+    def has_all_scores(self) -> bool:
+        return len(self.scores) == len(self.runs)
+
+    @property
     def mean(self) -> float:
         return float(np.mean(self.scores))
 

@@ -32,6 +32,11 @@ class Objective:
             return None
         return run.metrics["value"] if _monitored(run) == self.logged else run.metrics.get(self.logged)
 
+    def others(self) -> "list[Objective]":
+        """Returns the same split with every other metric of which a test can resample images."""
+        known = (metric for metric in METRICS.values() if metric.terms is not None)
+        return [Objective(metric, self.split) for metric in known if metric.name != self.metric.name]
+
     def ranked(self, runs: Iterable[RunSummary]) -> list[RunSummary]:
         """Returns the runs that have a score, best first; equal runs keep their order."""
         scores = [(run, self.score(run)) for run in runs]

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from experiments.artifact_names import CONFIG, TRACE
 from experiments.comparison import plots as comparison_plots
+from experiments.comparison.comparable import same_images
 from experiments.comparison.compare import Document
 from experiments.comparison.differences import Recorded, read_provenances
 from experiments.comparison.objective import Split
-from experiments.comparison.significance import NEXT, read_predictions, same_images
+from experiments.comparison.significance import NEXT, read_predictions
 from experiments.comparison.text import labels
 from experiments.config import with_located_files
 from experiments.recipe import build, read_recipe

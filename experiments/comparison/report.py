@@ -10,7 +10,7 @@ from experiments.artifact_names import COMPARISON, COMPARISON_PAGE, PLOTS
 from experiments.code.scratch import scratch_folder
 from experiments.comparison.compare import Document
 from experiments.comparison.pictures import Pictures
-from experiments.comparison.text import GROUP_COLUMNS, cell, field, group, labels, score, short_cell, verdicts
+from experiments.comparison.text import cell, field, group, group_columns, labels, score, short_cell, verdicts
 from experiments.results.artifacts import Artifacts
 from experiments.results.webpage import heading, link, paragraph, picture, table, webpage
 from experiments.tracking.lifecycle import create_run, open_run
@@ -82,7 +82,7 @@ def _page(document: Document, pictures: dict[str, Path], to_serve: str) -> str:
         heading(_title(document), level=1),
         *(paragraph(sentence) for sentence in [*verdicts(document), *document["notes"]]),
         link(f"MLflow's own comparison of these runs (start it with: {to_serve})", document["dashboard_url"]),
-        *([heading("Groups"), table(GROUP_COLUMNS, groups)] if groups else []),
+        *([heading("Groups"), table(group_columns(document), groups)] if groups else []),
         *(_runs_as_columns(document) if len(document["runs"]) <= _MOST_COLUMNS else _runs_as_rows(document)),
         *(picture(title, path) for title, path in pictures.items()),
     ]

@@ -4,13 +4,14 @@ Only the best is tested, against the next few, which keeps the work linear; Holm
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from experiments.artifact_names import PREDICTIONS
+from experiments.comparison.comparable import names, same_images, what_differs
 from experiments.comparison.differences import Recorded
 from experiments.comparison.groups import Group
 from experiments.comparison.objective import Objective, Split
@@ -27,7 +28,6 @@ from experiments.tracking.runs import RunSummary
 from lightning_modules.metrics import Answers
 
 NEXT = 9  # how many runs or groups the best one is tested against
-_NAMED = 5  # how many runs a note names
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,15 @@ class Tested:
     between: tuple[str, str]  # run ids, or names of groups; the difference is the first's minus the second's
     found: Comparison
     more: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Found:
+    """The tests of a comparison."""
+
+    tests: list[Tested] = field(default_factory=list)  # by the objective: the best against each of the next
+    others: list[Tested] = field(default_factory=list)  # by every other metric that is known: the best against the next
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -87,46 +96,32 @@ def corrected(tests: Sequence[Tested]) -> list[dict[str, Any]]:
 # Tests between runs, on the images that they labelled.
 
 
-def image_tests(artifacts: Artifacts, runs: Sequence[Recorded], objective: Objective) -> tuple[list[Tested], list[str]]:
-    """Tests the best run against the next ones, among runs that labelled the same images; returns tests and notes."""
+def image_tests(artifacts: Artifacts, runs: Sequence[Recorded], objective: Objective) -> Found:
+    """Tests the best run against the next ones, among runs that labelled the same images."""
     recorded = {each.run_id: each for each in runs}
     scored = [recorded[run.run_id] for run in objective.ranked(each.run for each in runs)]
-    split = objective.split
-    parts = same_images(scored, split)
-    if objective.metric.name == "loss" and any(each.run.params.get("model.loss") != "cross_entropy" for each in scored):
-        return [], ["losses other than cross_entropy are not compared image by image"]
-    tests: list[Tested] = []
-    notes: list[str] = []
+    if objective.metric.name == "loss" and not _have_cross_entropy([each.run for each in scored]):
+        return Found(notes=["losses other than cross_entropy are not compared image by image"])
+    found = Found()
     if unknown := [each.run for each in scored if each.provenance is None]:
-        notes.append(f"not compared image by image, since the images are unknown: {_names(unknown)}")
-    if len(parts) > 1:
-        notes.append(f"not compared image by image, since their {_what_differs(parts, split)}")
-    for part in parts:
-        made, missing = _against_best(artifacts, [each.run for each in part], objective)
-        tests += made
-        notes += missing
-        if len(part) > 2 and made:
-            notes.append(_choice(part[0].run.name, len(made), len(part)))
-    return tests, notes
+        found.notes.append(f"not compared image by image, since the images are unknown: {names(unknown)}")
+    for part in same_images(scored, objective.split):
+        tests, others, missing = _against_best(artifacts, part, objective)
+        found.tests.extend(tests)
+        found.others.extend(others)
+        found.notes.extend(missing)
+        if len(part) > 2 and tests:
+            found.notes.append(_choice(part[0].run.name, len(tests), len(part)))
+    return found
 
 
-def same_images(runs: Sequence[Recorded], split: Split) -> list[list[Recorded]]:
-    """Splits the runs whose images are known into those that labelled the same images in the same order."""
-    parts: dict[tuple[str | None, str], list[Recorded]] = {}
-    for each in runs:
-        if each.provenance is not None:
-            parts.setdefault((each.data_sha256, each.provenance["split_sha256"][split]), []).append(each)
-    return list(parts.values())
+def _others(objective: Objective, runs: Sequence[RunSummary]) -> list[Objective]:
+    """Returns the other metrics that mean the same for all runs."""
+    return [each for each in objective.others() if each.metric.name != "loss" or _have_cross_entropy(runs)]
 
 
-def _what_differs(parts: Sequence[Sequence[Recorded]], split: Split) -> str:
-    what = "data" if len({part[0].data_sha256 for part in parts}) > 1 else f"{split} splits"
-    return f"{what} differ: " + " | ".join(_names([each.run for each in part]) for part in parts)
-
-
-def _names(runs: Sequence[RunSummary]) -> str:
-    named = ", ".join(f"{run.name} ({run.run_id[:8]})" for run in runs[:_NAMED])
-    return named + (f" and {len(runs) - _NAMED} more" if len(runs) > _NAMED else "")
+def _have_cross_entropy(runs: Sequence[RunSummary]) -> bool:
+    return all(run.params.get("model.loss") == "cross_entropy" for run in runs)
 
 
 def _choice(best: str, tested: int, of: int) -> str:
@@ -137,20 +132,27 @@ def _choice(best: str, tested: int, of: int) -> str:
 
 
 def _against_best(
-    artifacts: Artifacts, runs: Sequence[RunSummary], objective: Objective
-) -> tuple[list[Tested], list[str]]:
-    if len(runs) < 2:
-        return [], []
-    few, split = runs[: 1 + NEXT], objective.split
+    artifacts: Artifacts, part: Sequence[Recorded], objective: Objective
+) -> tuple[list[Tested], list[Tested], list[str]]:
+    """Returns the tests by the objective, those by the other metrics, and notes."""
+    if len(part) < 2:
+        return [], [], []
+    few, split = [each.run for each in part[: 1 + NEXT]], objective.split
     answers = {run.run_id: read_predictions(artifacts, run, split) for run in few}
     missing = [run for run in few if answers[run.run_id] is None]
-    notes = [f"no predictions on {split} images to compare: {_names(missing)}"] if missing else []
+    notes = [f"no predictions on {split} images to compare: {names(missing)}"] if missing else []
     answered = [(run_id, predictions) for run_id, predictions in answers.items() if predictions is not None]
+    if len(answered) < 2:
+        return [], [], notes
+    (best, own), *rest = answered
+    tests = [_image_test((best, run_id), own, predictions, objective) for run_id, predictions in rest]
+    others = [_image_test((best, rest[0][0]), own, rest[0][1], other) for other in _others(objective, few)]
+    return tests, others, notes
+
+
+def _image_test(between: tuple[str, str], first: Predictions, second: Predictions, objective: Objective) -> Tested:
     test = _accuracy_test if objective.metric.name == "accuracy" else _resampling_test
-    if not answered:
-        return [], notes
-    (best, best_answers), *others = answered
-    return [test((best, run_id), best_answers, predictions, objective) for run_id, predictions in others], notes
+    return test(between, first, second, objective)
 
 
 def _accuracy_test(between: tuple[str, str], first: Predictions, second: Predictions, objective: Objective) -> Tested:
@@ -168,16 +170,19 @@ def _accuracy_test(between: tuple[str, str], first: Predictions, second: Predict
 def _resampling_test(between: tuple[str, str], first: Predictions, second: Predictions, objective: Objective) -> Tested:
     import torch  # imported here, since most comparisons do not need it
 
-    with np.errstate(divide="ignore"):
-        both_2NK = np.log(np.stack([first.probabilities, second.probabilities]))
+    terms, of_means = objective.metric.terms, objective.metric.of_means
+    assert terms is not None
 
-    def difference(chosen: NDArray[np.int64], is_swapped: NDArray[np.bool_]) -> float:
-        own, others = is_swapped.astype(np.int64), 1 - is_swapped
-        labels_N = torch.from_numpy(first.target[chosen])
-        one, other = (Answers(torch.from_numpy(both_2NK[which, chosen]), labels_N) for which in (own, others))
-        return float(objective.metric.compute(one)) - float(objective.metric.compute(other))
+    def terms_of(predictions: Predictions) -> NDArray[np.float64]:
+        with np.errstate(divide="ignore"):
+            logits_NK = torch.from_numpy(np.log(predictions.probabilities))
+        found: NDArray[np.float64] = terms(Answers(logits_NK, torch.from_numpy(predictions.target))).numpy()
+        return found
 
-    found = compare_by_resampling(difference, len(first.target))
+    def score(means_D: NDArray[np.float64]) -> float:
+        return float(of_means(torch.from_numpy(means_D)))
+
+    found = compare_by_resampling(terms_of(first), terms_of(second), score)
     more = {"metric": objective.logged, "images": len(first.target)}
     return Tested(f"randomization test of {objective.logged}", between, found, more)
 
@@ -185,16 +190,16 @@ def _resampling_test(between: tuple[str, str], first: Predictions, second: Predi
 # Tests between groups, over their seeds.
 
 
-def seed_tests(groups: Sequence[Group], runs: Sequence[Recorded]) -> tuple[list[Tested], list[str]]:
+def seed_tests(groups: Sequence[Group], runs: Sequence[Recorded]) -> Found:
     """Tests the best group against the next ones: Student's t-test paired by seed, or Welch's if the seeds differ.
 
-    Returns tests and notes. `runs` holds the runs of the groups, and possibly others.
+    `runs` holds the runs of the groups, and possibly others.
     """
     tested = [group for group in groups if len(group.runs) > 1]
     split = tested[0].objective.split
     grouped = {run.run_id for group in tested for run in group.runs}
     parts = same_images([each for each in runs if each.run_id in grouped], split)
-    notes = [f"scores on different images are compared, since their {_what_differs(parts, split)}"] if parts[1:] else []
+    notes = [f"scores on different images are compared, since {what_differs(parts, split)}"] if parts[1:] else []
     if alone := len(groups) - len(tested):
         notes.append(
             f"{alone} of {len(groups)} groups have only one run and so no spread: they are not tested over seeds"
@@ -202,7 +207,16 @@ def seed_tests(groups: Sequence[Group], runs: Sequence[Recorded]) -> tuple[list[
     tests = [_over_seeds(tested[0], other) for other in tested[1 : 1 + NEXT]]
     if len(tested) > 2:
         notes.append(_choice(tested[0].name, len(tests), len(tested)))
-    return tests, notes
+    return Found(tests, _others_over_seeds(tested[:2]), notes)
+
+
+def _others_over_seeds(groups: Sequence[Group]) -> list[Tested]:
+    """Tests two groups by the other metrics. Those on val are of the last epoch, and not of the best weights."""
+    objective, runs = groups[0].objective, [run for group in groups for run in group.runs]
+    if objective.split == "val" and any(run.params.get("trainer.weights") == "best" for run in runs):
+        return []
+    pairs = [[replace(group, objective=other) for group in groups] for other in _others(objective, runs)]
+    return [_over_seeds(*pair) for pair in pairs if all(group.has_all_scores for group in pair)]
 
 
 def _over_seeds(first: Group, second: Group) -> Tested:

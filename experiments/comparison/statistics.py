@@ -105,22 +105,29 @@ def compare_on_images(first_only: int, second_only: int, images: int) -> Compari
 
 
 def compare_by_resampling(
-    difference: Callable[[NDArray[np.int64], NDArray[np.bool_]], float], images: int
+    first_ND: NDArray[np.float64], second_ND: NDArray[np.float64], score: Callable[[NDArray[np.float64]], float]
 ) -> Comparison:
-    """Compares any metric of two runs on the same images: a randomization test, and a bootstrap interval.
+    """Compares any metric of two runs on the same N images: a randomization test, and a bootstrap interval.
 
-    `difference(chosen, is_swapped)` is first - second over the images `chosen`, after the two exchanged their answers
-    to the images that are swapped. If the two were alike, the exchange would change nothing: Noreen (1989),
-    Computer-intensive methods for testing hypotheses; for F1 Yeh (2000), COLING. The interval is Efron's (1979)
-    percentile interval. Both draw 999 times with a fixed seed, so no p-value is below 0.001.
+    `score` gives the metric's value from the means over images of D numbers for each image. If the two runs were alike,
+    it would change nothing if they exchanged their answers to some images: Noreen (1989), Computer-intensive methods
+    for testing hypotheses; for F1 Yeh (2000), COLING. The interval is Efron's (1979) percentile interval. Both draw 999
+    times with a fixed seed, so no p-value is below 0.001.
     """
-    everyone, nobody = np.arange(images), np.zeros(images, bool)
-    draw = np.random.default_rng(0)
-    found = difference(everyone, nobody)
-    exchanged = np.array([difference(everyone, draw.random(images) < 0.5) for _ in range(_EXCHANGES)])
-    as_far = np.count_nonzero(np.abs(exchanged) >= abs(found) - 1e-12)
-    resampled = [difference(draw.integers(images, size=images), nobody) for _ in range(_EXCHANGES)]
-    low, high = np.quantile(resampled, [LEVEL / 2, 1 - LEVEL / 2])
+    images, draw = len(first_ND), np.random.default_rng(0)
+    first_D, second_D, swap_ND = first_ND.mean(axis=0), second_ND.mean(axis=0), second_ND - first_ND
+
+    def exchanged() -> float:
+        moved_D = (draw.random(images) < 0.5) @ swap_ND / images
+        return score(first_D + moved_D) - score(second_D - moved_D)
+
+    def resampled() -> float:
+        share_N = np.bincount(draw.integers(images, size=images), minlength=images) / images
+        return score(share_N @ first_ND) - score(share_N @ second_ND)
+
+    found = score(first_D) - score(second_D)
+    as_far = sum(abs(exchanged()) >= abs(found) - _ROUNDING for _ in range(_EXCHANGES))
+    low, high = np.quantile([resampled() for _ in range(_EXCHANGES)], [LEVEL / 2, 1 - LEVEL / 2])
     return Comparison(found, (float(low), float(high)), float((1 + as_far) / (1 + _EXCHANGES)))
 
 

@@ -16,15 +16,16 @@ def labels(document: Document) -> dict[str, str]:
 
 
 def verdicts(document: Document) -> list[str]:
-    """Returns one sentence on the result of each test."""
+    """Returns one sentence on the result of each test, those by the objective first."""
     named = labels(document)
-    is_corrected = len(document["tests"]) > 1
     return [
-        _verdict(test, [named.get(each, each) for each in test["between"]], is_corrected) for test in document["tests"]
+        _verdict(test, [named.get(each, each) for each in test["between"]], is_corrected=len(tests) > 1)
+        for tests in (document["tests"], document["other_tests"])
+        for test in tests
     ]
 
 
-def _verdict(test: Mapping[str, Any], between: list[str], is_corrected: bool) -> str:
+def _verdict(test: Mapping[str, Any], between: list[str], *, is_corrected: bool) -> str:
     first, second = between
     verdict = f"{first} and {second} are not distinguishable"
     if test["distinguishable"]:
@@ -79,4 +80,5 @@ def group(found: Mapping[str, Any]) -> tuple[str, str, str, str, str]:
     return found["name"], str(len(found["run_ids"])), f"{found['mean']:.4f}", deviation, interval
 
 
-GROUP_COLUMNS = ("group", "runs", "mean", "sd", "95 % interval")
+def group_columns(document: Document) -> tuple[str, str, str, str, str]:
+    return "group", "runs", f"mean {document['metric']}", "sd", "95 % interval"

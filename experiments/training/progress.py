@@ -1,12 +1,14 @@
-"""Shows a run's progress on standard error: a progress bar on a terminal, elsewhere one line per epoch."""
+"""Shows a run's progress: a bar on a terminal or in a notebook, elsewhere one line per epoch on standard error."""
 
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pytorch_lightning as pl
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
+from experiments.process.progress import progress_bar
 from experiments.training.epochs import Epoch
 from lightning_modules.log import LOG
 
@@ -15,17 +17,14 @@ _REFRESH = 1.0  # seconds between two redraws
 
 
 class EpochProgress(pl.Callback):
-    """Shows epochs and the latest scores. It observes epochs; on a terminal it is also the callback that moves the bar.
+    """Shows epochs and the latest scores. It observes epochs; if there is a bar it is also the callback that moves it.
 
     Use it as a context manager: leaving the block always removes the bar.
     """
 
     def __init__(self) -> None:
-        console = Console(stderr=True)
-        self._bar = None
-        if console.is_terminal:
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-            self._bar = Progress(*columns, console=console, auto_refresh=False)
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self._bar = progress_bar(*columns, auto_refresh=False)
         self._last_drawn = 0.0
         self._scores = ""
 
@@ -35,6 +34,10 @@ class EpochProgress(pl.Callback):
     def __exit__(self, *_: object) -> None:
         if self._bar is not None:
             self._bar.stop()
+
+    @property
+    def has_bar(self) -> bool:
+        return self._bar is not None
 
     @property
     def callbacks(self) -> list[pl.Callback]:
@@ -66,3 +69,11 @@ class EpochProgress(pl.Callback):
         text = f"epoch {epoch}/{trainer.max_epochs}  {self._scores}"
         self._bar.update(self._task, completed=trainer.global_step, description=text, refresh=True)
         self._last_drawn = time.monotonic()
+
+
+@contextmanager
+def showing(wanted: bool | None) -> Iterator[tuple[Sequence[EpochProgress], Sequence[pl.Callback]]]:
+    """Yields the observers and the callbacks that show progress; with None only if there is a bar."""
+    with EpochProgress() as progress:
+        is_shown = progress.has_bar if wanted is None else wanted
+        yield ([progress], progress.callbacks) if is_shown else ([], [])

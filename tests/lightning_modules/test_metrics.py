@@ -69,5 +69,16 @@ def test_other_names_are_no_metric(name: str) -> None:
     assert sign_of(name) == 0
 
 
+@pytest.mark.parametrize("name", METRICS)
+def test_a_metric_follows_from_the_means_of_its_terms(name: str) -> None:
+    draws = torch.Generator().manual_seed(0)
+    given = Answers(torch.randn(300, 7, generator=draws), torch.randint(0, 5, (300,), generator=draws))
+    metric = METRICS[name]
+    assert metric.terms is not None
+    terms_ND = metric.terms(given)
+    assert len(terms_ND) == 300
+    assert float(metric.of_means(terms_ND.mean(dim=0))) == pytest.approx(value(name, given), rel=1e-12)
+
+
 def test_a_run_may_be_judged_by_any_metric_on_val() -> None:
     assert monitors() == [f"val/{name}" for name in METRICS]

@@ -17,6 +17,7 @@ from sklearn.datasets import load_digits
 
 import workbench as command_line
 from experiments import Store, load_config, run
+from experiments.code.kept import keep_code
 from experiments.code.portable import located
 from experiments.comparison import plots
 from experiments.comparison.compare import compare
@@ -24,7 +25,7 @@ from experiments.comparison.report import report
 from experiments.comparison.significance import Predictions
 from experiments.comparison.text import labels, verdicts
 from experiments.provenance.packages import installed
-from experiments.tracking.lifecycle import create_run
+from experiments.tracking.lifecycle import RunKind, create_run
 from experiments.tracking.runs import RunSummary, resolve
 from experiments.training.trace import as_scores
 from lightning_modules import ImageDataModule, InputError
@@ -157,7 +158,10 @@ def test_what_was_planted_is_shown_and_nothing_else(planted: Store) -> None:
 def test_runs_on_other_data_are_not_compared_image_by_image(planted: Store) -> None:
     document = compared(planted, "base", "planted")
     assert document["tests"] == []
-    assert document["notes"][-1].startswith("not compared image by image, since their data differ: ")
+    told = "val and test scores are on different images and cannot be compared: their data differ: "
+    assert document["notes"][0].startswith(told)
+    starred = [row["name"] for row in document["metrics"] if row["best"]]
+    assert [name for name in starred if not name.startswith("throughput")] == []
 
 
 def test_identical_runs_are_not_distinguishable(planted: Store) -> None:
@@ -183,7 +187,7 @@ def test_code_that_the_store_has_lost_is_told_as_such(planted: Store, tmp_path: 
     (row,) = [row for row in document["differences"] if row["kind"] == "code"]
     assert row["field"] == "commit"
     assert len(set(row["values"].values())) == 2
-    assert "the store has no code.git" in document["notes"][0]
+    assert "the store has no code.git" in document["notes"][1]
 
 
 def test_a_page_shows_pictures_and_asks_nothing_from_elsewhere(planted: Store, tmp_path: Path) -> None:
@@ -241,6 +245,21 @@ def test_images_of_data_that_have_changed_are_left_out(planted: Store, tmp_path:
     assert "the data have changed since the run" in more["notes"][-1]
 
 
+def test_a_page_in_the_project_is_no_code_and_leaves_it_clean(
+    planted: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "project").mkdir()
+    project = copy_project(tmp_path / "project")
+    runs = summaries(planted, "base", "seed")
+    report(planted, runs, compare(planted, runs), html=str(project / "report.html"), log=False)
+    work_in(project, monkeypatch)
+    code = keep_code(planted.folder, (), ())
+    assert code.git is not None
+    assert code.git["dirty"] is False
+    assert "report.html" not in code.tree.files
+    assert "pyproject.toml" in code.tree.files
+
+
 def test_a_page_that_cannot_be_written_is_bad_input(planted: Store, tmp_path: Path) -> None:
     runs = summaries(planted, "base", "planted")
     document = compare(planted, runs)
@@ -268,20 +287,48 @@ class Untrained:
         self, name: str, right: Sequence[bool] | float, *, record: Mapping[str, Any] = RECORD, **params: Any
     ) -> str:
         """A run that labelled these val images rightly, or just says so of a share of them; its id."""
-        run_id = create_run(self.store, experiment="untrained", name=name, kind="trial")
-        metrics = [Metric(metric, float(np.mean(right)), 0, 1) for metric in ("val/accuracy", "value")]
-        texts = [Param(field, str(value)) for field, value in {"trainer.monitor": "val/accuracy", **params}.items()]
-        tags = [RunTag("workbench.outcome", "finished")]
-        self.store.client.log_batch(run_id, metrics=metrics, params=texts, tags=tags)
-        self.store.client.set_terminated(run_id)
+        label = None if isinstance(right, float) else np.array(right, int)
+        target = None if label is None else np.ones_like(label)
+        return self._run(name, float(np.mean(right)), label, target, record, params)
+
+    def labelled(self, name: str, label: np.ndarray, target: np.ndarray, **params: Any) -> str:
+        """A run that labelled val images of the classes `target` so; its id."""
+        return self._run(name, float(np.mean(label == target)), label, target, RECORD, params)
+
+    def _run(
+        self,
+        name: str,
+        accuracy: float,
+        label: np.ndarray | None,
+        target: np.ndarray | None,
+        record: Mapping[str, Any],
+        params: Mapping[str, Any],
+    ) -> str:
+        scores = dict.fromkeys(("val/accuracy", "value"), accuracy)
+        run_id = self.run(name, "trial", scores, {"trainer.monitor": "val/accuracy", **params})
         with tempfile.TemporaryDirectory() as folder:
             if record:
                 Path(folder, "provenance.json").write_text(json.dumps(record))
-            if not isinstance(right, float):
-                label = np.array(right, int)
-                answers = {"label": label, "target": np.ones_like(label), "probabilities": np.eye(2)[label]}
+            if label is not None:
+                answers = {"label": label, "target": target, "probabilities": np.eye(2)[label]}
                 np.savez(Path(folder, "predictions.npz"), **{f"val_{key}": value for key, value in answers.items()})
             self.store.client.log_artifacts(run_id, folder)
+        return run_id
+
+    def run(
+        self,
+        name: str,
+        kind: RunKind,
+        scores: Mapping[str, float],
+        params: Mapping[str, Any],
+        outcome: str = "finished",
+    ) -> str:
+        """A run of these last metrics; its id."""
+        run_id = create_run(self.store, experiment="untrained", name=name, kind=kind)
+        metrics = [Metric(metric, value, 0, 1) for metric, value in scores.items()]
+        texts = [Param(field, str(value)) for field, value in params.items()]
+        self.store.client.log_batch(run_id, metrics, texts, [RunTag("workbench.outcome", outcome)])
+        self.store.client.set_terminated(run_id)
         return run_id
 
 
@@ -313,7 +360,47 @@ def test_only_runs_of_the_same_split_are_tested(untrained: Untrained) -> None:
     document = compared(untrained.store, "one", "two", "three")
     assert [test["between"] for test in document["tests"]] == [[one, three]]
     (note,) = document["notes"]
-    assert note.startswith("not compared image by image, since their val splits differ: two ")
+    assert note.startswith("val scores are on different images and cannot be compared: their val splits differ: one ")
+    assert [row["best"] for row in document["metrics"]] == [[], []]
+
+
+def test_runs_that_did_not_finish_are_named_and_never_the_best(untrained: Untrained) -> None:
+    for name in ("one", "two"):
+        untrained.trial(name, [True] * 9 + [name == "one"], lr=name)
+    for name, outcome in {"early": "interrupted", "nan": "failed", "late": "interrupted"}.items():
+        scores = {"val/accuracy": 1.0, **({"value": 0.5} if name == "late" else {})}
+        untrained.run(name, "train", scores, {"trainer.monitor": "val/accuracy"}, outcome)
+    document = compared(untrained.store, "one", "two", "early", "nan", "late")
+    ids = {run["name"]: run["run_id"] for run in document["runs"]}
+    assert [place["run_id"] for place in document["ranking"]] == [ids["one"], ids["two"], ids["late"]]
+    assert {row["name"]: row["best"] for row in document["metrics"]}["value"] == [ids["one"]]
+    starred = {row["name"]: row["best"] for row in document["metrics"]}["val/accuracy"]
+    assert not {ids["early"], ids["nan"]} & set(starred)
+    assert document["notes"][:2] == [
+        "not compared, since they have no val/accuracy: "
+        f"early ({ids['early'][:8]}), interrupted | nan ({ids['nan'][:8]}), failed",
+        f"compared, but not finished: late ({ids['late'][:8]}), interrupted",
+    ]
+
+
+def test_the_best_is_tested_against_the_next_by_the_other_metrics_too(untrained: Untrained) -> None:
+    # Of the second class one calls all 20 images right, two none: two's accuracy is 0.9, its macro-F1 near a half.
+    for name, rare in {"one": True, "two": False, "three": False}.items():
+        label = np.array([1] * 180 + [0 if rare else 1] * 20)
+        if name == "three":
+            label[:10] = 0
+        untrained.labelled(name, label, np.array([1] * 180 + [0] * 20), lr=name)
+    document = compared(untrained.store, "one", "two", "three")
+    ids = [place["run_id"] for place in document["ranking"]]
+    assert [test["between"] for test in document["tests"]] == [[ids[0], ids[1]], [ids[0], ids[2]]]
+    others = {test["metric"]: test for test in document["other_tests"]}
+    assert [*others] == ["val/macro_f1", "val/top3_accuracy", "val/calibration_error"]  # losses: of an unknown kind
+    assert {tuple(test["between"]) for test in others.values()} == {(ids[0], ids[1])}
+    assert others["val/macro_f1"]["difference"] == pytest.approx(1 - (2 * 180 / 380) / 2)
+    assert others["val/macro_f1"]["distinguishable"]
+    assert not others["val/top3_accuracy"]["distinguishable"]
+    assert "one" in verdicts(document)[2]
+    assert "is better than two" in verdicts(document)[2]
 
 
 def test_runs_without_provenance_are_said_to_be_unknown(untrained: Untrained) -> None:

@@ -103,5 +103,5 @@ def test_sorting_by_calibration_error_puts_the_lowest_first(tmp_path: Path) -> N
 
 def test_a_difference_that_every_seed_repeats_is_called_too_few_seeds_to_tell() -> None:
     test = {"metric": "val/accuracy", "between": ["a", "b"], "difference": 0.25, "ci95": [0.25, 0.25], "p_value": 1.0}
-    document = {"runs": [], "tests": [test | {"distinguishable": False, "name": "Student's t-test"}]}
+    document = {"runs": [], "tests": [test | {"distinguishable": False, "name": "Student's t-test"}], "other_tests": []}
     assert verdicts(document) == ["a and b: val/accuracy differs by 0.2500 with every seed, too few seeds to tell"]
