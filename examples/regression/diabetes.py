@@ -4,6 +4,7 @@ Data: Efron et al. 2004, "Least Angle Regression", as in scikit-learn.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
@@ -33,13 +34,13 @@ class Diabetes(pl.LightningDataModule):
         generator = torch.Generator().manual_seed(self.split_seed)
         self.train, self.val, self.test = random_split(patients, [0.6, 0.2, 0.2], generator)
 
-    def train_dataloader(self) -> DataLoader[Batch]:
+    def train_dataloader(self) -> DataLoader[Any]:
         return DataLoader(self.train, self.batch_size, shuffle=True)
 
-    def val_dataloader(self) -> DataLoader[Batch]:
+    def val_dataloader(self) -> DataLoader[Any]:
         return DataLoader(self.val, len(self.val))
 
-    def test_dataloader(self) -> DataLoader[Batch]:
+    def test_dataloader(self) -> DataLoader[Any]:
         return DataLoader(self.test, len(self.test))
 
 

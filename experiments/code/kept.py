@@ -14,6 +14,7 @@ from experiments.code.portable import portable
 from experiments.code.snapshot import PROJECT, File, LeftOut, first_snapshot
 from experiments.errors import CannotRun
 from experiments.process.redaction import is_secret_file
+from experiments.recipe import recipes_read
 from lightning_modules.errors import InputError
 from lightning_modules.log import LOG
 
@@ -101,7 +102,8 @@ class Code:
         parts = name.split("/")
         is_code = not any(part.startswith(".") or part.endswith(_NO_CODE) for part in parts)
         is_kept_elsewhere = any(f"{path}/".startswith(f"{each}/") for each in self.without)
-        return is_code and not is_kept_elsewhere and not is_secret_file(name)
+        is_recipe = Path(path) in recipes_read  # what it says is in config.yaml
+        return is_code and not is_kept_elsewhere and not is_recipe and not is_secret_file(name)
 
     def disagreements(self) -> Iterator[str]:
         """Describes each file that this process has loaded, and that the tree does not hold as it was then."""

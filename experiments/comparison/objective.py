@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NoReturn
 
 from experiments.tracking.runs import RunSummary
-from lightning_modules.metrics import METRICS, Metric, find_metric
+from lightning_modules.metrics import METRICS, Answers, Direction, Metric, find_metric
 
 Split = Literal["val", "test"]
 
@@ -14,15 +14,19 @@ _DEFAULT = "val/accuracy"
 
 @dataclass(frozen=True)
 class Objective:
-    """A metric on one split."""
+    """A metric on one split.
+
+    `of_own_task`: the runs trained modules of the user's own, so that only these know what the metric means.
+    """
 
     metric: Metric
     split: Split
+    of_own_task: bool = False
 
     @property
     def logged(self) -> str:
         """The name in MLflow, such as `test/accuracy`."""
-        return f"{self.split}/{self.metric.name}"
+        return self.metric.name if self.of_own_task else f"{self.split}/{self.metric.name}"
 
     def score(self, run: RunSummary) -> float | None:
         """Returns the value for the weights that the run kept; None for a run that was pruned or failed."""
@@ -52,6 +56,8 @@ def objective_of(runs: Sequence[RunSummary]) -> tuple[Objective, list[str]]:
     done = [run for run in runs if "value" in run.metrics]
     monitored = sorted({_monitored(run) for run in done})
     metric = (find_metric(monitored[0]) if len(monitored) == 1 else None) or METRICS["accuracy"]
+    if len(monitored) == 1 and done and all(run.params.get("model.module", "null") != "null" for run in done):
+        return _of_own_task(monitored[0], done[0]), []
     split: Split = "test" if done and all(f"test/{metric.name}" in run.metrics for run in done) else "val"
     names, notes = ", ".join(monitored), []
     if len(monitored) > 1:
@@ -59,6 +65,17 @@ def objective_of(runs: Sequence[RunSummary]) -> tuple[Objective, list[str]]:
     elif monitored and find_metric(names) is None:
         notes = [f"only the runs' own code can compute {names}: they are compared by accuracy"]
     return Objective(metric, split), notes
+
+
+def _of_own_task(name: str, run: RunSummary) -> Objective:
+    known = find_metric(name)
+    said: Direction = "minimize" if run.params.get("trainer.monitor_mode") == "min" else "maximize"
+    direction = known.direction if known is not None else said
+    return Objective(Metric(name=name, title=name, direction=direction, compute=_unknown), "val", of_own_task=True)
+
+
+def _unknown(answers: Answers) -> NoReturn:
+    raise NotImplementedError("only the user's module computes it")
 
 
 def _monitored(run: RunSummary) -> str:

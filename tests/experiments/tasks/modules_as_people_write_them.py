@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 Batch = tuple[Tensor, Tensor]
 
 
-def _line(first: int, count: int, batch_size: int) -> DataLoader[Batch]:
+def _line(first: int, count: int, batch_size: int) -> DataLoader[Any]:
     """Points of y = 2 x + 1."""
     x = torch.arange(first, first + count).float()[:, None] / 100
     return DataLoader(TensorDataset(x, 2 * x + 1), batch_size, shuffle=True)

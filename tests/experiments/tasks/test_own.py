@@ -110,8 +110,8 @@ def test_params_are_those_that_have_an_effect(store: Store) -> None:
 
 def test_the_data_module_may_tell_its_own_digest(store: Store, tmp_path: Path) -> None:
     (tmp_path / "points.txt").write_text("one")
-    fields = {"data__module_args": {"path": str(tmp_path / "points.txt")}}
-    result = run(config("Fit", "InAFile", **fields), store=store)
+    arguments = {"path": str(tmp_path / "points.txt")}
+    result = run(config("Fit", "InAFile", data__module_args=arguments), store=store)
     assert store.client.get_run(result.run_id).data.tags["workbench.data_sha256"] == "digest of one"
 
 
