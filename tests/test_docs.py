@@ -37,6 +37,7 @@ NAMES = (
     "docs/train",
     "docs/own_data",
     "docs/own_code",
+    "docs/own_task",
     "docs/architecture",
     "docs/sweeps",
     "docs/compare",
