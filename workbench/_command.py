@@ -3,12 +3,12 @@
 import argparse
 import os
 import sys
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from lightning_modules.errors import WorkbenchError
-from workbench._layout import new_table, print_fitting
+from workbench._layout import new_table, print_fitting, print_prose
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -126,6 +126,12 @@ def table(*columns: str, prose: Collection[str] = ()) -> "Table":
 
 def print_table(shown: "Table") -> None:
     print_fitting(shown)
+
+
+def print_sentences(sentences: Iterable[str]) -> None:
+    """Prints sentences, one a line. On a terminal, they are wrapped between words."""
+    for sentence in sentences:
+        print_prose(sentence)
 
 
 def number(value: float | None) -> str:

@@ -1,4 +1,4 @@
-"""Prints tables that fit the screen: no name is cut or broken, whatever the width."""
+"""Prints tables and sentences that fit the terminal: no name is cut or broken, however narrow it is."""
 
 import shutil
 import sys
@@ -10,8 +10,9 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Column, Table
 
-_UNLIMITED = 400  # characters of a line in a file or a pipe, where no table is made to fit
+_UNLIMITED = 10_000  # characters of a line in a file or a pipe, where nothing is made to fit
 _INDENT = "  "
+_GAP = 2  # characters between the columns of a table that has to be narrow
 
 
 def screen_width() -> int:
@@ -28,56 +29,101 @@ def new_table(columns: Sequence[str], prose: Collection[str]) -> "Table":
 
 
 def print_fitting(shown: "Table") -> None:
-    """Prints the table; if it is too wide, with narrow columns of prose, or else with its columns below each other."""
+    """Prints a table. Where it is too wide, it prints, as the first of these fits,
+
+    - the table with its prose wrapped in narrow columns,
+    - the table without its widest column of prose, whose cells stand below their rows,
+    - a block for each row, with the columns below each other.
+    """
     from rich.console import Console
 
     console = Console(markup=False, highlight=False, width=screen_width())  # a name like [/x] is a name, not markup
-    if console.measure(shown).maximum > console.width:
-        shown.show_edge, shown.padding = False, (0, 1, 0, 0)
-        if not _narrow(console, shown):
-            _print_stacked(shown)
-            return
-    console.print(shown)
-
-
-def _narrow(console: "Console", shown: "Table") -> bool:
-    """Gives each column its width: prose shares what the others leave. Returns whether all words have room."""
-    least, most = (list(widths) for widths in zip(*(_widths(console, column) for column in shown.columns), strict=True))
-    gaps = 2 * (len(least) - 1) + 1
-    free = console.width - gaps - sum(least)
-    if free < 0:
-        return False
-    wanting = sorted(range(len(least)), key=lambda index: most[index] - least[index])
-    for place, index in enumerate(wanting):
-        given = min(most[index] - least[index], free // (len(wanting) - place))
-        free -= given
-        shown.columns[index].width = least[index] + given
-    return True
+    if console.measure(shown, options=console.options.update(max_width=_UNLIMITED)).maximum <= console.width:
+        console.print(shown)
+        return
+    _narrow_table(shown)
+    sizes = [_widths(console, column) for column in shown.columns]
+    if _fit_prose(console.width, shown, sizes):
+        console.print(shown)
+    elif not _print_with_lines_below(console, shown, sizes):
+        _print_blocks(shown)
+    print()
 
 
 def _widths(console: "Console", column: "Column") -> tuple[int, int]:
     """Returns the least width of a column, at which all its words are whole, and the width that it would like."""
-    measured = [console.measure(cell) for cell in (column.header, *column.cells)]
+    options = console.options.update(max_width=_UNLIMITED)
+    measured = [console.measure(cell, options=options) for cell in (column.header, *column.cells)]
     most = max(each.maximum for each in measured)
     return (most if column.no_wrap else max(each.minimum for each in measured)), most
 
 
-def _print_stacked(shown: "Table") -> None:
+def _fit_prose(width: int, shown: "Table", sizes: Sequence[tuple[int, int]]) -> bool:
+    """Gives each column its width: prose shares what the others leave. Returns whether all words have room."""
+    free = width - _GAP * (len(sizes) - 1) - sum(least for least, _ in sizes)
+    if free < 0:
+        return False
+    wishes = sorted((most - least, index) for index, (least, most) in enumerate(sizes))
+    for place, (wish, index) in enumerate(wishes):
+        given = min(wish, free // (len(wishes) - place))
+        free -= given
+        shown.columns[index].width = sizes[index][0] + given
+    return True
+
+
+def _print_with_lines_below(console: "Console", shown: "Table", sizes: Sequence[tuple[int, int]]) -> bool:
+    """Prints each row on one line, and the cell of the widest column of prose below it. Returns whether that fits."""
+    prose = [(most, index) for index, (_, most) in enumerate(sizes) if not shown.columns[index].no_wrap]
+    if not prose:
+        return False
+    _, widest = max(prose)
+    left = [most for index, (_, most) in enumerate(sizes) if index != widest]
+    if sum(left) + _GAP * (len(left) - 1) > console.width:
+        return False
+    others = [column for index, column in enumerate(shown.columns) if index != widest]
+    rest = _narrow_table(new_table([str(column.header) for column in others], ()))
+    for row in zip(*(column.cells for column in others), strict=True):
+        rest.add_row(*row)
+    with console.capture() as captured:
+        console.print(rest)
+    header, rule, *lines = captured.get().splitlines()
+    print(f"{header}\n{rule}")
+    for line, cell in zip(lines, shown.columns[widest].cells, strict=True):
+        print(line.rstrip())
+        print_prose(str(cell), _INDENT * 2)
+    _print_caption(shown)
+    return True
+
+
+def _narrow_table(shown: "Table") -> "Table":
+    """Takes the space around a table and most of that between its columns."""
+    shown.show_edge, shown.pad_edge, shown.padding = False, False, (0, _GAP - 1, 0, 0)
+    return shown
+
+
+def _print_blocks(shown: "Table") -> None:
     """Prints each row as a block: its first cell, and below it a line for every other cell that is not empty."""
-    headers = [" ".join(str(column.header).split()) for column in shown.columns]
-    label = max(map(len, headers))
+    headers = [str(column.header).partition("\n") for column in shown.columns]
+    for name, _, more in headers:
+        if more:  # said once, because it may be long
+            print_prose(more, f"{name}{_INDENT}")
+    label = max(len(name) for name, _, _ in headers)
     for row in zip(*(column.cells for column in shown.columns), strict=True):
-        first, *others = [(header, str(cell)) for header, cell in zip(headers, row, strict=True) if cell]
+        first, *others = [(name, str(cell)) for (name, _, _), cell in zip(headers, row, strict=True) if cell]
         print(" ".join(filter(None, first)))
-        for header, cell in others:
-            print_prose(cell, f"{_INDENT}{header:<{label}}{_INDENT}")
+        for name, cell in others:
+            print_prose(cell, f"{_INDENT}{name:<{label}}{_INDENT}")
+    _print_caption(shown)
+
+
+def _print_caption(shown: "Table") -> None:
     if shown.caption:
         print_prose(str(shown.caption))
 
 
 def print_prose(text: str, label: str = "") -> None:
-    """Prints lines that are wrapped between words. `label` stands before the first one, and space before the others."""
-    width = max(screen_width() - 1, len(label) + 1)  # a word that is longer is left to the terminal
+    """Prints lines, wrapped between words on a terminal, with `label` before the first one, and space before others."""
+    width = max(screen_width(), len(label) + 1)  # a word that is longer is left to the terminal
     for line in text.splitlines():
         wrapper = textwrap.TextWrapper(width, initial_indent=label, subsequent_indent=" " * len(label))
         wrapper.break_long_words = wrapper.break_on_hyphens = False

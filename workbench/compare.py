@@ -11,6 +11,7 @@ from workbench._command import (
     number,
     open_store,
     print_dashboard,
+    print_sentences,
     print_table,
     table,
 )
@@ -60,11 +61,12 @@ def show(document: Document, args: argparse.Namespace) -> None:
     if not document["differences"]:
         print("nothing that was recorded differs")
     if document["groups"]:
-        groups = table(*group_columns(document))
+        columns = group_columns(document)
+        groups = table(*columns, prose=columns[:1])
         for found in document["groups"]:
             groups.add_row(*group(found))
         print_table(groups)
-    print("\n".join([*verdicts(document), *(f"note: {note}" for note in document["notes"])]))
+    print_sentences([*verdicts(document), *(f"note: {note}" for note in document["notes"])])
     if document.get("html"):
         print(f"page       {document['html']}")
     if document.get("comparison_run_id"):
@@ -77,7 +79,8 @@ def _runs_as_columns(document: Document) -> "Table":
     from experiments.comparison.text import cell, field, score
 
     ids = [run["run_id"] for run in document["runs"]]
-    columns = table("", *(f"{run['run_id'][:8]}\n{run['name']}" for run in document["runs"]))
+    names = [f"{run['run_id'][:8]}\n{run['name']}" for run in document["runs"]]
+    columns = table("", *names, prose=names)
     for row in document["differences"]:
         columns.add_row(field(row), *(cell(row, run_id) for run_id in ids))
     columns.add_section()
@@ -92,7 +95,7 @@ def _runs_as_rows(document: Document) -> "Table":
 
     names = {run["run_id"]: run["name"] for run in document["runs"]}
     shown = [row for row in document["differences"] if row["kind"] == "param"][:_MOST_PARAMS]
-    rows = table("run", "name", document["metric"], *(row["field"] for row in shown))
+    rows = table("run", "name", document["metric"], *(row["field"] for row in shown), prose=["name"])
     best = document["ranking"][:_MOST_ROWS]
     for place in best:
         run_id = place["run_id"]

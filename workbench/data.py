@@ -45,7 +45,7 @@ def show(document: Document, args: argparse.Namespace) -> None:
     elif args.action == "check":
         _show_findings(document)
     else:
-        sources = table("data.source", "what it is")
+        sources = table("data.source", "what it is", prose=["what it is"])
         for name, summary in document["sources"].items():
             sources.add_row(name, summary)
         print_table(sources)
@@ -59,7 +59,7 @@ def _show_findings(document: Document) -> None:
         splits.add_row(split, str(summary["count"]), size, summary["dtype"], f"{min(counts)} to {max(counts)}")
     print_table(splits)
     if document["findings"]:
-        findings = table("kind", "split", "count", "what", "for example")
+        findings = table("kind", "split", "count", "what", "for example", prose=["what", "for example"])
         for finding in document["findings"]:
             examples = "\n".join(_example(example) for example in finding["examples"][:5])
             findings.add_row(finding["kind"], finding["split"], str(finding["count"]), finding["message"], examples)

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from workbench._command import FIELDS_HELP, RUN_HELP, Document, Stream, add_store, add_trust, count, number, open_store
+from workbench._layout import print_prose
 
 if TYPE_CHECKING:
     from experiments import Store
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 HELP = "run past runs again, and report whether the results are the same"
 FIELDS = FIELDS_HELP
 RECORDS_CODE = True
+_INDENT = "  "
 _BAD = {"different", "cannot_run", "record_altered"}
 
 
@@ -73,19 +75,20 @@ def show(document: Document, args: argparse.Namespace) -> None:
     for result in document["results"]:
         print(f"{result['run_id']}  {result['verdict']}")
         if result["reason"]:
-            print(f"  {result['reason']}; {result['remedy']}")
+            print_prose(f"{result['reason']}; {result['remedy']}", _INDENT)
         if result["record"]["state"] == "incomplete":
-            print(f"  its record is incomplete: {'; '.join(result['record']['problems'])}")
+            print_prose(f"its record is incomplete: {'; '.join(result['record']['problems'])}", _INDENT)
         if result["record"]["signed_by"]:
             print(f"  its record is signed by {result['record']['signed_by']}")
         if difference := result["first_difference"]:
             where = difference["stage"] + (f" {difference['epoch']}" if difference["epoch"] else "")
-            print(f"  first difference: {where} ({', '.join(difference['what'])})")
+            print_prose(f"first difference: {where} ({', '.join(difference['what'])})", _INDENT)
         for cause in result["causes"]:
             if cause["kind"] not in ("cannot_run", "record_altered"):
-                print(f"  {cause['kind']}: {cause['detail']}")
+                print_prose(f"{cause['kind']}: {cause['detail']}", _INDENT)
         for tested in result["explanations"]:
-            print(f"  {tested['suspect']}: {'makes the result equal' if tested['restores'] else 'does not'}")
+            effect = "makes the result equal" if tested["restores"] else "does not"
+            print_prose(f"{tested['suspect']}: {effect}", _INDENT)
         for line in result["metrics"]:
             print(f"  {line['name']}: {number(line['recorded'])}, now {number(line['reproduced'])}")
         if result["reproduction_run_id"]:

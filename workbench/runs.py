@@ -2,11 +2,17 @@
 
 import argparse
 import sys
+from typing import TYPE_CHECKING
 
 from workbench._command import Document, add_store, count, number, open_store, print_table, table
+from workbench._layout import screen_width
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 HELP = "list runs, newest first"
 _SHOWN = 100  # rows of a table without --limit
+_WIDE = 120  # characters of a screen that has room for whole times
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,12 +58,19 @@ def _print_rows(document: Document) -> None:
     from datetime import datetime
 
     names = document["columns"] or ["val/accuracy", "test/accuracy"]
-    rows = table("run", "name", "kind", "outcome", "started", *names)
+    rows = table("run", "name", "kind", "outcome", "started", *names, prose=["name"])
     for run in document["runs"]:
-        started = datetime.fromtimestamp(run["start_time"] / 1000).strftime("%Y-%m-%d %H:%M:%S")
+        started = _shown(datetime.fromtimestamp(run["start_time"] / 1000))
         cells = [number(run["metrics"][n]) if n in run["metrics"] else run["params"].get(n, "") for n in names]
         rows.add_row(run["run_id"][:8], run["name"], run["kind"], run["outcome"] or run["status"], started, *cells)
     print_table(rows)
+
+
+def _shown(time: "datetime") -> str:
+    """Returns a time; on a narrow screen without seconds, and as `ls` does, with either the year or the hour."""
+    if screen_width() >= _WIDE:
+        return f"{time:%Y-%m-%d %H:%M:%S}"
+    return f"{time:%m-%d %H:%M}" if time.year == time.now().year else f"{time:%Y-%m-%d}"
 
 
 def _print_csv(document: Document) -> None:

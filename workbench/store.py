@@ -2,7 +2,7 @@
 
 import argparse
 
-from workbench._command import Document, print_table, table
+from workbench._command import Document, print_sentences, print_table, table
 
 HELP = "copy a whole store to another folder, to PostgreSQL, or back"
 
@@ -47,6 +47,5 @@ def show(document: Document, args: argparse.Namespace) -> None:
     print_table(copied)
     print(f"copied and verified: every row, and {artifacts['bytes'] / 1e6:,.1f} MB of artifacts")
     if elsewhere := document["elsewhere"]:
-        print(
-            f"note: the artifacts of {elsewhere} runs are not in FROM, and not where the runs say; they were not copied"
-        )
+        where = "not in FROM, and not where the runs say"
+        print_sentences([f"note: the artifacts of {elsewhere} runs are {where}; they were not copied"])

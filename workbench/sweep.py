@@ -11,6 +11,7 @@ from workbench._command import (
     number,
     open_store,
     print_dashboard,
+    print_sentences,
     print_table,
 )
 from workbench._command import table as new_table
@@ -60,8 +61,8 @@ def show(document: Document, args: argparse.Namespace) -> None:
     from sweeps.report.leaderboard import as_text, doubts, headline, ranked
     from sweeps.strategy.space import describe
 
-    print("\n".join([headline(document), *doubts(document)]))
-    table = new_table("rank", "trial", document["metric"], "outcome", "params", "run")
+    print_sentences([headline(document), *doubts(document)])
+    table = new_table("rank", "trial", document["metric"], "outcome", "params", "run", prose=["params"])
     for rank, trial in enumerate(ranked(document), start=1):
         place = str(rank) if trial["outcome"] == "finished" else ""
         value = number(trial["value"])
