@@ -17,6 +17,7 @@ from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import RunInfo
 from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from experiments.errors import StoreError
 from experiments.process.redaction import without_credentials
@@ -157,6 +158,10 @@ class Store:
         """Returns the folder for a run's files: its artifact folder if that is local, else a folder in the spool."""
         folder = local_folder(info.artifact_uri)
         return self.spool / str(info.run_id) if folder is None else folder
+
+    def delete_artifact(self, artifact_uri: str, name: str) -> None:
+        """Deletes a file of the run whose artifacts a server keeps at `artifact_uri`."""
+        get_artifact_repository(artifact_uri, tracking_uri=self.tracking_uri).delete_artifacts(name)
 
     @property
     def is_served(self) -> bool:

@@ -126,7 +126,7 @@ class TrackedRun:
                 self._writer.finish()
                 self._seal(end_of_run(outcome, error))
                 if not self._in_place:
-                    self._drop_superfluous(outcome)  # once sent, a file could only be removed by the server
+                    self._drop_superfluous(outcome)
                     self._outbox.put(Entry(files=True))
             except Exception as lost:
                 outcome, error = "failed", f"some results could not be written: {lost}"
@@ -137,6 +137,8 @@ class TrackedRun:
             self._drop_superfluous(outcome)
             if self._outbox.has_queue():
                 tell_waiting(self.store)
+            elif not self._in_place and outcome == "finished":
+                self._drop_from_server()
 
     def _seal(self, end: Entry) -> None:
         """Writes `record.json`, the last of the run's files."""
@@ -150,6 +152,16 @@ class TrackedRun:
         """Removes what a finished run does not keep. What a killed process leaves of it, `workbench clean` removes."""
         for name in self.superfluous if outcome == "finished" else ():
             remove_file(self.folder, name)
+
+    def _drop_from_server(self) -> None:
+        """Removes what an earlier process, which did not finish the run, has sent and the run does not keep."""
+        try:
+            for folder in {str(Path(name).parent) for name in self.superfluous}:
+                for file in self.store.client.list_artifacts(self.run_id, folder):
+                    if file.path in self.superfluous:
+                        self.store.delete_artifact(self.artifact_uri, file.path)
+        except Exception as error:
+            LOG.info(f"a file of {self.name} could not be removed ({error}); workbench clean tries again")
 
 
 def as_param(value: Any) -> str:

@@ -4,9 +4,6 @@ import tempfile
 from collections.abc import Collection
 from pathlib import Path
 
-from mlflow.store.artifact.artifact_repo import ArtifactRepository
-from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-
 from experiments.artifact_names import REMOVED
 from experiments.tracking.addresses import local_folder
 from experiments.tracking.seal import list_removals, remove_file
@@ -50,8 +47,4 @@ def remove_from_run(store: Store, run: RunRow, names: Collection[str], now: str)
             list_removals(Path(scratch), names, now)
             store.client.log_artifact(run.run_id, str(Path(scratch) / REMOVED))
         for name in names:
-            _artifacts_of(store, run).delete_artifacts(name)
-
-
-def _artifacts_of(store: Store, run: RunRow) -> ArtifactRepository:
-    return get_artifact_repository(run.artifact_uri, tracking_uri=store.tracking_uri)
+            store.delete_artifact(run.artifact_uri, name)

@@ -188,8 +188,8 @@ class Unbroken:
         assert (run.info.status, run.data.tags["workbench.outcome"]) == ("FINISHED", "finished")
         assert "workbench.error" not in run.data.tags
         assert (folder / "trace.jsonl").read_bytes() == (ours / "trace.jsonl").read_bytes()
-        for name in ("last.ckpt", "best.ckpt"):
-            assert weights(folder / "checkpoints" / name) == weights(ours / "checkpoints" / name)
+        assert [path.name for path in (folder / "checkpoints").iterdir()] == ["best.ckpt"]
+        assert weights(folder / "checkpoints" / "best.ckpt") == weights(ours / "checkpoints" / "best.ckpt")
         with np.load(folder / "predictions.npz") as theirs, np.load(ours / "predictions.npz") as expected:
             assert {k: v.tobytes() for k, v in theirs.items()} == {k: v.tobytes() for k, v in expected.items()}
         assert points(store, run) == points(self.store, self.run)
