@@ -40,6 +40,7 @@ from experiments.training.exact import set_exact
 from experiments.training.memory import explain_out_of_memory
 from experiments.training.progress import showing
 from experiments.training.trace import Trace, starting_point
+from experiments.webpage import Link, Shown, table
 from lightning_modules import ImageClassifier, ImageDataModule, InputError
 from lightning_modules.datasets import ImageDataset
 from lightning_modules.parameters import load_given
@@ -52,7 +53,7 @@ _PASSED_ON = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunResult:
+class RunResult(Shown):
     """The result of a run. `value` is the `trainer.monitor` score of the weights that `trainer.weights` keeps."""
 
     run_id: str
@@ -67,6 +68,15 @@ class RunResult:
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+    def html_parts(self) -> list[str]:
+        run = Link(f"{self.name} ({self.run_id[:8]})", self.dashboard_url)
+        ends = [(self.outcome, run), *([("error", self.error)] if self.error else [])]
+        return [table(("run", ""), [*ends, *sorted(self.metrics.items())])]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Returns one row."""
+        return [{"run_id": self.run_id, "name": self.name, "outcome": self.outcome, **self.metrics}]
 
 
 @dataclass(frozen=True, kw_only=True)
