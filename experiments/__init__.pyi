@@ -1,6 +1,9 @@
+from .comparison.compare import compare as compare
 from .config import ExperimentConfig as ExperimentConfig
 from .config import TrainerConfig as TrainerConfig
 from .config import load_config as load_config
+from .reproduction.reproduce import reproduce as reproduce
 from .runner import RunResult as RunResult
 from .runner import run as run
+from .tracking.runs import list_runs as list_runs
 from .tracking.store import Store as Store

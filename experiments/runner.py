@@ -40,11 +40,12 @@ from experiments.training.memory import explain_out_of_memory
 from experiments.training.progress import showing
 from experiments.training.trace import Trace, starting_point
 from experiments.training.trainer import make_trainer
+from experiments.webpage import Link, Shown, table
 from lightning_modules.datasets import ImageDataset
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunResult:
+class RunResult(Shown):
     """The result of a run. `value` is the `trainer.monitor` score of the weights that `trainer.weights` keeps."""
 
     run_id: str
@@ -59,6 +60,15 @@ class RunResult:
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+    def html_parts(self) -> list[str]:
+        run = Link(f"{self.name} ({self.run_id[:8]})", self.dashboard_url)
+        ends = [(self.outcome, run), *([("error", self.error)] if self.error else [])]
+        return [table(("run", ""), [*ends, *sorted(self.metrics.items())])]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Returns one row."""
+        return [{"run_id": self.run_id, "name": self.name, "outcome": self.outcome, **self.metrics}]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from workbench._command import Document, add_store, count, number, open_store, print_table, table
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 
 HELP = "list runs, newest first"
 _SHOWN = 100  # rows of a table without --limit
+_SCORES = 2  # metrics that are columns without --columns
 _WIDE = 120  # characters of a screen that has room for whole times
 
 
@@ -57,13 +59,21 @@ def show(document: Document, args: argparse.Namespace) -> None:
 def _print_rows(document: Document) -> None:
     from datetime import datetime
 
-    names = document["columns"] or ["val/accuracy", "test/accuracy"]
+    names = document["columns"] or _scores(document)
     rows = table("run", "name", "kind", "outcome", "started", *names, prose=["name"])
     for run in document["runs"]:
         started = _shown(datetime.fromtimestamp(run["start_time"] / 1000))
         cells = [number(run["metrics"][n]) if n in run["metrics"] else run["params"].get(n, "") for n in names]
         rows.add_row(run["run_id"][:8], run["name"], run["kind"], run["outcome"] or run["status"], started, *cells)
     print_table(rows)
+
+
+def _scores(document: Document) -> list[str]:
+    """Returns the metrics that most of the runs are judged by, and their test accuracy if any has it."""
+    monitored = Counter(run["params"].get("trainer.monitor", "val/accuracy") for run in document["runs"])
+    shown = [name for name, _ in monitored.most_common(_SCORES)] or ["val/accuracy"]
+    has_test = any("test/accuracy" in run["metrics"] for run in document["runs"]) or shown == ["val/accuracy"]
+    return [*shown, "test/accuracy"] if has_test else shown
 
 
 def _shown(time: "datetime") -> str:

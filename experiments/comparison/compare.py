@@ -1,7 +1,7 @@
 """Compares runs: what differs between them, how their scores differ, and whether that difference is real."""
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from experiments.code.scratch import scratch_folder
@@ -9,20 +9,38 @@ from experiments.comparison.comparable import cannot_be_compared, different_imag
 from experiments.comparison.differences import differences, does_differ, read_provenances
 from experiments.comparison.groups import group_by_param, group_by_seed
 from experiments.comparison.objective import objective_of
+from experiments.comparison.page import parts_of
 from experiments.comparison.significance import corrected, image_tests, seed_tests
 from experiments.results.artifacts import Artifacts
 from experiments.tracking import dashboard
-from experiments.tracking.runs import RunSummary
+from experiments.tracking.runs import RunSummary, resolve
 from experiments.tracking.store import Store
+from experiments.webpage import Shown
 from lightning_modules.metrics import sign_of
 
 Document = dict[str, Any]
 
 
+class Compared(Document, Shown):
+    """A comparison as the command line's JSON document. A notebook shows it as a page without pictures."""
+
+    def html_parts(self) -> list[str]:
+        return parts_of(self)
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Yields a row for each run, the best first: its name, its score, and the params that differ."""
+        runs = {run["run_id"]: run["name"] for run in self["runs"]}
+        scores = {place["run_id"]: place["score"] for place in self["ranking"]}
+        differing = [row for row in self["differences"] if row["kind"] == "param"]
+        for run_id in dict.fromkeys([*scores, *runs]):
+            params = {row["field"]: row["values"].get(run_id) for row in differing}
+            yield {"run_id": run_id, "name": runs[run_id], self["metric"]: scores.get(run_id), **params}
+
+
 def compare(
-    store: Store, runs: Sequence[RunSummary], *, group_by: str | None = None, show_all: bool = False
-) -> Document:
-    """Returns the command line's JSON document. It holds `runs`, and:
+    store: Store, runs: Sequence[RunSummary | str], *, group_by: str | None = None, show_all: bool = False
+) -> Compared:
+    """Compares runs; a text among them is a RUN argument of the command line. Returns `runs`, and:
 
     - `differences`: rows {field, kind, values{run_id: value}}; with `show_all` also of the fields that are equal;
     - `metrics`: rows {name, values{run_id: value}, best: [run_id]}; a run without a score is never the best, nor is one
@@ -36,8 +54,15 @@ def compare(
     - `notes`: one sentence for each thing that could not be compared, with the reason;
     - `dashboard_url`: MLflow's own comparison of these runs.
 
-    Raises InputError if no run has the param `group_by`.
+    Raises InputError if no run has the param `group_by`, or if there is no such run.
     """
+    found_runs = (resolve(store, run) if isinstance(run, str) else [run] for run in runs)
+    return _compare(
+        store, list({run.run_id: run for found in found_runs for run in found}.values()), group_by, show_all
+    )
+
+
+def _compare(store: Store, runs: Sequence[RunSummary], group_by: str | None, show_all: bool) -> Compared:
     objective, doubts = objective_of(runs)
     with scratch_folder(store.folder / "scratch") as scratch:
         artifacts = Artifacts(store, scratch)
@@ -49,27 +74,28 @@ def compare(
     scored = [each for each in recorded if objective.score(each.run) is not None]
     different = different_images(scored)
     told = {"train", objective.split} if len(with_seeds) > 1 else {"train"}  # tests over seeds have their own note
-    return {
-        "runs": [run.as_dict() for run in runs],
-        "differences": [row for row in rows if show_all or does_differ(row)],
-        "metrics": _metrics([each.run for each in scored], runs, different),
-        "metric": objective.logged,
-        "ranking": [{"run_id": run.run_id, "score": objective.score(run)} for run in objective.ranked(runs)],
-        "groups": [group.as_dict() for group in (groups if group_by else with_seeds)],
-        "tests": corrected(found.tests),
-        "other_tests": corrected(found.others),
-        "notes": [*without_score(runs, objective), *cannot_be_compared(different, told), *doubts, *notes, *found.notes],
-        "dashboard_url": dashboard.compare_url(
+    return Compared(
+        runs=[run.as_dict() for run in runs],
+        differences=[row for row in rows if show_all or does_differ(row)],
+        metrics=_metrics([each.run for each in scored], runs, different),
+        metric=objective.logged,
+        ranking=[{"run_id": run.run_id, "score": objective.score(run)} for run in objective.ranked(runs)],
+        groups=[group.as_dict() for group in (groups if group_by else with_seeds)],
+        tests=corrected(found.tests),
+        other_tests=corrected(found.others),
+        notes=[*without_score(runs, objective), *cannot_be_compared(different, told), *doubts, *notes, *found.notes],
+        dashboard_url=dashboard.compare_url(
             store, sorted({run.experiment_id for run in runs}), [run.run_id for run in runs]
         ),
-    }
+    )
 
 
 def _metrics(
     scored: Sequence[RunSummary], runs: Sequence[RunSummary], different: Collection[str]
 ) -> list[dict[str, Any]]:
-    """Returns every metric that any run has. The best of the `scored` runs are named if its direction is known, its
-    values differ, and its split is not among the `different` ones.
+    """Returns every metric that any run has, with the best of the `scored` runs.
+
+    There is a best one if the metric's direction is known, its values differ, and its split is none of `different`.
     """
     rows = []
     for name in sorted({name for run in runs for name in run.metrics}):

@@ -9,16 +9,15 @@ from typing import Any
 from experiments.artifact_names import COMPARISON, COMPARISON_PAGE, PLOTS
 from experiments.code.scratch import scratch_folder
 from experiments.comparison.compare import Document
+from experiments.comparison.page import parts_of, title_of
 from experiments.comparison.pictures import Pictures
-from experiments.comparison.text import cell, field, group, group_columns, labels, score, short_cell, verdicts
+from experiments.comparison.text import verdicts
 from experiments.results.artifacts import Artifacts
-from experiments.results.webpage import heading, link, paragraph, picture, table, webpage
 from experiments.tracking.lifecycle import create_run, open_run
 from experiments.tracking.runs import RunSummary
 from experiments.tracking.store import Store
+from experiments.webpage import heading, picture, webpage
 from lightning_modules import InputError
-
-_MOST_COLUMNS = 12  # up to this many runs are columns; more are rows
 
 
 def report(
@@ -60,7 +59,7 @@ def _logged(store: Store, document: Document, text: str, plots: Path) -> str:
         "workbench.compares": ",".join(ids)[:5000],
         "mlflow.note.content": "\n\n".join([*verdicts(document), *document["notes"]]),
     }
-    run_id = create_run(store, experiment=experiment, name=_title(document), kind="comparison")
+    run_id = create_run(store, experiment=experiment, name=title_of(document), kind="comparison")
     with open_run(store, run_id) as tracked:
         tracked.set_tags(tags)
         finite = json.loads(json.dumps(document), parse_constant=lambda _: None)  # JSON has no NaN
@@ -70,39 +69,7 @@ def _logged(store: Store, document: Document, text: str, plots: Path) -> str:
     return run_id
 
 
-def _title(document: Document) -> str:
-    names = [run["name"] for run in document["runs"]]
-    return f"{names[0]} against {names[1]}" if len(names) == 2 else f"comparison of {len(names)} runs"
-
-
 def _page(document: Document, pictures: dict[str, Path], to_serve: str) -> str:
-    """Returns the page. `to_serve`: the command that starts the dashboard."""
-    groups = [group(found) for found in document["groups"]]
-    parts = [
-        heading(_title(document), level=1),
-        *(paragraph(sentence) for sentence in [*verdicts(document), *document["notes"]]),
-        link(f"MLflow's own comparison of these runs (start it with: {to_serve})", document["dashboard_url"]),
-        *([heading("Groups"), table(group_columns(document), groups)] if groups else []),
-        *(_runs_as_columns(document) if len(document["runs"]) <= _MOST_COLUMNS else _runs_as_rows(document)),
-        *(picture(title, path) for title, path in pictures.items()),
-    ]
-    return webpage(_title(document), parts)
-
-
-def _runs_as_columns(document: Document) -> list[str]:
-    named = labels(document)
-    differences = [(field(row), *(cell(row, run_id) for run_id in named)) for row in document["differences"]]
-    metrics = [(row["name"], *(score(row, run_id) for run_id in named)) for row in document["metrics"]]
-    columns = ("", *named.values())
-    return [heading("What differs"), table(columns, differences), heading("Metrics"), table(columns, metrics)]
-
-
-def _runs_as_rows(document: Document) -> list[str]:
-    named = labels(document)
-    scores = {place["run_id"]: f"{place['score']:.4f}" for place in document["ranking"]}
-    shown = [row for row in document["differences"] if row["kind"] == "param"]
-    also = ", ".join(field(row) for row in document["differences"] if row not in shown)
-    ids = [*scores, *(run_id for run_id in named if run_id not in scores)]
-    rows = [(named[run_id], scores.get(run_id, ""), *(short_cell(row, run_id) for row in shown)) for run_id in ids]
-    columns = ("run", document["metric"], *(row["field"] for row in shown))
-    return [heading("Runs"), paragraph(f"Other differences: {also}.") if also else "", table(columns, rows)]
+    drawn = [picture(title, path) for title, path in pictures.items()]
+    parts = parts_of(document, to_serve)
+    return webpage(title_of(document), [heading(title_of(document), level=1), *parts, *drawn])

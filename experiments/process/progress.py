@@ -14,7 +14,8 @@ def progress_bar(*columns: ProgressColumn, **options: Any) -> Progress | None:
     console = Console(stderr=True)
     if console.is_jupyter:
         return NotebookProgress(*columns, console=console)
-    return Progress(*columns, console=console, **options) if console.is_terminal else None
+    has_terminal = console.is_terminal and console.file.isatty()  # what a notebook's kernel starts has FORCE_COLOR set
+    return Progress(*columns, console=console, **options) if has_terminal else None
 
 
 class NotebookProgress(Progress):

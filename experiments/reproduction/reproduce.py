@@ -25,6 +25,7 @@ from experiments.reproduction.environments import other_files, recorded_python
 from experiments.tracking.lifecycle import close_dead_runs
 from experiments.tracking.store import Store
 from experiments.training.trace import Difference, first_difference
+from experiments.webpage import Shown, paragraph, table
 from lightning_modules import InputError
 from lightning_modules.log import LOG
 from lightning_modules.metrics import find_metric
@@ -71,7 +72,7 @@ class RecordState:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reproduction:
+class Reproduction(Shown):
     """The verdict on one run."""
 
     run_id: str
@@ -91,8 +92,21 @@ class Reproduction:
             document["causes"] = [{"kind": self.verdict, "detail": self.reason}, *document["causes"]]
         return document
 
+    def html_parts(self) -> list[str]:
+        first = self.first_difference
+        where = first and f"first difference: {' '.join(str(each) for each in (first.stage, first.epoch) if each)}"
+        causes = [f"{cause.kind}: {cause.detail}" for cause in self.causes]
+        texts = [f"{self.run_id[:8]}: {self.verdict}", self.reason, self.remedy, where or "", *causes]
+        columns = ("metric", "recorded", "reproduced")
+        numbers = [tuple(row[name] for name in ("name", *columns[1:])) for row in self.metrics]
+        return [*(paragraph(text) for text in texts if text), *([table(columns, numbers)] if numbers else [])]
 
-def reproduce(store: Store, run_id: str, settings: Settings) -> Reproduction:
+    def rows(self) -> Metrics:
+        """Returns a row for each metric: its name, recorded and reproduced."""
+        return self.metrics
+
+
+def reproduce(store: Store, run_id: str, settings: Settings | None = None) -> Reproduction:
     """Runs `run_id` again in a scratch folder, as a run of kind `reproduction`; tags link the two both ways.
 
     A record that disagrees with itself is not run: its verdict is `record_altered`. Raises InputError if an override is
@@ -107,7 +121,7 @@ def reproduce(store: Store, run_id: str, settings: Settings) -> Reproduction:
             state = _state(store, record)
             if state.state == "altered":
                 return not_run(run_id, "; ".join(state.problems), _RESTORE, "record_altered", state)
-            result = replace(_reproduce(store, record, settings, scratch), record=state)
+            result = replace(_reproduce(store, record, settings or Settings(), scratch), record=state)
             _link(store, result)
             return result
         except (Altered, CannotRun) as error:

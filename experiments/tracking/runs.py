@@ -3,7 +3,7 @@
 import contextlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -12,10 +12,12 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from experiments.tracking.store import Store
+from experiments.webpage import Shown, table
 from lightning_modules import InputError
 from lightning_modules.metrics import monitors, sign_of
 
 _PAGE = 1000
+_SHOWN = ("val/accuracy", "test/accuracy")  # metrics in a table of runs
 _NEWEST = 50  # runs among which `latest` is looked for first
 
 
@@ -51,8 +53,31 @@ class RunSummary:
             params=dict(run.data.params),
         )
 
+    @property
+    def started(self) -> datetime:
+        """In local time."""
+        return datetime.fromtimestamp(self.start_time / 1000)
+
     def as_dict(self) -> dict[str, Any]:
         return dict(vars(self))
+
+
+class Runs(list[RunSummary], Shown):
+    """A list of runs, which a notebook shows as a table."""
+
+    def html_parts(self) -> list[str]:
+        columns = ("run", "name", "kind", "outcome", "started", *_SHOWN)
+        return [table(columns, [self._cells(run) for run in self])]
+
+    def _cells(self, run: RunSummary) -> list[object]:
+        scores = [run.metrics.get(name) for name in _SHOWN]
+        return [run.run_id[:8], run.name, run.kind, run.outcome or run.status, f"{run.started:%Y-%m-%d %H:%M}", *scores]
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Yields a row for each run, with all its params and metrics under their own names."""
+        for run in self:
+            facts = {"run_id": run.run_id, "name": run.name, "kind": run.kind, "status": run.status}
+            yield {**facts, "outcome": run.outcome, "started": run.started, **run.params, **run.metrics}
 
 
 def list_runs(
@@ -65,7 +90,7 @@ def list_runs(
     filter_string: str = "",
     sort: str | None = None,
     limit: int | None = None,
-) -> list[RunSummary]:
+) -> Runs:
     """Returns runs, newest first. `sort`: a metric; its best value comes first, and runs without it come last.
 
     `sweep`: only its trials and finalists. `status`: an outcome, or `running`. `filter_string`: a filter expression of
@@ -84,7 +109,7 @@ def list_runs(
         clauses.append(f"attributes.start_time >= {int(since.timestamp() * 1000)}")
     try:
         order = [f"metrics.`{sort}` {_best_first(store, sort, clauses)}"] if sort else []
-        return [RunSummary.of(run) for run in _search(store, " and ".join(clauses), limit, order)]
+        return Runs(RunSummary.of(run) for run in _search(store, " and ".join(clauses), limit, order))
     except MlflowException as error:
         remedy = "write it as MLflow does: metrics.`val/accuracy` > 0.9 and params.`optimizer.kind` = 'sgd'"
         reason = str(error).splitlines()[0]

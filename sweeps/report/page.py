@@ -4,24 +4,36 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments.results.webpage import heading, paragraph, picture, table, webpage
+from experiments.webpage import heading, paragraph, picture, table, webpage
 from sweeps.report.leaderboard import as_text, doubts, headline, ranked
 from sweeps.strategy.space import describe
 
 
 def page(document: Mapping[str, Any], pictures: Mapping[str, Path]) -> str:
     """Returns the page for a result (`SweepResult.as_dict`). `pictures` maps each title to a PNG file."""
-    metric = document["metric"]
-    finalists = _finalists(document)
     parts = [
         heading(document["sweep"], level=1),
-        *(paragraph(sentence) for sentence in [headline(document), *doubts(document)]),
-        *([heading("Finalists"), table(("", "params", metric, "seeds"), finalists)] if finalists else []),
+        *result_parts(document),
         *(picture(title, path) for title, path in pictures.items()),
         heading("Trials"),
-        table(("rank", "trial", metric, "outcome", "params", "seed", "run"), _trials(document)),
+        trials_table(document, len(document["trials"])),
     ]
     return webpage(f"Sweep {document['sweep']}", parts)
+
+
+def result_parts(document: Mapping[str, Any]) -> list[str]:
+    """Returns the sentences on the result, and the table of finalists."""
+    finalists, columns = _finalists(document), ("", "params", document["metric"], "seeds")
+    return [
+        *(paragraph(sentence) for sentence in [headline(document), *doubts(document)]),
+        *([heading("Finalists"), table(columns, finalists)] if finalists else []),
+    ]
+
+
+def trials_table(document: Mapping[str, Any], most: int) -> str:
+    """Returns the table of the best `most` trials."""
+    columns = ("rank", "trial", document["metric"], "outcome", "params", "seed", "run")
+    return table(columns, _trials(document)[:most])
 
 
 def _finalists(document: Mapping[str, Any]) -> list[tuple[object, ...]]:

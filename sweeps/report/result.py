@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,15 +15,19 @@ from experiments.tracking import dashboard
 from experiments.tracking.runs import children
 from experiments.tracking.store import Store
 from experiments.tracking.tracked_run import TrackedRun
+from experiments.webpage import Shown, heading, link
 from lightning_modules.metrics import METRICS, Direction
 from sweeps.config import Sweep
+from sweeps.report.page import result_parts, trials_table
 from sweeps.study.finalists import Finalist
 from sweeps.study.search import Search
 from sweeps.study.stage import best_trials
 
+_SHOWN = 20  # trials in a notebook
+
 
 @dataclass(frozen=True, kw_only=True)
-class SweepResult:
+class SweepResult(Shown):
     """The state of a sweep. `as_dict` gives the command's `--json` document and the artifact `leaderboard.json`."""
 
     sweep: str
@@ -48,6 +53,16 @@ class SweepResult:
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+    def html_parts(self) -> list[str]:
+        document = self.as_dict()
+        links = [link("All trials and finalists, best first", self.trials_url), link("Report", self.dashboard_url)]
+        return [*result_parts(document), heading("Trials"), trials_table(document, _SHOWN), *links]
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Yields a row for each trial, with its params under their own names."""
+        for trial in self.trials:
+            yield {name: value for name, value in trial.items() if name != "params"} | trial["params"]
 
 
 def gather(search: Search, tracked: TrackedRun, finalists: list[Finalist], champion: Finalist | None) -> SweepResult:

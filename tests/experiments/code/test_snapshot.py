@@ -7,7 +7,7 @@ import pytest
 
 from experiments.code.code_store import CodeStore
 from experiments.code.snapshot import Contents, File, take_snapshot
-from experiments.results.webpage import webpage
+from experiments.webpage import webpage
 from lightning_modules import InputError
 from tests.projects import git
 

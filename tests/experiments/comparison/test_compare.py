@@ -93,6 +93,19 @@ def test_runs_that_read_test_are_tested_on_its_images(
     assert test["ci95"][0] <= test["difference"] <= test["ci95"][1]
 
 
+def test_a_comparison_is_a_table(digits_store: Path, first_run: Run, second_run: Run) -> None:
+    store = Store.open(digits_store)
+    document = compare(store, ["first", second_run.info.run_id])
+    assert document == compared(store, "first", "second")
+    shown = document._repr_html_()
+    assert "<tr><td>optimizer.lr</td><td>0.003</td><td>0.001</td></tr>" in shown
+    assert verdicts(document)[0] in shown
+    table = document.to_pandas()
+    assert list(table["run_id"]) == [place["run_id"] for place in document["ranking"]]
+    assert set(table["optimizer.lr"]) == {"0.003", "0.001"}
+    assert list(table["test/accuracy"]) == [place["score"] for place in document["ranking"]]
+
+
 def test_the_link_names_both_runs(comparison: dict[str, Any], first_run: Run, second_run: Run) -> None:
     link = unquote(comparison["dashboard_url"])
     assert f'runs=["{first_run.info.run_id}","{second_run.info.run_id}"]' in link
@@ -434,7 +447,9 @@ def test_runs_that_differ_in_the_seed_alone_are_groups(untrained: Untrained) -> 
     assert document["notes"] == ["1 of 3 groups have only one run and so no spread: they are not tested over seeds"]
 
 
-def test_groups_by_a_param_of_other_seeds_are_tested_by_welch_and_holm(untrained: Untrained) -> None:
+def test_groups_by_a_param_of_other_seeds_are_tested_by_welch_and_holm(
+    untrained: Untrained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     scores = {"sgd": [0.5, 0.51], "adam": [0.9, 0.91], "adamw": [0.9, 0.92]}
     names = []
     for place, (kind, values) in enumerate(scores.items()):
@@ -443,6 +458,11 @@ def test_groups_by_a_param_of_other_seeds_are_tested_by_welch_and_holm(untrained
             untrained.trial(names[-1], score, kind=kind, lr=score, seed=2 * place + seed)
     document = compared(untrained.store, *names, group_by="kind")
     assert [group["name"] for group in document["groups"]] == ["kind=adamw", "kind=adam", "kind=sgd"]
+    page = tmp_path / "page.html"
+    words = ["compare", *names, "--group-by", "kind", "--html", str(page), "--store", str(untrained.store.folder)]
+    assert command_line.main(words) == 0
+    assert "mean val/accuracy" in capsys.readouterr().out
+    assert "<th>mean val/accuracy</th>" in page.read_text()
     near, far = document["tests"]
     assert (near["name"], far["between"]) == ("Welch's t-test of val/accuracy", ["kind=adamw", "kind=sgd"])
     assert [test["distinguishable"] for test in (near, far)] == [False, True]

@@ -47,6 +47,18 @@ def test_runs_are_chosen_by_kind_status_and_time(store: Store, first_run: Run, s
     assert [run.name for run in list_runs(store, since=begun)] == ["second"]
 
 
+def test_a_list_of_runs_is_a_table(store: Store, first_run: Run, second_run: Run) -> None:
+    runs = list_runs(store, sort="val/accuracy")
+    shown = runs._repr_html_()
+    for run in (first_run, second_run):
+        assert f"<td>{run.info.run_id[:8]}</td><td>{run.info.run_name}</td><td>train</td><td>finished</td>" in shown
+        assert f"<td>{run.data.metrics['test/accuracy']:.4f}</td>" in shown
+    table = runs.to_pandas().set_index("name")
+    assert list(table.index) == [run.name for run in runs]
+    assert table.loc["second", "optimizer.lr"] == "0.001"
+    assert table.loc["first", "val/accuracy"] == first_run.data.metrics["val/accuracy"]
+
+
 def test_a_time_is_a_moment_or_an_age() -> None:
     now = datetime(2026, 3, 1, 12)
     assert parse_since("36h", now) == datetime(2026, 2, 28)

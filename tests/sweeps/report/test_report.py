@@ -77,6 +77,18 @@ def test_the_page_needs_nothing_from_elsewhere_and_holds_leaderboard_and_picture
         assert picture.std() > 0.05
 
 
+def test_a_result_is_shown_by_a_notebook_and_becomes_a_table(reported: tuple[SweepResult, Path]) -> None:
+    result, _ = reported
+    html = result._repr_html_()
+    shown = _Page(html)
+    assert headline(result.as_dict()) in shown.text
+    assert shown.addresses == [result.trials_url, result.dashboard_url]
+    assert re.findall("<h2>(.*?)</h2>", html) == ["Finalists", "Trials"]
+    table = result.to_pandas()
+    assert list(table["value"].dropna()) == [trial["value"] for trial in result.trials if trial["value"] is not None]
+    assert list(table["optimizer.lr"]) == [trial["params"]["optimizer.lr"] for trial in result.trials]
+
+
 def test_the_recipes_own_settings_run_over_the_finalists_seeds(reported: tuple[SweepResult, Path]) -> None:
     result, artifacts = reported
     store = Store.open(artifacts.parents[2])

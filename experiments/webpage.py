@@ -1,0 +1,95 @@
+"""Builds self-contained HTML pages with text, tables and embedded pictures; notebooks show parts of such pages.
+
+A result that a notebook shows has `_repr_html_` and `to_pandas`: see `Shown`.
+"""
+
+import base64
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from experiments.artifact_names import PAGE_MARK
+
+if TYPE_CHECKING:  # comes with MLflow, and takes half a second
+    from pandas import DataFrame
+
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
+table { border-collapse: collapse; margin: 1rem 0; display: block; overflow-x: auto }
+th, td { padding: .25rem .75rem; border-bottom: 1px solid #ddd; text-align: left; white-space: pre }
+th, td { vertical-align: top; font-variant-numeric: tabular-nums }
+img { max-width: 100% }
+""".strip()
+
+
+def webpage(title: str, parts: Iterable[str]) -> str:
+    """Returns a page made of `parts`, which are HTML; empty parts are skipped."""
+    head = f'<head><meta charset="utf-8">{PAGE_MARK}<title>{escape(title)}</title><style>{_STYLE}</style></head>'
+    return "\n".join(['<!doctype html><html lang="en">', head, "<body>", *filter(None, parts), "</body></html>", ""])
+
+
+def heading(text: str, level: int = 2) -> str:
+    return f"<h{level}>{escape(text)}</h{level}>"
+
+
+def paragraph(text: str) -> str:
+    return f"<p>{escape(text)}</p>"
+
+
+@dataclass(frozen=True)
+class Link:
+    """A cell of a table that leads somewhere."""
+
+    text: str
+    url: str
+
+
+def link(text: str, url: str) -> str:
+    return f"<p>{_cell(Link(text, url))}</p>"
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Returns a table. A cell is a Link, a number, which gets four digits after the point, or is shown as its text."""
+    head = "".join(f"<th>{escape(name)}</th>" for name in columns)
+    body = ["<tr>" + "".join(f"<td>{_cell(cell)}</td>" for cell in row) + "</tr>" for row in rows]
+    return "\n".join([f"<table><thead><tr>{head}</tr></thead><tbody>", *body, "</tbody></table>"])
+
+
+def _cell(cell: object) -> str:
+    match cell:
+        case Link(text, url):
+            return f'<a href="{escape(url)}">{escape(text)}</a>'
+        case float():
+            return f"{cell:.4f}"
+        case None:
+            return ""
+        case _:
+            return escape(str(cell))
+
+
+def picture(title: str, png: Path) -> str:
+    data = base64.b64encode(png.read_bytes()).decode()
+    return f'{heading(title)}\n<img alt="{escape(title)}" src="data:image/png;base64,{data}">'
+
+
+class Shown(ABC):
+    """A result that a notebook shows as HTML, and that becomes a pandas table."""
+
+    @abstractmethod
+    def html_parts(self) -> Iterable[str]:
+        """Returns the parts of its page: texts and tables."""
+
+    @abstractmethod
+    def rows(self) -> Iterable[Mapping[str, Any]]:
+        """Returns the rows of its table, each as {column: value}."""
+
+    def _repr_html_(self) -> str:
+        return "\n".join(filter(None, self.html_parts()))
+
+    def to_pandas(self) -> "DataFrame":
+        from pandas import DataFrame
+
+        return DataFrame(list(self.rows()))
