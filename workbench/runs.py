@@ -70,7 +70,8 @@ def _print_rows(document: Document) -> None:
 
 def _scores(document: Document) -> list[str]:
     """Returns the metrics that most of the runs are judged by, and their test accuracy if any has it."""
-    monitored = Counter(run["params"].get("trainer.monitor", "val/accuracy") for run in document["runs"])
+    known = (run["params"].get("trainer.monitor") for run in document["runs"])
+    monitored = Counter(name for name in known if name is not None)
     shown = [name for name, _ in monitored.most_common(_SCORES)] or ["val/accuracy"]
     has_test = any("test/accuracy" in run["metrics"] for run in document["runs"]) or shown == ["val/accuracy"]
     return [*shown, "test/accuracy"] if has_test else shown
