@@ -56,7 +56,7 @@ def objective_of(runs: Sequence[RunSummary]) -> tuple[Objective, list[str]]:
     done = [run for run in runs if "value" in run.metrics]
     monitored = sorted({_monitored(run) for run in done})
     metric = (find_metric(monitored[0]) if len(monitored) == 1 else None) or METRICS["accuracy"]
-    if len(monitored) == 1 and done and all(run.params.get("model.module", "null") != "null" for run in done):
+    if len(monitored) == 1 and done and all(run.is_own_task for run in done):
         return _of_own_task(monitored[0], done[0]), []
     split: Split = "test" if done and all(f"test/{metric.name}" in run.metrics for run in done) else "val"
     names, notes = ", ".join(monitored), []

@@ -8,7 +8,7 @@ import mlflow
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.artifact_names import CONFIG, MODEL
+from experiments.artifact_names import CONFIG, MODEL, PREDICTIONS
 from experiments.tracking.runs import RunSummary, resolve_one
 from experiments.tracking.store import Store
 from lightning_modules import InputError
@@ -44,6 +44,9 @@ def predict(store: Store, selector: str, inputs: Sequence[Path]) -> list[dict[st
 
 def _load(store: Store, run: RunSummary) -> Any:
     """Returns the run's model. Raises InputError, with the command that makes one, if the run kept none."""
+    if run.is_own_task:
+        remedy = f"its predict_step writes {PREDICTIONS}; load the model with mlflow.pyfunc: runs:/{run.run_id}/{MODEL}"
+        raise InputError("RUN", run.name, "its module is your own, and predict only labels images", remedy)
     held = {artifact.path for artifact in store.client.list_artifacts(run.run_id)}
     if MODEL not in held:
         config = store.client.download_artifacts(run.run_id, CONFIG) if CONFIG in held else None

@@ -36,6 +36,11 @@ class RunSummary:
     metrics: dict[str, float]
     params: dict[str, str]
 
+    @property
+    def is_own_task(self) -> bool:
+        """Whether a LightningModule of the user's own was trained: only its code knows what the metrics mean."""
+        return self.params.get("model.module", "null") != "null"
+
     @classmethod
     def of(cls, run: Run) -> "RunSummary":
         tags = run.data.tags

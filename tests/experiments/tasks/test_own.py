@@ -10,10 +10,13 @@ import pytest
 import torch
 
 from experiments import ExperimentConfig, RunResult, Store, run
+from experiments.comparison.compare import compare
 from experiments.errors import Interrupted
 from experiments.recipe import build, with_overrides
 from experiments.reproduction.reproduce import Settings, reproduce
+from experiments.serving.predict import predict
 from experiments.tasks import prepare
+from experiments.tracking.runs import RunSummary
 from experiments.training.epochs import Epoch
 from experiments.training.trace import tensors_sha256
 from lightning_modules import InputError
@@ -207,3 +210,31 @@ def test_predictions_of_an_example(store: Store, monkeypatch: pytest.MonkeyPatch
     answers = model.predict((rows / rows.std(axis=0)).astype(np.float32))
     with np.load(folder(result) / "predictions.npz") as held:
         assert np.isin(held["test_prediction"].round(2), answers.round(2)).all()
+
+
+def test_predict_says_that_it_labels_images(store: Store, tmp_path: Path) -> None:
+    result = run(config("Fit"), store=store)
+    np.save(tmp_path / "x.npy", np.zeros((2, 1)))
+    with pytest.raises(InputError, match="its module is your own, and predict only labels images"):
+        predict(store, result.run_id, [tmp_path / "x.npy"])
+
+
+def test_the_comparison_ranks_by_the_monitored_metric(store: Store) -> None:
+    results = [run(config("Fit", model__module_args={"lr": lr}), store=store) for lr in (0.001, 0.1)]
+    runs = [RunSummary.of(store.client.get_run(result.run_id)) for result in results]
+    compared = compare(store, runs)
+    assert [(row["run_id"], row["score"]) for row in compared["ranking"]] == [
+        (result.run_id, result.value) for result in sorted(results, key=lambda each: each.value or 0.0)
+    ]
+    assert compared["tests"] == []
+    assert "only the runs' own modules can compute val_loss of single samples" in compared["notes"][0]
+
+
+@pytest.mark.parametrize(("lr", "verdict"), [(0.100001, "within_tolerance"), (0.05, "different")])
+def test_metrics_of_unknown_scale_are_compared_by_their_ratio_too(
+    store: Store, rerun_in_process: None, lr: float, verdict: str
+) -> None:
+    result = run(config("Fit", model__module_args={"lr": 0.1}), store=store)
+    assert (result.value or 0.0) > 100.0
+    settings = Settings(overrides={"model.module_args.lr": lr})
+    assert reproduce(store, result.run_id, settings).verdict == verdict
