@@ -5,6 +5,7 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from hashlib import sha256
 from typing import Any
 
@@ -85,11 +86,11 @@ def _hash_one(split: str, loader: Any) -> str:
     if isinstance(dataset, TensorDataset):
         return tensors_sha256(list(dataset.tensors))
     if dataset is None or isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
-        LOG.warning(f"the data of {split} are not hashed: they have no items with an index ({type(loader).__name__})")
+        _say_once(f"the data of {split} are not hashed: they have no items with an index ({type(loader).__name__})")
         return f"{type(loader).__name__} {type(dataset).__name__}"
     count = len(dataset)
     if count > _MOST:
-        LOG.warning(f"{split}: {_MOST:,} of {count:,} items are hashed; a method sha256() of the data module tells all")
+        _say_once(f"{split}: {_MOST:,} of {count:,} items are hashed; a method sha256() of the data module tells all")
     digest = sha256(str(count).encode())
     state = get_random_state()
     try:
@@ -101,6 +102,11 @@ def _hash_one(split: str, loader: Any) -> str:
     finally:
         set_random_state(state)
     return digest.hexdigest()
+
+
+@cache  # every trial of a sweep has the same data
+def _say_once(message: str) -> None:
+    LOG.warning(message)
 
 
 def _plain(item: Any) -> Any:

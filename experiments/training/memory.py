@@ -23,7 +23,10 @@ def explain_out_of_memory(config: ExperimentConfig) -> Iterator[None]:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()  # the next runs in this process need the memory
         remedy = "lower data.batch_size, or choose a smaller network"
-        message = f"out of memory with data.batch_size {config.data.batch_size}: {str(error).splitlines()[0]}"
+        batches = f" with data.batch_size {config.data.batch_size}"
+        if config.data.module is not None:
+            remedy, batches = "serve smaller batches in data.module, or choose a smaller network", ""
+        message = f"out of memory{batches}: {str(error).splitlines()[0]}"
         raise OutOfMemoryError(message, remedy) from error
 
 
