@@ -38,8 +38,11 @@ def look(folder: str | Path, only: Collection[What] = KINDS) -> Cleaning:
     """Returns what the store in `folder` can do without. Changes nothing. Raises InputError if it is no store."""
     store = _store_at(folder)
     left_out: list[str] = []
-    folders, contents = artifact_folders(store), read_contents(store)
-    items = [*_files(store, folders, contents, only, left_out), *_databases(store, contents, only, left_out)]
+    folders, contents = artifact_folders(store), read_contents(store, in_place=False)
+    items = [
+        *_files(store, folders, contents, only, left_out),
+        *_databases(store, contents, only, left_out, in_place=False),
+    ]
     return Cleaning(items=items, left_out=left_out, freed_bytes=0)
 
 
@@ -52,9 +55,9 @@ def clean(folder: str | Path, only: Collection[What] = KINDS) -> Cleaning:
     store = Store.open(folder)
     close_dead_runs(store)
     left_out: list[str] = []
-    folders, contents = artifact_folders(store), read_contents(store)
+    folders, contents = artifact_folders(store), read_contents(store, in_place=True)
     gone = list(_remove(_files(store, folders, contents, only, left_out), left_out))
-    gone += _remove(_databases(store, contents, only, left_out), left_out)
+    gone += _remove(_databases(store, contents, only, left_out, in_place=True), left_out)
     return Cleaning(items=gone, left_out=left_out, freed_bytes=sum(item.bytes for item in gone))
 
 
@@ -85,7 +88,9 @@ def _files(
         yield Item(what="code", path=str(code.path), bytes=spare, remove=code.pack)
 
 
-def _databases(store: Store, contents: Contents, only: Collection[What], left_out: list[str]) -> Iterator[Item]:
+def _databases(
+    store: Store, contents: Contents, only: Collection[What], left_out: list[str], *, in_place: bool
+) -> Iterator[Item]:
     if "database" not in only:
         return
     if not store.is_local:
@@ -93,7 +98,7 @@ def _databases(store: Store, contents: Contents, only: Collection[What], left_ou
     if contents.has_busy_runs:
         left_out.append("the databases: a run is at work on this store")
     else:
-        yield from databases(store)
+        yield from databases(store, in_place=in_place)
 
 
 def _of_kind(found: Iterator[Item], only: Collection[What]) -> Iterator[Item]:
