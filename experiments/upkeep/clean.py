@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import get_args
 
 from experiments.code.code_store import CodeStore
+from experiments.process.setup import prepare_process
 from experiments.tracking.lifecycle import close_dead_runs
 from experiments.tracking.store import Store
 from experiments.upkeep.checkpoints import checkpoints
@@ -62,6 +63,7 @@ def clean(folder: str | Path, only: Collection[What] = KINDS) -> Cleaning:
 
 
 def _store_at(folder: str | Path) -> Store:
+    prepare_process()
     store = Store.at(folder)
     if store.is_local and not (store.folder / "mlflow.db").is_file():
         remedy = "name the folder of a store, or set MLFLOW_TRACKING_URI"
@@ -76,7 +78,7 @@ def _files(
     if {"trial_checkpoint", "checkpoint"} & set(only):
         yield from _of_kind(checkpoints(store, contents), only)
     if store.is_local:
-        yield from deleted_runs(store, contents) if "deleted_run" in only else ()
+        yield from deleted_runs(store, contents, left_out) if "deleted_run" in only else ()
         yield from orphans(store, folders, contents) if "orphan" in only else ()
     elif {"deleted_run", "orphan"} & set(only):
         left_out.append("deleted runs and artifacts of no run: only the tracking server can remove them (mlflow gc)")

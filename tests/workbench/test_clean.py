@@ -31,10 +31,11 @@ from experiments.provenance.signature import sign_run
 from experiments.reproduction import again
 from experiments.tracking.tracked_run import TrackedRun
 from experiments.training.epochs import Epoch
-from experiments.upkeep.clean import clean
+from experiments.upkeep.clean import KINDS, clean
 from sweeps import load_sweep
 from sweeps import run as run_sweep
 from tests.warm_python import WarmPython
+from workbench.clean import _KINDS
 
 SWEEP_MODULE = import_module("sweeps.run")  # `sweeps.run` is the function
 SWEEP = {"budget.trials": 3, "trainer.max_epochs": 2, "finalists": {"top": 1, "seeds": 2}}
@@ -190,6 +191,10 @@ def test_the_table_says_how_to_remove_it(untidy: Path, capsys: pytest.CaptureFix
     shown = capsys.readouterr().out
     assert f"{untidy}/artifacts/{'0' * 32}" in shown
     assert shown.splitlines()[-1].endswith("workbench clean --yes removes it")
+
+
+def test_the_command_knows_every_kind() -> None:
+    assert set(_KINDS) == set(KINDS)
 
 
 def test_only_narrows(untidy: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -432,6 +437,30 @@ def test_killed_midway_it_leaves_true_records_and_goes_on_the_next_time(
     assert clean(untidy).items == []
     assert {path.name for path in (untidy / "artifacts").iterdir()} == {each.info.run_id for each in runs_of(untidy)}
     assert checkpoints_of(named(untidy, "best")) == {"best.ckpt"}
+
+
+def test_a_deleted_run_whose_artifacts_are_elsewhere_stays_and_is_told(
+    untidy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "file").write_text("mine")
+    client = Store.open(untidy).client
+    experiment = client.create_experiment("elsewhere", artifact_location=(tmp_path / "precious").as_uri())
+    outside = client.create_run(experiment).info.run_id
+    client.set_terminated(outside)
+    client.log_text(outside, "text", "note.txt")
+    client.delete_run(outside)
+    client.log_text(client.create_run("0").info.run_id, "text", "note.txt")  # at MLflow's own place in the store
+    (inside,) = client.search_runs(["0"])
+    client.set_terminated(inside.info.run_id)
+    client.delete_run(inside.info.run_id)
+    document = printed(capsys, "clean", "--store", untidy, "--yes")
+    assert len(document["left_out"]) == 1
+    assert outside in document["left_out"][0]
+    assert (tmp_path / "precious" / outside / "artifacts" / "note.txt").exists()
+    assert client.get_run(outside).info.lifecycle_stage == "deleted"
+    assert folder_of(inside) == untidy / "artifacts" / "0" / inside.info.run_id / "artifacts"
+    assert not folder_of(inside).parent.exists()
 
 
 # What is at work.
