@@ -8,6 +8,7 @@ from typing import Literal
 
 import torch
 import yaml
+from mlflow.exceptions import MlflowException
 
 from experiments.artifact_names import CONFIG
 from experiments.code.own import own_folders, own_module_names
@@ -195,7 +196,13 @@ def _sweep_run(search: Search) -> AbstractContextManager[TrackedRun]:
             run_id = create_run(store, experiment=sweep.base.experiment, name=sweep.name, kind="sweep", tags=tags)
             study.set_user_attr("sweep_run_id", run_id)
             return open_run(store, run_id)
-    if store.client.get_run(run_id).info.lifecycle_stage == "deleted":
-        remedy = "restore it in the dashboard, or start a new sweep with another --name"
+    remedy = "restore it in the dashboard, or start a new sweep with another --name"
+    try:
+        is_deleted = store.client.get_run(run_id).info.lifecycle_stage == "deleted"
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        is_deleted, remedy = True, "start a new sweep with another --name"  # it is gone for good
+    if is_deleted:
         raise InputError("--name", sweep.name, f"this sweep's run {run_id} was deleted in MLflow", remedy)
     return reopen_run(store, run_id)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import get_args
 
 from experiments.code.code_store import CodeStore
+from experiments.process.setup import prepare_process
 from experiments.tracking.lifecycle import close_dead_runs
 from experiments.tracking.store import Store
 from experiments.upkeep.checkpoints import checkpoints
@@ -38,8 +39,11 @@ def look(folder: str | Path, only: Collection[What] = KINDS) -> Cleaning:
     """Returns what the store in `folder` can do without. Changes nothing. Raises InputError if it is no store."""
     store = _store_at(folder)
     left_out: list[str] = []
-    folders, contents = artifact_folders(store), read_contents(store)
-    items = [*_files(store, folders, contents, only, left_out), *_databases(store, contents, only, left_out)]
+    folders, contents = artifact_folders(store), read_contents(store, in_place=False)
+    items = [
+        *_files(store, folders, contents, only, left_out),
+        *_databases(store, contents, only, left_out, in_place=False),
+    ]
     return Cleaning(items=items, left_out=left_out, freed_bytes=0)
 
 
@@ -52,13 +56,14 @@ def clean(folder: str | Path, only: Collection[What] = KINDS) -> Cleaning:
     store = Store.open(folder)
     close_dead_runs(store)
     left_out: list[str] = []
-    folders, contents = artifact_folders(store), read_contents(store)
+    folders, contents = artifact_folders(store), read_contents(store, in_place=True)
     gone = list(_remove(_files(store, folders, contents, only, left_out), left_out))
-    gone += _remove(_databases(store, contents, only, left_out), left_out)
+    gone += _remove(_databases(store, contents, only, left_out, in_place=True), left_out)
     return Cleaning(items=gone, left_out=left_out, freed_bytes=sum(item.bytes for item in gone))
 
 
 def _store_at(folder: str | Path) -> Store:
+    prepare_process()
     store = Store.at(folder)
     if store.is_local and not (store.folder / "mlflow.db").is_file():
         remedy = "name the folder of a store, or set MLFLOW_TRACKING_URI"
@@ -73,7 +78,7 @@ def _files(
     if {"trial_checkpoint", "checkpoint"} & set(only):
         yield from _of_kind(checkpoints(store, contents), only)
     if store.is_local:
-        yield from deleted_runs(store, contents) if "deleted_run" in only else ()
+        yield from deleted_runs(store, contents, left_out) if "deleted_run" in only else ()
         yield from orphans(store, folders, contents) if "orphan" in only else ()
     elif {"deleted_run", "orphan"} & set(only):
         left_out.append("deleted runs and artifacts of no run: only the tracking server can remove them (mlflow gc)")
@@ -85,7 +90,9 @@ def _files(
         yield Item(what="code", path=str(code.path), bytes=spare, remove=code.pack)
 
 
-def _databases(store: Store, contents: Contents, only: Collection[What], left_out: list[str]) -> Iterator[Item]:
+def _databases(
+    store: Store, contents: Contents, only: Collection[What], left_out: list[str], *, in_place: bool
+) -> Iterator[Item]:
     if "database" not in only:
         return
     if not store.is_local:
@@ -93,7 +100,7 @@ def _databases(store: Store, contents: Contents, only: Collection[What], left_ou
     if contents.has_busy_runs:
         left_out.append("the databases: a run is at work on this store")
     else:
-        yield from databases(store)
+        yield from databases(store, in_place=in_place)
 
 
 def _of_kind(found: Iterator[Item], only: Collection[What]) -> Iterator[Item]:

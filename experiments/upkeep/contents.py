@@ -12,7 +12,7 @@ from mlflow.entities import Run, ViewType
 from experiments.process.owner import Owner
 from experiments.tracking.addresses import local_folder
 from experiments.tracking.store import Store
-from experiments.upkeep.snapshot import snapshot
+from experiments.upkeep.reading import reading
 
 _TAGS = (
     *("workbench.kind", "workbench.outcome", "workbench.owner", "workbench.sweep", "mlflow.parentRunId"),
@@ -104,10 +104,10 @@ class Contents:
         return (run for run in self.runs.values() if run.kind == "sweep")
 
 
-def read_contents(store: Store) -> Contents:
-    """Reads the store's database; changes nothing there."""
+def read_contents(store: Store, *, in_place: bool) -> Contents:
+    """Reads the store's database; see `reading`."""
     if store.is_local:
-        with snapshot(store.folder / "mlflow.db") as connection:
+        with reading(store.folder / "mlflow.db", in_place=in_place) as connection:
             return _from_database(connection)
     experiments = store.client.search_experiments(view_type=ViewType.ALL)
     runs: dict[str, RunRow] = {}

@@ -8,16 +8,16 @@ from pathlib import Path
 
 from experiments.tracking.store import Store
 from experiments.upkeep.item import Item
-from experiments.upkeep.snapshot import snapshot
+from experiments.upkeep.reading import reading
 
 _LEAST = 65_536  # bytes: below, it is not worth the writing
 
 
-def databases(store: Store) -> Iterator[Item]:
+def databases(store: Store, *, in_place: bool) -> Iterator[Item]:
     """Yields the store's databases that can be made smaller. No process may be at work on the store."""
     for database in sorted(store.folder.glob("*.db")):
         log = database.with_name(f"{database.name}-wal")
-        with snapshot(database) as connection:
+        with reading(database, in_place=in_place) as connection:
             ((pages,),) = connection.execute("PRAGMA freelist_count")
             ((page_size,),) = connection.execute("PRAGMA page_size")
             ((all_pages,),) = connection.execute("PRAGMA page_count")

@@ -13,7 +13,7 @@ from experiments.upkeep.item import Item, newest_change, remove_path, size_of
 _RUN, _MODEL = re.compile("[0-9a-f]{32}"), re.compile("m-[0-9a-f]{32}")
 
 
-def deleted_runs(store: Store, contents: Contents) -> Iterator[Item]:
+def deleted_runs(store: Store, contents: Contents, left_out: list[str]) -> Iterator[Item]:
     """Yields the deleted runs of a store with a database of its own. Those that something needs are left alone.
 
     A champion's runs, runs whose model is in the registry, and runs from whose weights another run started are needed.
@@ -23,17 +23,21 @@ def deleted_runs(store: Store, contents: Contents) -> Iterator[Item]:
     }
     for run in contents.runs.values():
         is_needed = run.run_id in champions | contents.registered or contents.is_named_as_weights(run)
-        if run.is_deleted and not run.is_busy and not is_needed:
-            home, remove = _home(store, run), partial(_delete_for_good, store, run)
+        if not run.is_deleted or run.is_busy or is_needed:
+            continue
+        if (home := _home(store, run)) is None:
+            left_out.append(f"the deleted run {run.run_id}: its artifacts are not in this store (see mlflow gc)")
+        else:
+            remove = partial(_delete_for_good, store, run.run_id, home)
             yield Item(what="deleted_run", path=str(home), bytes=size_of(home), remove=remove)
 
 
-def _delete_for_good(store: Store, run: RunRow) -> None:
+def _delete_for_good(store: Store, run_id: str, home: Path) -> None:
     """Deletes the rows of a run, then its files: those of a process that was killed in between belong to no run."""
-    if store.client.get_run(run.run_id).info.lifecycle_stage != "deleted":
+    if store.client.get_run(run_id).info.lifecycle_stage != "deleted":
         return  # it was restored meanwhile
-    _database(store.tracking_uri, store.folder / "artifacts")._hard_delete_run(run.run_id)  # as `mlflow gc` does
-    remove_path(_home(store, run))
+    _database(store.tracking_uri, store.folder / "artifacts")._hard_delete_run(run_id)  # as `mlflow gc` does
+    remove_path(home)
 
 
 @cache
@@ -43,8 +47,11 @@ def _database(tracking_uri: str, artifacts: Path) -> Any:
     return SqlAlchemyStore(tracking_uri, str(artifacts))
 
 
-def _home(store: Store, run: RunRow) -> Path:
-    return store.folder / "artifacts" / run.run_id
+def _home(store: Store, run: RunRow) -> Path | None:
+    """Returns the folder that holds the run's folder of artifacts; None if it is not below those of the store."""
+    folder = run.folder(store)
+    is_ours = folder is not None and folder.is_relative_to(store.folder / "artifacts")
+    return folder.parent if folder is not None and is_ours else None
 
 
 def orphans(store: Store, folders: list[Path], contents: Contents) -> Iterator[Item]:

@@ -29,5 +29,7 @@ def test_a_sweep_leaves_everything_on_the_server_that_is_named_by_then(
         assert {"val_label", "test_label"} <= set(predictions.files)
     for name in ("config.yaml", "trace.jsonl", "checkpoints/last.ckpt", "model/MLmodel", "plots/curves.png"):
         assert (folder / name).is_file()
+    assert client.list_artifacts(result.trials[0]["run_id"], "checkpoints") == []
+    assert "removed.json" in {file.path for file in client.list_artifacts(result.trials[0]["run_id"])}
     assert not (tmp_path / "store" / "mlflow.db").exists()
     assert not list((tmp_path / "store" / "spool").iterdir())

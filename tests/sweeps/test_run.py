@@ -111,6 +111,17 @@ def test_a_trial_never_touches_the_test_split(swept: tuple[Stores, dict[str, Any
                 assert {name.partition("_")[0] for name in predictions.files} == {"val"}
 
 
+def test_trials_keep_no_checkpoints_and_are_small_and_finalists_keep_one(swept: tuple[Stores, dict[str, Any]]) -> None:
+    stores, _ = swept
+    for run in stores.of_kind("trial"):
+        folder = stores.artifact(run, "")
+        assert not (folder / "checkpoints").exists()
+        assert "checkpoints/last.ckpt" in json.loads((folder / "removed.json").read_text())
+        assert sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file()) < 200_000
+    for run in stores.of_kind("finalist"):
+        assert [path.name for path in stores.artifact(run, "checkpoints").iterdir()] == ["last.ckpt"]
+
+
 def test_a_trials_value_is_the_accuracy_of_its_val_predictions(swept: tuple[Stores, dict[str, Any]]) -> None:
     stores, _ = swept
     best = stores.study.best_trial

@@ -2,9 +2,7 @@
 
 import json
 import mmap
-import multiprocessing
 import os
-import pkgutil
 import shutil
 import signal
 import sqlite3
@@ -12,18 +10,16 @@ import subprocess
 from collections.abc import Callable
 from contextlib import closing
 from hashlib import sha256
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from mlflow import MlflowClient
-from mlflow.cli import gc
 from mlflow.entities import Run
 
-import sweeps.run as sweep_module
 import workbench as command_line
 from experiments import Store, load_config, rerun, run
 from experiments.code.scratch import shared_folder
@@ -35,10 +31,13 @@ from experiments.provenance.signature import sign_run
 from experiments.reproduction import again
 from experiments.tracking.tracked_run import TrackedRun
 from experiments.training.epochs import Epoch
-from experiments.upkeep.clean import clean
+from experiments.upkeep.clean import KINDS, clean
 from sweeps import load_sweep
+from sweeps import run as run_sweep
 from tests.warm_python import WarmPython
+from workbench.clean import _KINDS
 
+SWEEP_MODULE = import_module("sweeps.run")  # `sweeps.run` is the function
 SWEEP = {"budget.trials": 3, "trainer.max_epochs": 2, "finalists": {"top": 1, "seeds": 2}}
 LAST, BEST = "checkpoints/last.ckpt", "checkpoints/best.ckpt"
 
@@ -115,9 +114,9 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return run(load_config("digits", given), name=name, store=store).run_id
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sweep_module, "drop_trial_checkpoints", lambda _store, _run_id: None)
-        patch.setattr(TrackedRun, "_drop_superfluous", lambda _self, _outcome: None)
-        result = sweep_module.run(load_sweep("digits", SWEEP), store=store)
+        patch.setattr(SWEEP_MODULE, "drop_trial_checkpoints", lambda _store, _run_id: None)
+        patch.setattr("experiments.runner.superfluous", lambda *_keep, is_finalist: set())
+        result = run_sweep(load_sweep("digits", SWEEP), store=store)
         train("best", **{"trainer.weights": "best"})
         deleted = train("deleted")
         train("warm", **{"model.weights": result.trials[0]["run_id"]})
@@ -128,6 +127,9 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 store=store,
                 observers=[interrupt],
             )
+    with pytest.MonkeyPatch.context() as patch:  # as if it had been killed between its status and this
+        patch.setattr(TrackedRun, "_drop_superfluous", lambda _self, _outcome: None)
+        train("spare", **{"trainer.weights": "best"})
     client.delete_run(deleted)
     (store.folder / "artifacts" / ("0" * 32) / "artifacts").mkdir(parents=True)
     (store.folder / "artifacts" / ("0" * 32) / "artifacts" / "config.yaml").write_text("seed: 0\n")
@@ -161,7 +163,7 @@ def test_a_look_lists_what_can_go_and_changes_no_byte(untidy: Path, capsys: pyte
     kinds = [item["what"] for item in document["items"]]
     counts = {kind: kinds.count(kind) for kind in kinds if kind not in ("database", "code")}
     # Of three trials, one has weights that another run started from.
-    expected = {"trial_checkpoint": 2, "checkpoint": 1, "deleted_run": 1, "orphan": 1, "temporary": 2}
+    expected = {"trial_checkpoint": 2, "checkpoint": 2, "deleted_run": 1, "orphan": 1, "temporary": 2}
     assert counts == expected
     assert (document["freed_bytes"], document["removed"]) == (0, False)
     for item in document["items"]:
@@ -189,6 +191,10 @@ def test_the_table_says_how_to_remove_it(untidy: Path, capsys: pytest.CaptureFix
     shown = capsys.readouterr().out
     assert f"{untidy}/artifacts/{'0' * 32}" in shown
     assert shown.splitlines()[-1].endswith("workbench clean --yes removes it")
+
+
+def test_the_command_knows_every_kind() -> None:
+    assert set(_KINDS) == set(KINDS)
 
 
 def test_only_narrows(untidy: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -232,7 +238,7 @@ def test_runs_keep_the_weights_that_something_needs(tidy: Path) -> None:
     assert [checkpoints_of(each) for each in of_kind(tidy, "finalist")] == [{"last.ckpt"}] * len(
         of_kind(tidy, "finalist")
     )
-    assert checkpoints_of(named(tidy, "best")) == {"best.ckpt"}
+    assert checkpoints_of(named(tidy, "best")) == checkpoints_of(named(tidy, "spare")) == {"best.ckpt"}
     assert checkpoints_of(named(tidy, "interrupted")) == {"last.ckpt"}
 
 
@@ -283,7 +289,8 @@ def test_compare_compares(tidy: Path, capsys: pytest.CaptureFixture[str]) -> Non
 
 def test_a_run_that_wants_weights_that_are_gone_is_told(tidy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     gone = next(each for each in of_kind(tidy, "trial") if not checkpoints_of(each)).info.run_id
-    assert command_line.main(["train", "digits", "--model.weights", gone, "--store", str(tidy)]) == 2
+    words = ["train", "digits", "--model.weights", gone, "--trainer.threads", "1", "--store", str(tidy)]
+    assert command_line.main(words) == 2
     told = capsys.readouterr().err
     assert "model.weights: this run has no weights" in told
     assert len(told.splitlines()) == 1
@@ -335,12 +342,12 @@ def test_a_deleted_run_is_gone_for_good(tidy: Path) -> None:
     assert {path.name for path in (tidy / "artifacts").iterdir()} == {each.info.run_id for each in runs_of(tidy)}
 
 
-def test_what_mlflow_gc_leaves_is_removed(untidy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_mlflow_gc_leaves_is_removed(untidy: Path) -> None:
     Store.open(untidy)
     before = {path.name for path in (untidy / "artifacts").iterdir()}
     uri = f"sqlite:///{untidy}/mlflow.db"
-    done = CliRunner().invoke(gc, ["--backend-store-uri", uri, "--tracking-uri", uri])
-    assert done.exit_code == 0, done.output
+    words = ["-m", "mlflow", "gc", "--backend-store-uri", uri, "--tracking-uri", uri]
+    assert WarmPython(words).wait() == 0
     clean(untidy)
     known = {each.info.run_id for each in runs_of(untidy)}
     assert len(before) == len(known) + 2  # the deleted run and the artifacts of no run
@@ -379,49 +386,49 @@ def test_artifacts_of_a_database_without_runs_stay(untidy: Path) -> None:
 # Killed on its way.
 
 
-def clean_and_die(store: Path, owner: str, function: str, call: int, after: bool) -> None:
-    """Cleans the store in this process, which is killed before or after a function's nth call."""
-    found = pkgutil.resolve_name(owner)
-    original, calls = getattr(found, function), 0
+CLEAN_AND_DIE = """
+import os, pkgutil, signal, sys
+from experiments.upkeep.clean import clean
 
-    def deadly(*args: Any, **kwargs: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        if calls == call and not after:
-            os.kill(os.getpid(), signal.SIGKILL)
-        result = original(*args, **kwargs)
-        if calls == call:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return result
+store, owner, function, call, when = sys.argv[1:]
+found = pkgutil.resolve_name(owner)
+original, calls = getattr(found, function), 0
 
-    setattr(found, function, deadly)
-    clean(store)
+def deadly(*args, **kwargs):
+    global calls
+    calls += 1
+    if calls == int(call) and when == "before":
+        os.kill(os.getpid(), signal.SIGKILL)
+    result = original(*args, **kwargs)
+    if calls == int(call):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return result
+
+setattr(found, function, deadly)
+clean(store)
+"""
 
 
 @pytest.mark.parametrize(
-    ("owner", "function", "call", "after"),
+    ("owner", "function", "call", "when"),
     [
-        ("experiments.upkeep.removal", "list_removals", 1, False),
-        ("experiments.upkeep.removal", "list_removals", 2, True),
-        ("experiments.upkeep.removal", "remove_file", 3, True),
-        ("experiments.upkeep.gone", "remove_path", 1, False),  # the rows of the deleted run are gone
-        ("experiments.upkeep.item:shutil", "rmtree", 2, False),
-        ("experiments.upkeep.databases", "closing", 1, False),
+        ("experiments.upkeep.removal", "list_removals", "1", "before"),
+        ("experiments.upkeep.removal", "list_removals", "2", "after"),
+        ("experiments.upkeep.removal", "remove_file", "3", "after"),
+        ("experiments.upkeep.gone", "remove_path", "1", "before"),  # the rows of the deleted run are gone
+        ("experiments.upkeep.item:shutil", "rmtree", "2", "before"),
+        ("experiments.upkeep.databases", "closing", "1", "before"),
     ],
 )
 def test_killed_midway_it_leaves_true_records_and_goes_on_the_next_time(
-    untidy: Path, tmp_path: Path, owner: str, function: str, call: int, after: bool
+    untidy: Path, tmp_path: Path, owner: str, function: str, call: str, when: str
 ) -> None:
     if owner.endswith("databases"):  # make some room
         with closing(sqlite3.connect(Store.open(untidy).folder / "mlflow.db")) as connection, connection:
             connection.execute("CREATE TABLE room AS SELECT hex(randomblob(100000)) AS text FROM runs")
             connection.execute("DROP TABLE room")
-    process = multiprocessing.get_context("fork").Process(
-        target=clean_and_die, args=(untidy, owner, function, call, after)
-    )
-    process.start()
-    process.join()
-    assert process.exitcode == -signal.SIGKILL
+    words = ["-c", CLEAN_AND_DIE, str(untidy), owner, function, call, when]
+    assert WarmPython(words).wait() == -signal.SIGKILL
     assert problems(untidy, tmp_path) == {}
     with closing(sqlite3.connect(untidy / "mlflow.db")) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
@@ -430,6 +437,30 @@ def test_killed_midway_it_leaves_true_records_and_goes_on_the_next_time(
     assert clean(untidy).items == []
     assert {path.name for path in (untidy / "artifacts").iterdir()} == {each.info.run_id for each in runs_of(untidy)}
     assert checkpoints_of(named(untidy, "best")) == {"best.ckpt"}
+
+
+def test_a_deleted_run_whose_artifacts_are_elsewhere_stays_and_is_told(
+    untidy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "file").write_text("mine")
+    client = Store.open(untidy).client
+    experiment = client.create_experiment("elsewhere", artifact_location=(tmp_path / "precious").as_uri())
+    outside = client.create_run(experiment).info.run_id
+    client.set_terminated(outside)
+    client.log_text(outside, "text", "note.txt")
+    client.delete_run(outside)
+    client.log_text(client.create_run("0").info.run_id, "text", "note.txt")  # at MLflow's own place in the store
+    (inside,) = client.search_runs(["0"])
+    client.set_terminated(inside.info.run_id)
+    client.delete_run(inside.info.run_id)
+    document = printed(capsys, "clean", "--store", untidy, "--yes")
+    assert len(document["left_out"]) == 1
+    assert outside in document["left_out"][0]
+    assert (tmp_path / "precious" / outside / "artifacts" / "note.txt").exists()
+    assert client.get_run(outside).info.lifecycle_stage == "deleted"
+    assert folder_of(inside) == untidy / "artifacts" / "0" / inside.info.run_id / "artifacts"
+    assert not folder_of(inside).parent.exists()
 
 
 # What is at work.
@@ -486,8 +517,8 @@ def test_on_a_server_the_checkpoints_go_and_the_rest_is_said(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking_server)
     store = Store.open(tmp_path / "store")
     with monkeypatch.context() as patch:
-        patch.setattr(sweep_module, "drop_trial_checkpoints", lambda _store, _run_id: None)
-        result = sweep_module.run(load_sweep("digits", SWEEP | {"budget.trials": 1}, name="served"), store=store)
+        patch.setattr(SWEEP_MODULE, "drop_trial_checkpoints", lambda _store, _run_id: None)
+        result = run_sweep(load_sweep("digits", SWEEP | {"budget.trials": 1}, name="served"), store=store)
     trial = result.trials[0]["run_id"]
     listed = printed(capsys, "clean", "--store", tmp_path / "store")
     ours = [item for item in listed["items"] if trial in item["path"]]

@@ -77,7 +77,7 @@ def test_sixty_writers_at_once_keep_all_trees(tmp_path: Path) -> None:
     assert [dict(store.read(store.tree(commit)))["net.py"].content for commit in commits[:6]] == [
         str(number).encode() for number in range(6)
     ]
-    stock_git(store, "fsck", "--strict")
+    stock_git(store, "fsck", "--strict", "--no-dangling")
 
 
 def test_the_index_of_no_other_repository_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,3 +165,36 @@ def test_names_outside_of_the_checkout_and_links_are_refused(tmp_path: Path, nam
     planted = stock_git(store, "mktree", stdin=f"{entries[kind]}\t{'to' if kind == 'link' else name}\n").strip()
     with pytest.raises(Altered, match="outside the checkout, or not a file"):
         store.tree(planted)
+
+
+def test_packing_makes_it_smaller_and_loses_nothing_while_others_read_and_write(tmp_path: Path) -> None:
+    store = CodeStore(tmp_path)
+    text = "".join(f"line {number} of a long file\n" for number in range(2000))
+    states = [FILES | {"long.py": File(f"version = {number}\n{text}".encode())} for number in range(30)]
+    commits = [store.keep(files, f"state {number}") for number, files in enumerate(states)]
+    blob = stock_git(store, "hash-object", "-w", "--stdin", stdin="no commit has this\n").strip()
+    (store.path / "objects" / "pack" / "tmp_pack_killed").write_bytes(b"half")
+    before, spare = objects(store), store.spare_bytes()
+    size = sum(path.stat().st_size for path in store.path.rglob("*") if path.is_file())
+
+    def read(number: int) -> bool:
+        return dict(CodeStore(tmp_path).read(store.tree(commits[number]))) == states[number]
+
+    with ThreadPoolExecutor(4) as pool:
+        reading = [pool.submit(read, number) for number in range(30)]
+        writing = [pool.submit(CodeStore(tmp_path).keep, FILES | {"n.py": File(b"%d" % n)}, "new") for n in range(5)]
+        store.pack()
+        assert all(future.result() for future in reading)
+        added = [future.result() for future in writing]
+    store.pack()
+    assert all(map(read, range(30)))
+    assert all(store.has(commit) for commit in added)
+    assert objects(store) == before + 3 * len(added)
+    assert stock_git(store, "cat-file", "-p", blob) == "no commit has this\n"
+    now = sum(path.stat().st_size for path in store.path.rglob("*") if path.is_file())
+    assert 0 < spare <= size - now + 20_000
+    assert store.spare_bytes() == 0
+    assert [path.name for path in store.unfinished()] == ["tmp_pack_killed"]
+    store.remove_unfinished()
+    assert store.unfinished() == []
+    assert stock_git(store, "fsck", "--strict", "--no-dangling") == ""
