@@ -38,6 +38,7 @@ NAMES = (
     "docs/own_data",
     "docs/own_code",
     "docs/architecture",
+    "docs/notebook",
     "docs/sweeps",
     "docs/compare",
     "docs/reproduce",
