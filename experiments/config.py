@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import yaml
 from pydantic import Field, PositiveFloat
 
+from experiments.code.loading import watch
 from experiments.code.portable import located, portable
 from experiments.lightning_arguments import REFUSED
 from experiments.recipe import Tree, build, field_paths, find_recipe, read_recipe, unknown_field, with_overrides
@@ -240,6 +241,7 @@ def load_config(recipe: str, overrides: Mapping[str, Any] | None = None) -> Expe
 
     Files that the recipe names are looked for beside it, then in the working directory, then in the project.
     """
+    watch()  # before it imports the user's own modules
     path = find_recipe(recipe, RECIPES)
     search_folders([path.parent])
     tree = with_located_files(read_recipe(path), [path.parent.resolve(), Path.cwd()])

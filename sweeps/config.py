@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import NonNegativeInt, PositiveFloat
 
+from experiments.code.loading import watch
 from experiments.config import LOCATIONS, ExperimentConfig, flatten, load_config
 from experiments.process.redaction import without_credentials
 from experiments.recipe import build, field_paths, find_recipe, read_recipe, which_field, with_overrides
@@ -184,6 +185,7 @@ def load_sweep(recipe: str, overrides: Mapping[str, Any] | None = None, *, name:
 
     `overrides` have dotted paths to fields of the sweep or else of the recipe. They cannot change the `space`.
     """
+    watch()  # before it imports the user's own modules
     path = find_recipe(recipe, RECIPES)
     search_folders([path.parent])
     sweep_fields, recipe_fields = dict(field_paths(SweepConfig)), dict(field_paths(ExperimentConfig))

@@ -47,7 +47,7 @@ def work_in(folder: Path, patch: pytest.MonkeyPatch) -> None:
 def begin_again() -> None:
     """Makes the next run read the project's files again."""
     snapshot.first_snapshot.cache_clear()
-    kept.keep_code.cache_clear()
+    kept.keep_first.cache_clear()
 
 
 def start(project: Path, *words: str | Path, **variables: str) -> WarmPython:

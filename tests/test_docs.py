@@ -39,6 +39,7 @@ NAMES = (
     "docs/own_code",
     "docs/own_task",
     "docs/architecture",
+    "docs/notebook",
     "docs/sweeps",
     "docs/compare",
     "docs/reproduce",

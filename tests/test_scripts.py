@@ -1,5 +1,6 @@
 """Sweeps from a plain script, without a main guard, and from standard input."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -31,14 +32,63 @@ class Net(nn.Sequential):
         super().__init__(nn.Flatten(), nn.Linear(64, num_classes))
 """
 
+# A network is edited and loaded again between two sweeps; then it is edited once more than it is loaded.
+TWICE = """
+import importlib
+import json
+from pathlib import Path
+
+import experiments
+import sweeps
+
+store, file, shown = experiments.Store.open(), Path("my_net.py"), {}
+
+def sweep(name):
+    found = sweeps.run(sweeps.load_sweep("my_sweep.yaml", name=name), store=store, workers=2)
+    runs = [store.client.get_run(run.run_id).data for run in experiments.list_runs(store, sweep=name)]
+    paths = [store.client.download_artifacts(trial["run_id"], "checkpoints/last.ckpt") for trial in found.trials]
+    sizes = [Path(path).stat().st_size for path in paths]
+    shown[name] = [max(sizes), sorted({run.tags["workbench.record"] for run in runs})]
+
+def widen(old, new):
+    file.write_text(file.read_text().replace(old, new))
+
+sweep("first")
+widen("nn.Linear(64, num_classes)", "nn.Linear(64, 1000), nn.Linear(1000, num_classes)")
+import my_net
+importlib.reload(my_net)
+sweep("second")
+widen("1000", "1001")
+importlib.reload(my_net)
+widen("1001", "1002")
+try:
+    sweep("third")
+except ValueError as error:
+    shown["third"] = str(error)
+print(json.dumps(shown))
+"""
+
 
 @pytest.mark.parametrize("how", ["file", "standard input"])
 def test_a_script_without_a_main_guard_sweeps_with_two_workers(how: str, tmp_path: Path) -> None:
-    for name, text in {"script.py": SCRIPT, "my_sweep.yaml": SWEEP, "my_net.py": NET}.items():
-        (tmp_path / name).write_text(text)
-    word = {"file": "script.py", "standard input": "-"}[how]
-    given = SCRIPT if how == "standard input" else ""
-    command = [sys.executable, word]
-    done = subprocess.run(command, cwd=tmp_path, input=given, capture_output=True, text=True)
+    done = python(tmp_path, SCRIPT, how)
     assert (done.returncode, done.stdout) == (0, 'once\n["finished", "finished"]\n'), done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_workers_have_what_the_script_has_loaded_last(tmp_path: Path) -> None:
+    done = python(tmp_path, TWICE, "file")
+    assert done.returncode == 0, done.stderr
+    shown = json.loads(done.stdout)
+    (small, of_small), (large, of_large) = shown["first"], shown["second"]
+    assert large > small + 4 * 64 * 1000  # bytes of the wider layer's weights
+    assert of_small == of_large == ["complete"]
+    assert shown["third"].startswith("my_net: was edited after it was loaded, and worker processes would load it as it")
+
+
+def python(folder: Path, script: str, how: str) -> "subprocess.CompletedProcess[str]":
+    """Runs a script beside a sweep's recipe and a network."""
+    for name, text in {"script.py": script, "my_sweep.yaml": SWEEP, "my_net.py": NET}.items():
+        (folder / name).write_text(text)
+    word, given = {"file": ("script.py", ""), "standard input": ("-", script)}[how]
+    return subprocess.run([sys.executable, word], cwd=folder, input=given, capture_output=True, text=True)

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from experiments.code.code_store import CodeStore, Tree
 from experiments.code.loading import blob_id, watch
 from experiments.code.portable import portable
-from experiments.code.snapshot import PROJECT, File, LeftOut, first_snapshot
+from experiments.code.snapshot import PROJECT, File, LeftOut, Snapshot, first_snapshot, take_snapshot
 from experiments.errors import CannotRun
 from experiments.process.redaction import is_secret_file
 from experiments.recipe import recipes_read
@@ -170,13 +170,25 @@ class Code:
         return [name for name in self.loaded() if before.blob(name) != self.tree.blob(name)]
 
 
-@cache
 def keep_code(store: Path, without: tuple[Path, ...], own_folders: tuple[Path, ...]) -> Code:
     """Puts the project's code, as this process began with it, into the store's `code.git`.
 
-    `without`: the folders and files of the data. `own_folders`: where the user's own parts were imported from.
+    After a process's first run, as in a notebook, files may be new, edited or loaded again. Then it is the code as it
+    is now, but what is loaded as it was loaded. `without`: the folders and files of the data. `own_folders`: where the
+    user's own parts were imported from.
     """
-    snapshot = first_snapshot()
+    code, watched = keep_first(store, without, own_folders), watch()
+    if watched.run_ended and any(replace(code, since=watched.run_ended).disagreements()):
+        return _keep(take_snapshot(PROJECT).with_loaded(watched.ran), store, without, own_folders)
+    return code
+
+
+@cache
+def keep_first(store: Path, without: tuple[Path, ...], own_folders: tuple[Path, ...]) -> Code:
+    return _keep(first_snapshot(), store, without, own_folders)
+
+
+def _keep(snapshot: Snapshot, store: Path, without: tuple[Path, ...], own_folders: tuple[Path, ...]) -> Code:
     contents = snapshot.contents((store, *without))
     git, patch = None, b""
     if repository := snapshot.repository:

@@ -44,12 +44,15 @@ class Watched:
     run_ended: float = 0.0  # when the latest run in this process ended, by time.perf_counter
 
     def note_module(self, path: str, code: CodeType | None = None) -> None:
-        if path in self.ran or not path.endswith(".py") or not os.path.isabs(path) or is_installed(path):
+        """Notes a module that is imported already, or with `code` one that runs now: again, if it is reloaded."""
+        is_known = code is None and path in self.ran
+        if is_known or not path.endswith(".py") or not os.path.isabs(path) or is_installed(path):
             return
         self.ran[path] = None  # reading the file calls the hook again
         content = _content(path)
         if content is not None and (code is None or _is_of(code, content, path)):
             self.ran[path] = content
+            self.unknown.discard(path)
 
     def note_opened(self, path: str, flags: int) -> None:
         if flags & os.O_ACCMODE != os.O_RDONLY:

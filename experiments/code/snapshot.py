@@ -3,7 +3,7 @@
 import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,14 @@ class Snapshot:
     def prefix(self) -> str:
         """The project's folder below the root, with a final slash; empty if they are the same."""
         return self.repository.prefix if self.repository else ""
+
+    def with_loaded(self, ran: Mapping[str, bytes | None]) -> "Snapshot":
+        """Returns the project with its Python files as this process has loaded them, by their absolute paths."""
+        loaded = {name: ran.get(str(self.root / name)) for name in self.modules}
+        as_loaded = {
+            name: File(new, self.modules[name].is_executable) for name, new in loaded.items() if new is not None
+        }
+        return replace(self, modules={**self.modules, **as_loaded})
 
     def contents(self, without: Iterable[Path] = ()) -> Contents:
         """Reads the other files now. Leaves out those below the folders or files `without`, and does not name them.

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import secrets
 import shlex
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -218,10 +219,13 @@ def _tracking_uri() -> str | None:
 
 
 def _make_mlflow_database(folder: Path) -> None:
-    """Creates the database under another name and then renames it: a killed process leaves no incomplete database."""
+    """Creates the database under another name and then renames it: a killed process leaves no incomplete database.
+
+    Each attempt has its own name: MLflow keeps connections by name, and a notebook may go on after one was stopped.
+    """
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-    new = folder / "mlflow.db.new"
+    new = folder / f"mlflow.db.new{secrets.token_hex(4)}"
     for leftover in folder.glob("mlflow.db.new*"):
         leftover.unlink()
     SqlAlchemyStore(f"sqlite:///{new}", str(folder / "artifacts")).engine.dispose()

@@ -22,11 +22,13 @@ from types import ModuleType
 from typing import Any
 
 from experiments.code.kept import Code
+from experiments.code.own import as_loaded
 from experiments.code.scratch import shared_folder
 from experiments.errors import Interrupted, StoreError
 from experiments.process.interrupts import interruptible
 from experiments.process.setup import prepare_process
 from experiments.tracking.store import Store
+from lightning_modules import InputError
 from lightning_modules.datasets import ImageDataset
 from lightning_modules.datasets.shared import map_shared, save_shared
 from lightning_modules.plug import search_folders, searched_folders
@@ -37,6 +39,7 @@ from sweeps.engines.worker import OnTrial
 from sweeps.study.stage import Stage
 
 _PRELOADED = ["experiments.code.watched", "sweeps.engines.preload"]
+_server_has: dict[str, bytes] | None = None  # the user's modules that the fork server has; None: it does not run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +60,22 @@ def warm_up(own: Sequence[str] = ()) -> None:
     """Starts the fork server, which imports in the background. It ignores Ctrl-C; the parent ends the workers.
 
     `own`: the user's modules that trials need. All workers then have the same, even if their files are edited later.
+    If this process has loaded others since an earlier sweep, or the same again, a new server is started. Raises
+    InputError if that would not load what this process has.
     """
+    global _server_has
     resource_tracker.ensure_running()  # started below, it would unblock SIGINT again
+    files = {name: Path(str(sys.modules[name].__file__)) for name in own}
+    loaded = {name: as_loaded(path) for name, path in files.items()}
+    if _server_has is not None and not loaded.items() <= _server_has.items():
+        forkserver._forkserver._stop()  # type: ignore[attr-defined]
+        _server_has = None
+    if _server_has is None:
+        for name, path in files.items():
+            if path.read_bytes() != loaded[name]:
+                message = "was edited after it was loaded, and worker processes would load it as it is now"
+                raise InputError(name, str(path), message, "load it again with importlib.reload, or restart Python")
+        _server_has = loaded
     multiprocessing.get_context("forkserver").set_forkserver_preload([*_PRELOADED, *own])
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:

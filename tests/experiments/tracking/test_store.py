@@ -7,10 +7,12 @@ import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import requests
 from mlflow import MlflowClient
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 from experiments import Store
 from experiments.errors import StoreError
@@ -71,6 +73,18 @@ def test_leftovers_of_a_start_that_was_killed_are_no_obstacle(
     (tmp_path / "mlflow.db.new-journal").write_bytes(b"its journal")
     assert Store.open(tmp_path).client.search_experiments()
     assert not list(tmp_path.glob("mlflow.db.new*"))
+
+
+def test_a_database_is_made_after_an_attempt_that_was_stopped(
+    tmp_path: Path, make_database: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(SqlAlchemyStore, "_initialize_store_state", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            make_database(tmp_path)
+    make_database(tmp_path)
+    assert [path.name for path in tmp_path.glob("mlflow.db*")] == ["mlflow.db"]
+    assert MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").search_experiments()
 
 
 def test_a_tracking_server_named_in_the_environment_is_obeyed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
