@@ -37,7 +37,8 @@ def prepare(config: ExperimentConfig, dataset: ImageDataset | None, store: Store
     torch.set_num_threads(config.trainer.threads or cores())
     torch.set_float32_matmul_precision(config.trainer.matmul_precision)
     torch.backends.cudnn.allow_tf32 = config.trainer.matmul_precision != "highest"  # for convolutions
-    trainer = make_trainer(config)  # raises InputError if the accelerator is not available
+    _check_accelerator(config.trainer.accelerator)
+    trainer = make_trainer(config)
     config.trainer.make_callbacks()
     if config.data.module is not None:
         return _own_on_own_data(config, reads_test)
@@ -128,6 +129,14 @@ def _file_of_weights(weights: str, store: Store) -> Path:
         message = "this run has no weights: a sweep's trials keep none once it is done, nor does keep_checkpoints: none"
         raise InputError("model.weights", weights, message, "name a finalist (SWEEP:champion), or train it again")
     return Path(store.client.download_artifacts(run_id, found))
+
+
+def _check_accelerator(name: str) -> None:
+    """Raises InputError if this machine has no such accelerator."""
+    is_missing = {"cuda": lambda: not torch.cuda.is_available(), "mps": lambda: not torch.backends.mps.is_available()}
+    if name in is_missing and is_missing[name]():
+        remedy = "write auto, which takes a GPU if there is one, or cpu"
+        raise InputError("trainer.accelerator", name, "torch finds no such device on this machine", remedy)
 
 
 def is_file_of_weights(weights: str) -> bool:
