@@ -3,13 +3,12 @@
 import dataclasses
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 import yaml
 
-from lightning_modules.errors import InputError, choose_from
+from lightning_modules.errors import InputError, choose_from, did_you_mean
 
 Config = TypeVar("Config")
 Tree = dict[str, Any]
@@ -128,9 +127,5 @@ def declared_fields(cls: type[Any], prefix: str = "") -> Iterator[tuple[str, typ
 
 
 def which_field(path: str, known: Iterable[str]) -> str:
-    """Returns the remedy for an unknown field: the nearest path, or one with the same last name."""
-    paths = list(known)
-    same_name = [each for each in paths if each.rpartition(".")[2] == path.rpartition(".")[2]]
-    near = [*get_close_matches(path, paths, n=1), *same_name][:1]
-    guess = "".join(f"did you mean {each!r}? " for each in near)
-    return f"{guess}to list the fields: workbench fields"
+    """Returns the remedy for an unknown field: the nearest one, and how to list all."""
+    return f"{did_you_mean(path, list(known))}to list the fields: workbench fields"

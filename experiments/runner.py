@@ -222,7 +222,8 @@ def prepare(
     torch.set_num_threads(config.trainer.threads or cores())
     torch.set_float32_matmul_precision(config.trainer.matmul_precision)
     torch.backends.cudnn.allow_tf32 = config.trainer.matmul_precision != "highest"  # for convolutions
-    trainer = _trainer(config)  # raises InputError if the accelerator is not available
+    _check_accelerator(config.trainer.accelerator)
+    trainer = _trainer(config)
     data = ImageDataModule(config.data, seed=config.seed, dataset=dataset)
     data.setup()
     config.trainer.make_callbacks()
@@ -256,6 +257,14 @@ def _file_of_weights(weights: str, store: Store) -> Path:
     kept = Path(store.client.download_artifacts(run_id, str(Path(LAST_CHECKPOINT).parent)))
     best, last = (kept / Path(name).name for name in (BEST_CHECKPOINT, LAST_CHECKPOINT))
     return best if best.exists() else last
+
+
+def _check_accelerator(name: str) -> None:
+    """Raises InputError if this machine has no such accelerator."""
+    is_missing = {"cuda": lambda: not torch.cuda.is_available(), "mps": lambda: not torch.backends.mps.is_available()}
+    if name in is_missing and is_missing[name]():
+        remedy = "write auto, which takes a GPU if there is one, or cpu"
+        raise InputError("trainer.accelerator", name, "torch finds no such device on this machine", remedy)
 
 
 def is_file_of_weights(weights: str) -> bool:

@@ -4,7 +4,7 @@ Each package's own `errors.py` holds the errors that only this package raises. T
 one line and exits with its `exit_code`. Any other exception is a bug and is printed with its traceback.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 
 
@@ -37,8 +37,34 @@ class InputError(WorkbenchError, ValueError):
         return f"{self.field}: {self.message} (got {self.value!r}); {self.remedy}"
 
 
+# What other libraries call it: the last part of a name → the last part of ours.
+_ALSO_CALLED = {
+    **{"gpu": "cuda", "gpus": "accelerator", "device": "accelerator", "devices": "accelerator"},
+    **{"learning_rate": "lr", "epochs": "max_epochs"},
+}
+
+
 def choose_from(word: object, choices: Iterable[str]) -> str:
     """Returns the remedy for an unknown name: the nearest choice, then all choices."""
     names = sorted(choices)
-    near = get_close_matches(str(word), names, n=1)
-    return (f"did you mean {near[0]!r}? " if near else "") + f"choose from {', '.join(names)}"
+    return f"{did_you_mean(str(word), names)}choose from {', '.join(names)}"
+
+
+def did_you_mean(word: str, names: Collection[str]) -> str:
+    """Returns the question whether the nearest name was meant, with a space; nothing if no name is near."""
+    section, _, last = word.rpartition(".")
+    inside = [name for name in names if section and name.rpartition(".")[0] == section]
+    # In a section that exists, only its own names are near: a long section would make any two of them look alike.
+    elsewhere = [name for name in names if name.rpartition(".")[2] in (last, _ALSO_CALLED.get(last))]
+    near = _near(last, inside) or elsewhere
+    if not near and not inside:
+        near = get_close_matches(word, names, n=1) or _near(last, names)
+    return f"did you mean {near[0]!r}? " if near else ""
+
+
+def _near(last: str, names: Collection[str]) -> list[str]:
+    """Returns the names whose last part is near, the nearest first."""
+    by_last = {name.rpartition(".")[2]: name for name in names}
+    close = get_close_matches(last, by_last, n=1)
+    called = [name for name in by_last if name == _ALSO_CALLED.get(last) or last in name.split("_")]
+    return [by_last[name] for name in [*called[:1], *close]]

@@ -1,9 +1,12 @@
-"""Finds recipes by their file names and first words, for `--help`, which parses no YAML."""
+"""Tells the recipes of experiments from those of sweeps by their first words, for `--help`, which parses no YAML."""
 
 import re
 from pathlib import Path
 
+from lightning_modules.errors import InputError
+
 _BUILT_IN = {"experiment": "experiments/recipes", "sweep": "sweeps/recipes"}  # beside this package
+_COMMAND = {"experiment": "train", "sweep": "sweep"}
 _SECTION = re.compile(r"^(experiment|seed|data|model|optimizer|trainer):", re.MULTILINE)
 _SPACE = re.compile(r"^(space|recipe):", re.MULTILINE)
 _MOST = 20  # recipes that are listed
@@ -17,6 +20,22 @@ def list_recipes(kind: str) -> str:
     more = f", and {len(own) - _MOST} more" if len(own) > _MOST else ""
     here = f" Recipes in this folder: {', '.join(own[:_MOST])}{more}." if own else ""
     return f"Recipes of the workbench: {', '.join(built_in)}.{here}"
+
+
+def check_kind(recipe: str, kind: str, store: str) -> None:
+    """Raises InputError if a recipe is of the other kind. `store`: the folder that the command names."""
+    other = "sweep" if kind == "experiment" else "experiment"
+    folders = {each: Path(__file__).parents[1] / folder for each, folder in _BUILT_IN.items()}
+    if Path(recipe).is_file():
+        is_other = _kind(Path(recipe)) == other
+    else:
+        is_other = not (folders[kind] / f"{recipe}.yaml").exists() and (folders[other] / f"{recipe}.yaml").exists()
+    if is_other:
+        from experiments.tracking.store import command_on
+
+        what = {"sweep": "a sweep's recipe", "experiment": "an experiment's recipe, without a space to search"}
+        remedy = f"run it with: {command_on(store, _COMMAND[other], recipe)}"
+        raise InputError("RECIPE", recipe, f"is {what[other]}", remedy)
 
 
 def _kind(path: Path) -> str | None:

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from workbench._command import Document, add_store, count, number, open_store, print_table, table
@@ -9,6 +10,8 @@ from workbench._layout import screen_width
 
 if TYPE_CHECKING:
     from datetime import datetime
+
+    from experiments.tracking.runs import RunSummary
 
 HELP = "list runs, newest first"
 _SHOWN = 100  # rows of a table without --limit
@@ -44,7 +47,30 @@ def run(args: argparse.Namespace) -> Document:
     found = list_runs(open_store(args.store), filter_string=args.filter, limit=limit, **options)
     if not args.limit and len(found) == shown_at_once:
         LOG.info(f"showing the first {shown_at_once} runs; --limit N shows more, --filter selects others")
-    return {"runs": [run.as_dict() for run in found], "columns": args.columns and args.columns.split(",")}
+    columns = [name.strip() for name in args.columns.split(",")] if args.columns else None
+    for option, names in (("--sort", [args.sort] if args.sort else []), ("--columns", columns or [])):
+        _check_names(option, names, found, args)
+    return {"runs": [run.as_dict() for run in found], "columns": columns}
+
+
+def _check_names(option: str, names: Sequence[str], runs: "Sequence[RunSummary]", args: argparse.Namespace) -> None:
+    """Raises InputError for a name that no listed run has, and that no run can have."""
+    from experiments import ExperimentConfig
+    from experiments.config import flatten
+    from experiments.tracking.store import command_on
+    from lightning_modules import InputError
+    from lightning_modules.errors import did_you_mean
+    from lightning_modules.metrics import METRICS
+
+    metrics = {f"{split}/{name}" for split in ("train", "val", "test") for name in METRICS}
+    known = metrics.union(*(run.metrics for run in runs))
+    if option == "--columns":
+        known |= flatten(ExperimentConfig().tree()).keys() | {name for run in runs for name in run.params}
+    for name in names:
+        if runs and name not in known and not name.startswith("system/"):  # these are not in lists
+            what = "metric" if option == "--sort" else "metric or param"
+            remedy = f"{did_you_mean(name, known)}to see all names: {command_on(args.store, 'runs', '--csv')}"
+            raise InputError(option, name, f"none of these runs has such a {what}", remedy)
 
 
 def show(document: Document, args: argparse.Namespace) -> None:

@@ -15,7 +15,7 @@ from workbench._command import (
     print_table,
 )
 from workbench._command import table as new_table
-from workbench._recipes import list_recipes
+from workbench._recipes import check_kind, list_recipes
 
 HELP = "search a recipe's space until its budget is used up; run the same command again to resume"
 FIELDS = FIELDS_HELP
@@ -41,6 +41,7 @@ def run(args: argparse.Namespace) -> Document:
     from sweeps import load_sweep, run
     from sweeps.progress import SweepProgress
 
+    check_kind(args.recipe, "sweep", args.store)
     sweep = load_sweep(args.recipe, parse_overrides(args.fields), name=args.name)
     with SweepProgress(sweep) as progress:
         result = run(

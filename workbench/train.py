@@ -17,7 +17,7 @@ from workbench._command import (
     table,
 )
 from workbench._dry_run import show_dry_run
-from workbench._recipes import list_recipes
+from workbench._recipes import check_kind, list_recipes
 
 if TYPE_CHECKING:
     from experiments import ExperimentConfig, Store
@@ -67,6 +67,8 @@ def run(args: argparse.Namespace) -> Document:
     if args.dry_run and args.resume:
         raise UsageError("--dry-run shows a new run: leave --resume out")
     overrides = parse_overrides(args.fields)
+    if args.recipe is not None:
+        check_kind(args.recipe, "experiment", args.store)
     config = load_config(args.recipe, overrides) if args.recipe is not None else None
     if args.dry_run and config is not None:
         from experiments.dry_run import dry_run

@@ -111,5 +111,5 @@ def _pictures(path: Path) -> list[Path]:
             raise InputError("FILE", str(path), "holds no picture", "give a folder of pictures")
         return found
     if not path.is_file():
-        raise InputError("FILE", str(path), "no such file", "check the path")
+        raise InputError("FILE", str(path), "no such file or folder", "check the path")
     return [path]

@@ -3,6 +3,7 @@
 import errno
 import os
 import shlex
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -41,7 +42,9 @@ def command_on(folder: str | Path, *words: str) -> str:
     return shlex.join(["workbench", *words, *options])
 
 
+_KNOWN_TO_MLFLOW = ("http://", "https://", "postgresql", "sqlite:", "mysql", "mssql", "databricks")  # addresses of runs
 _BUSY = {408, 429}  # HTTP codes of a server that may answer later, as it may after an error of its own (500 and above)
+_ALMOST_NOTHING = 10**6  # bytes
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 
 
@@ -52,9 +55,16 @@ def store_failure(error: BaseException) -> str | None:
     for cause in _causes(error):
         is_disk = isinstance(cause, OSError) and cause.errno in _DISK_ERRORS
         if is_disk or isinstance(cause, sqlite3.Error | sqlalchemy.exc.SQLAlchemyError | MlflowException):
-            reason = without_credentials(str(cause).splitlines()[0])
-            return f"{reason} (is the disk full?)" if "disk I/O error" in reason else reason
+            return without_credentials(str(cause).splitlines()[0])
     return None
+
+
+def _is_full(folder: Path) -> bool:
+    """Whether the disk of a store has hardly any space left; SQLite may call that `disk I/O error`."""
+    try:
+        return shutil.disk_usage(folder).free < _ALMOST_NOTHING
+    except OSError:
+        return False
 
 
 def server_away(error: BaseException) -> str | None:
@@ -107,10 +117,14 @@ class Store:
         try:
             client = MlflowClient(self.tracking_uri)
             client.search_experiments(max_results=1)
-        except MlflowException as error:
-            reason, where = (without_credentials(text) for text in (str(error).splitlines()[0], self.tracking_uri))
-            remedy = "start that server, upgrade that database (mlflow db upgrade), or name another store"
-            raise InputError("--store", where, f"MLflow cannot open it: {reason}", remedy) from error
+        except (MlflowException, sqlalchemy.exc.SQLAlchemyError) as error:
+            reason = server_away(error) or without_credentials(str(error).splitlines()[0])
+            where = without_credentials(self.tracking_uri)
+            if self.is_local:
+                field, remedy = "--store", "upgrade that database (mlflow db upgrade), or name another store"
+            else:
+                field, remedy = "MLFLOW_TRACKING_URI", "start that server, correct the address, or unset the variable"
+            raise InputError(field, where, f"MLflow cannot open it: {reason}", remedy) from error
         return client
 
     def ensure_database(self) -> None:
@@ -175,7 +189,8 @@ class Store:
             raise
         except Exception as error:
             if (reason := store_failure(error)) is not None:
-                raise StoreError(self.folder, reason) from error
+                full = " (the disk is full)" if "disk I/O error" in reason and _is_full(self.folder) else ""
+                raise StoreError(self.folder, reason + full) from error
             raise
 
     def lock(self, name: str) -> FileLock:
@@ -201,6 +216,10 @@ class Store:
 def _tracking_uri() -> str | None:
     """Returns MLFLOW_TRACKING_URI; a PostgreSQL URL gets the driver that this project installs."""
     uri = os.environ.get("MLFLOW_TRACKING_URI")
+    if uri and not uri.startswith(_KNOWN_TO_MLFLOW) and not os.environ.get("MLFLOW_ALLOW_FILE_STORE"):
+        remedy = "write http://HOST:PORT, postgresql://USER@HOST/DATABASE or sqlite:////FILE, or unset the variable"
+        message = "is neither a server's address nor a database's"
+        raise InputError("MLFLOW_TRACKING_URI", without_credentials(uri), message, remedy)
     if uri and uri.startswith("postgresql://"):
         return checked_url(uri, "MLFLOW_TRACKING_URI").render_as_string(hide_password=False)
     return uri

@@ -16,6 +16,7 @@ from lightning_modules.images.layout import CHANNELS, as_pixels, channels_last
 from lightning_modules.images.on_disk import ImagesOnDisk
 
 _BOMB_BYTES, _BOMB_RATIO = 2**28, 200  # an archive that unpacks to more than both is refused
+_NPY, _ZIP = b"\x93NUMPY", b"PK"  # how the files begin
 _UNREADABLE = (
     *(ValueError, OSError, EOFError, RuntimeError, MemoryError, ArithmeticError),
     *(zipfile.BadZipFile, zlib.error),
@@ -66,12 +67,18 @@ def from_arrays(given: Mapping[str, Any], field: str, origin: str) -> ImageDatas
 
 def read_arrays(field: str, path: str) -> dict[str, _Array]:
     """Returns the arrays of an .npz by name, or the array of a .npy, mapped into memory, as `x`."""
+    if Path(path).is_dir():
+        remedy = "give a .npz or .npy file; folders of pictures are data of source image_folder"
+        raise InputError(field, path, "is a folder", remedy)
     if not Path(path).is_file():
         raise InputError(field, path, "no such file", "check the path")
     try:
         # Opened here, because NumPy leaves a damaged archive open. The product of declared sizes may overflow.
         with Path(path).open("rb") as file, np.errstate(over="raise"):
-            if file.read(2) != b"PK":
+            start = file.read(len(_NPY))
+            if not start.startswith((_NPY, _ZIP)):
+                raise ValueError("it is neither a .npy nor a .npz file")
+            if start == _NPY:
                 return {"x": _Array(np.load(path, mmap_mode="r", allow_pickle=False), "x", field, path)}
             file.seek(0)
             archive = np.load(file, allow_pickle=False)
@@ -79,6 +86,8 @@ def read_arrays(field: str, path: str) -> dict[str, _Array]:
             return {name: _Array(archive[name], name, field, path) for name in archive.files}
     except _UNREADABLE as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if "allow_pickle" in reason:
+            reason = "it holds Python objects, which are not unpickled"
         remedy = "save plain numeric or string arrays with numpy.save or numpy.savez"
         raise InputError(field, path, f"cannot be read as NumPy arrays: {reason}", remedy) from error
 
@@ -142,7 +151,7 @@ def _part(pixels: Images, name: str, labels: _Array, class_values: NDArray[Any])
     indices = np.searchsorted(class_values, values).clip(max=len(class_values) - 1)
     unknown = class_values[indices] != values
     if unknown.any():
-        message = f"has labels that train does not have, such as {values[unknown][0]!r}"
+        message = f"has labels that train does not have, such as {values[unknown][0].item()!r}"
         raise labels.refused(message, "give training images of every class")
     return LabelledImages(pixels, indices.astype(np.int64))
 

@@ -194,7 +194,7 @@ def test_training_continues_without_the_server_and_reports_what_is_queued(outage
 def test_a_command_that_needs_the_server_says_in_one_line_that_it_is_unreachable(outage: Outage) -> None:
     assert outage.listed_without_server.code == 2
     assert len(outage.listed_without_server.lines) == 1
-    assert outage.listed_without_server.lines[0].startswith("error: --store: MLflow cannot open it")
+    assert outage.listed_without_server.lines[0].startswith("error: MLFLOW_TRACKING_URI: MLflow cannot open it")
 
 
 def test_the_run_is_whole_after_deliveries_that_were_killed_and_one_that_was_not(

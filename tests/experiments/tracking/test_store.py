@@ -101,7 +101,7 @@ def test_a_deleted_experiment_is_named_with_the_way_to_restore_it(scratch_store:
 @pytest.mark.parametrize(
     ("error", "told"),
     [
-        (sqlite3.OperationalError("disk I/O error"), "disk I/O error (is the disk full?)"),
+        (sqlite3.OperationalError("disk I/O error"), "disk I/O error"),
         (sqlite3.OperationalError("database or disk is full"), "database or disk is full"),
         (OSError(errno.ENOSPC, "No space left on device"), "[Errno 28] No space left on device"),
         (requests.ConnectionError(), "the tracking server is unreachable (ConnectionError)"),
