@@ -239,22 +239,33 @@ class ExperimentConfig:
 def load_config(recipe: str, overrides: Mapping[str, Any] | None = None) -> ExperimentConfig:
     """Returns the configuration of a recipe (a path, or the name of a built-in one), with the overrides applied.
 
-    Files that the recipe names are looked for beside it, then in the working directory, then in the project.
+    Files that the recipe names are looked for beside it, then in the working directory, then in the project; those of
+    the overrides in the working directory.
     """
     watch()  # before it imports the user's own modules
     path = find_recipe(recipe, RECIPES)
     search_folders([path.parent])
     tree = with_located_files(read_recipe(path), [path.parent.resolve(), Path.cwd()])
-    return build(ExperimentConfig, with_overrides(tree, overrides or {}))
+    return build(ExperimentConfig, with_overrides(tree, located_overrides(overrides or {}, [Path.cwd()])))
+
+
+def located_overrides(overrides: Mapping[str, Any], folders: Sequence[Path]) -> dict[str, Any]:
+    """Returns the overrides with absolute paths of files, as `with_located_files` does for fields."""
+    found = flatten(with_located_files(with_overrides({}, overrides), folders))
+    return {path: found.get(path, value) for path, value in overrides.items()}
 
 
 def with_located_files(tree: Mapping[str, Any], folders: Sequence[Path], *, is_recorded: bool = False) -> Tree:
-    """Returns the fields with absolute paths of files: those in `folders`, or as `as_recorded` has written them."""
+    """Returns the fields with absolute paths of files: those in `folders`, or as `as_recorded` has written them.
+
+    Data that do not exist get the path in the first folder or, if `is_recorded`, the path as it was written.
+    """
     named = {name: value for name, value in flatten(tree).items() if name in _FILES and isinstance(value, str)}
-    places = {name: [*(folder / value for folder in folders), located(value)] for name, value in named.items()}
+    users = {name: Path(value).expanduser() for name, value in named.items()}
+    places = {name: [*(folder / path for folder in folders), located(named[name])] for name, path in users.items()}
     found = {name: next(filter(Path.exists, paths), None) for name, paths in places.items()}
-    if is_recorded:  # then data that are gone have an absolute path, too
-        found |= {name: places[name][-1] for name, path in found.items() if path is None and name in LOCATIONS}
+    default = -1 if is_recorded else 0
+    found |= {name: places[name][default] for name, path in found.items() if path is None and name in LOCATIONS}
     return with_overrides(tree, {name: str(path) for name, path in found.items() if path is not None})
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import NonNegativeInt, PositiveFloat
 
 from experiments.code.loading import watch
-from experiments.config import LOCATIONS, ExperimentConfig, flatten, load_config
+from experiments.config import LOCATIONS, ExperimentConfig, flatten, load_config, located_overrides
 from experiments.process.redaction import without_credentials
 from experiments.recipe import build, field_paths, find_recipe, read_recipe, which_field, with_overrides
 from lightning_modules import InputError
@@ -183,7 +183,8 @@ class Sweep:
 def load_sweep(recipe: str, overrides: Mapping[str, Any] | None = None, *, name: str | None = None) -> Sweep:
     """Reads a sweep recipe (a path or a bare name) and its experiment recipe, and checks the corners of the space.
 
-    `overrides` have dotted paths to fields of the sweep or else of the recipe. They cannot change the `space`.
+    `overrides` have dotted paths to fields of the sweep or else of the recipe. They cannot change the `space`. Files
+    that the sweep recipe names are looked for beside it first.
     """
     watch()  # before it imports the user's own modules
     path = find_recipe(recipe, RECIPES)
@@ -209,6 +210,7 @@ def load_sweep(recipe: str, overrides: Mapping[str, Any] | None = None, *, name:
     config = build(SweepConfig, with_overrides(tree, for_sweep))
     if (beside := path.parent / config.recipe).is_file():
         config = replace(config, recipe=str(beside.resolve()))
+    config = replace(config, overrides=located_overrides(config.overrides, [path.parent.resolve(), Path.cwd()]))
     base = load_config(config.recipe, config.overrides | for_recipe)
     sweep = Sweep(name=name or path.stem, config=config, base=base, space=SearchSpace.parse(config.space, base))
     _check_search(sweep)

@@ -36,7 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> Document:
-    from experiments.config import check_paths
+    from pathlib import Path
+
+    from experiments.config import check_paths, located_overrides
     from experiments.recipe import parse_overrides
     from experiments.reproduction.reproduce import Settings
     from experiments.reproduction.what_would_run import what_would_run
@@ -45,6 +47,7 @@ def run(args: argparse.Namespace) -> Document:
 
     overrides = parse_overrides(args.fields)
     check_paths(overrides)
+    overrides = located_overrides(overrides, [Path.cwd()])
     store = open_store(args.store)
     names = ("code", "env", "epochs", "rtol", "atol", "seeds", "explain")
     settings = Settings(overrides=overrides, **{name: getattr(args, name) for name in names})

@@ -36,6 +36,53 @@ def test_relative_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.Monk
     assert load_config("arrays", {"data.path": "own.npz"}).data.path == str(tmp_path / "own.npz")
 
 
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of recipes that is not the working directory, which has files of the same names."""
+    for folder in ("recipes", "work"):
+        (tmp_path / folder / "data").mkdir(parents=True)
+        for name in ("data/own.npz", "data/groups.npy", "start.ckpt"):
+            (tmp_path / folder / name).touch()
+    monkeypatch.chdir(tmp_path / "work")
+    return tmp_path / "recipes"
+
+
+FILES = """
+data: {source: arrays, path: data/own.npz, groups: data/groups.npy}
+model: {weights: start.ckpt}
+"""
+
+
+def test_paths_in_a_recipe_are_relative_to_the_recipe(elsewhere: Path) -> None:
+    (elsewhere / "mine.yaml").write_text(FILES)
+    config = load_config("../recipes/mine.yaml")
+    assert config.data.path == str(elsewhere / "data/own.npz")
+    assert config.data.groups == str(elsewhere / "data/groups.npy")
+    assert config.model.weights == str(elsewhere / "start.ckpt")
+
+
+def test_paths_on_the_command_line_are_relative_to_the_working_directory(elsewhere: Path) -> None:
+    (elsewhere / "mine.yaml").write_text(FILES)
+    overrides = {"data.path": "data/own.npz", "model.weights": "start.ckpt"}
+    config = load_config("../recipes/mine.yaml", overrides)
+    assert config.data.path == str(Path.cwd() / "data/own.npz")
+    assert config.model.weights == str(Path.cwd() / "start.ckpt")
+    assert config.data.groups == str(elsewhere / "data/groups.npy")
+
+
+def test_a_file_in_the_working_directory_is_found_if_none_is_beside_the_recipe(elsewhere: Path) -> None:
+    (elsewhere / "data/own.npz").unlink()
+    (elsewhere / "mine.yaml").write_text(FILES)
+    assert load_config(str(elsewhere / "mine.yaml")).data.path == str(Path.cwd() / "data/own.npz")
+
+
+def test_data_that_are_nowhere_are_missed_beside_the_recipe(elsewhere: Path) -> None:
+    (elsewhere / "mine.yaml").write_text("data: {source: arrays, path: data/none.npz}\nmodel: {weights: latest}\n")
+    config = load_config(str(elsewhere / "mine.yaml"))
+    assert config.data.path == str(elsewhere / "data/none.npz")
+    assert config.model.weights == "latest"  # a run
+
+
 def test_overrides_of_a_config_are_checked() -> None:
     with pytest.raises(InputError, match=r"optimizer\.lr"):
         ExperimentConfig().with_overrides({"optimizer.lr": -1.0})

@@ -25,6 +25,25 @@ def test_a_recipes_own_overrides_are_fixed_for_all_trials(tmp_path: Path) -> Non
     assert load_sweep(str(recipe)).base.trainer.max_epochs == 4
 
 
+def test_files_that_a_sweep_recipe_names_are_relative_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for folder in ("sweeps", "recipes", "work"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "own.npz").touch()
+        (tmp_path / folder / "start.ckpt").touch()
+    (tmp_path / "recipes/base.yaml").write_text("data: {source: arrays, path: own.npz}\n")
+    sweep = tmp_path / "sweeps/mine.yaml"
+    space = "space: {optimizer.lr: [0.1, 0.01]}\n"
+    monkeypatch.chdir(tmp_path / "work")
+    sweep.write_text(f"recipe: ../recipes/base.yaml\n{space}")
+    assert load_sweep(str(sweep)).base.data.path == str(tmp_path / "recipes/own.npz")
+    sweep.write_text(
+        f"recipe: ../recipes/base.yaml\n{space}overrides: {{data.path: own.npz, model.weights: start.ckpt}}\n"
+    )
+    base = load_sweep(str(sweep)).base
+    assert (base.data.path, base.model.weights) == (str(sweep.parent / "own.npz"), str(sweep.parent / "start.ckpt"))
+    assert load_sweep(str(sweep), {"data.path": "own.npz"}).base.data.path == str(tmp_path / "work/own.npz")
+
+
 def test_an_experiment_recipe_beside_the_sweep_recipe_is_found(tmp_path: Path) -> None:
     (tmp_path / "base.yaml").write_text("experiment: beside\n")
     (tmp_path / "mine.yaml").write_text("recipe: base.yaml\nspace: {optimizer.lr: [0.1]}\n")

@@ -4,6 +4,7 @@ import json
 import sqlite3
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,8 +20,9 @@ Refused = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture
-def refused(capsys: pytest.CaptureFixture[str], scratch_folder: Path) -> Refused:
-    """Runs a command that must exit 2 with one line, and returns its error."""
+def refused(capsys: pytest.CaptureFixture[str], scratch_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Refused:
+    """Runs a command on 80 columns that must exit 2 with one line, and returns its error."""
+    monkeypatch.setenv("COLUMNS", "80")
 
     def run(*words: str | Path, store: Path = scratch_folder) -> dict[str, Any]:
         capsys.readouterr()
@@ -210,8 +212,7 @@ def test_a_built_in_recipe_of_the_other_kind_is_told_too(command: str, name: str
 def test_a_full_disk_is_named_only_if_it_is_full(
     free: int, suffix: str, scratch_store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    usage = NamedTuple("usage", [("free", int)])
-    monkeypatch.setattr(store_module.shutil, "disk_usage", lambda _: usage(free))
+    monkeypatch.setattr(store_module.shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
     with pytest.raises(StoreError) as raised, scratch_store.telling_failures():
         raise sqlite3.OperationalError("disk I/O error")
     assert raised.value.message == f"{scratch_store.folder} failed: disk I/O error{suffix}"

@@ -183,7 +183,7 @@ class Bomb:
 
 def test_object_arrays_are_refused_without_unpickling_them(tmp_path: Path, load_npz: LoadArrays) -> None:
     bombs = np.array([Bomb(tmp_path / "exploded"), None])
-    with pytest.raises(InputError, match=r"^data\.path: cannot be read as NumPy arrays: Object arrays"):
+    with pytest.raises(InputError, match=r"^data\.path: cannot be read as NumPy arrays: it holds Python objects"):
         load_npz(x=X, y=bombs)
     assert not (tmp_path / "exploded").exists()
 
