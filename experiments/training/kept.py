@@ -13,5 +13,5 @@ def superfluous(keep: KeepCheckpoints, weights: Weights, *, is_finalist: bool) -
     """Returns the checkpoints that a finished run does not keep. A finalist keeps one: it may be tested later."""
     if keep == "all":
         return set()
-    kept = set() if keep == "none" and not is_finalist else {kept_checkpoint(weights)}
-    return {LAST_CHECKPOINT, BEST_CHECKPOINT} - kept
+    written = {LAST_CHECKPOINT, kept_checkpoint(weights)}
+    return written if keep == "none" and not is_finalist else written - {kept_checkpoint(weights)}

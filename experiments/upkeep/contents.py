@@ -1,6 +1,7 @@
 """What a store's tracking database says about its runs, as far as it decides what may be removed."""
 
 import json
+import re
 import sqlite3
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ _TAGS = (
 )
 _PARAMS = ("trainer.keep_checkpoints", "trainer.weights", "model.weights", "data.source", "data.root")
 _PAGE = 1000
+_RUN_ID = re.compile("[0-9a-f]{32}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,8 +143,10 @@ def _from_database(connection: sqlite3.Connection) -> Contents:
     if "logged_models" in tables:
         models = [model for (model,) in connection.execute("SELECT model_id FROM logged_models")]
     if "model_versions" in tables:
-        query = "SELECT run_id FROM model_versions WHERE current_stage IS NOT 'Deleted_Internal'"
-        registered = [run_id for (run_id,) in connection.execute(query) if run_id]
+        query = "SELECT run_id, source FROM model_versions WHERE current_stage IS NOT 'Deleted_Internal'"
+        registered = [
+            found for version in connection.execute(query) for text in version for found in _RUN_ID.findall(text or "")
+        ]
     ((began,),) = connection.execute("SELECT min(creation_time) FROM experiments")
     return Contents(
         runs=runs,

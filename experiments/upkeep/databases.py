@@ -10,12 +10,13 @@ from experiments.tracking.store import Store
 from experiments.upkeep.item import Item
 from experiments.upkeep.reading import reading
 
+_NAMES = ("mlflow.db", "optuna.db")
 _LEAST = 65_536  # bytes: below, it is not worth the writing
 
 
 def databases(store: Store, *, in_place: bool) -> Iterator[Item]:
     """Yields the store's databases that can be made smaller. No process may be at work on the store."""
-    for database in sorted(store.folder.glob("*.db")):
+    for database in filter(Path.exists, (store.folder / name for name in _NAMES)):
         log = database.with_name(f"{database.name}-wal")
         with reading(database, in_place=in_place) as connection:
             ((pages,),) = connection.execute("PRAGMA freelist_count")

@@ -354,6 +354,14 @@ def test_what_mlflow_gc_leaves_is_removed(untidy: Path) -> None:
     assert {path.name for path in (untidy / "artifacts").iterdir()} == known
 
 
+def test_a_sweep_whose_run_is_gone_for_good_is_refused(untidy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Store.open(untidy).client.delete_run(named(untidy, "digits").info.run_id)
+    clean(untidy)
+    fields = ["--trainer.max_epochs", "2", "--finalists", "{top: 1, seeds: 2}", "--budget.trials", "3"]
+    assert command_line.main(["sweep", "digits", *fields, "--store", str(untidy)]) == 2
+    assert "was deleted in MLflow" in capsys.readouterr().err
+
+
 def test_a_deleted_champion_stays(untidy: Path) -> None:
     client = Store.open(untidy).client
     for each in of_kind(untidy, "finalist"):

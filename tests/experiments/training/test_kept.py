@@ -17,11 +17,12 @@ LAST, BEST = "checkpoints/last.ckpt", "checkpoints/best.ckpt"
 @pytest.mark.parametrize(
     ("keep", "weights", "is_finalist", "dropped"),
     [
-        ("kept", "last", False, {BEST}),
+        ("kept", "last", False, set()),
         ("kept", "best", False, {LAST}),
         ("none", "best", False, {LAST, BEST}),
         ("none", "best", True, {LAST}),
-        ("none", "last", True, {BEST}),
+        ("none", "last", False, {LAST}),
+        ("none", "last", True, set()),
         ("all", "best", False, set()),
         ("all", "last", True, set()),
     ],
