@@ -196,7 +196,7 @@ def _tracking_uri() -> str | None:
 def _make_mlflow_database(folder: Path) -> None:
     """Creates the database under another name and then renames it: a killed process leaves no incomplete database.
 
-    Each attempt has its own name: MLflow keeps connections by name, and a notebook goes on after an attempt was stopped.
+    Each attempt has its own name: MLflow keeps connections by name, and a notebook goes on after one was stopped.
     """
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 

@@ -78,9 +78,10 @@ def test_leftovers_of_a_start_that_was_killed_are_no_obstacle(
 def test_a_database_is_made_after_an_attempt_that_was_stopped(
     tmp_path: Path, make_database: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(SqlAlchemyStore, "_initialize_store_state", Mock(side_effect=KeyboardInterrupt))
-        make_database(tmp_path)
+        with pytest.raises(KeyboardInterrupt):
+            make_database(tmp_path)
     make_database(tmp_path)
     assert [path.name for path in tmp_path.glob("mlflow.db*")] == ["mlflow.db"]
     assert MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").search_experiments()
