@@ -73,7 +73,7 @@ print(json.dumps(shown))
 def test_a_script_without_a_main_guard_sweeps_with_two_workers(how: str, tmp_path: Path) -> None:
     done = python(tmp_path, SCRIPT, how)
     assert (done.returncode, done.stdout) == (0, 'once\n["finished", "finished"]\n'), done.stderr
-    assert "Traceback" not in done.stderr
+    assert not [word for word in ("Traceback", "trial 0") if word in done.stderr]  # progress is for terminals
 
 
 def test_workers_have_what_the_script_has_loaded_last(tmp_path: Path) -> None:
