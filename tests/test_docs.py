@@ -84,6 +84,7 @@ NOT_RUN = {
     "reproduce RUN --code today": "takes as long as the first; see test_reproduce.py",
     "reproduce latest --optimizer.lr 0.02": "exits with 1, as intended; see test_reproduce.py",
     "train --resume RUN": "needs an interrupted run; see test_resume.py",
+    "clean --yes": "would remove the user's own caches; see test_clean.py",
     "train fashion_mnist": _DOWNLOADS,
     "train fashion_mnist --optimizer.lr 3e-4 --trainer.max_epochs 20 --name slower": _DOWNLOADS,
     "train my_experiment.yaml": _DOWNLOADS,

@@ -22,6 +22,7 @@ from mlflow.entities import Run
 
 import workbench as command_line
 from experiments import Store, load_config, rerun, run
+from experiments.code import scratch
 from experiments.code.scratch import shared_folder
 from experiments.errors import Interrupted
 from experiments.process.owner import Owner
@@ -91,8 +92,10 @@ def problems(store: Path, tmp_path: Path) -> dict[str, list[str]]:
 
 @pytest.fixture(autouse=True)
 def own_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Tests never touch the user's own caches."""
+    """Tests never touch the user's own caches, nor what other tests leave in memory."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "memory").mkdir()
+    monkeypatch.setattr(scratch, "_memory_folder", lambda: tmp_path / "memory")
     return tmp_path / "cache"
 
 
