@@ -1,6 +1,7 @@
 """The code that a run is recorded with, and whether what the process has loaded of it is the same."""
 
 import io
+import sys
 import zipfile
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -21,6 +22,7 @@ from lightning_modules.log import LOG
 State = Literal["complete", "incomplete", "unknown"]
 
 _OUTSIDE = "_outside"  # in a tree: the folder for the user's modules that are not below its root
+_AUTORELOAD = "IPython.extensions.autoreload"
 _SHOWN = 5  # names of changed files in a message
 _NO_CODE = (".egg-info", "__pycache__")
 
@@ -128,10 +130,12 @@ class Code:
                 yield f"{name}: edited between its record and its use"
 
     def state(self, problems: Collection[str]) -> State:
-        """Returns `unknown` if a module was imported before this process was watched, and its file was edited since."""
+        """Returns `unknown` if what was loaded of an edited file is not known: see `Watched`, `_may_be_patched`."""
         if problems:
             return "incomplete"
-        return "unknown" if any(self.name_of(path) for path in watch().unknown) else "complete"
+        watched = watch()
+        may_differ = watched.unknown | {path for path, content in watched.ran.items() if _may_be_patched(path, content)}
+        return "unknown" if any(self.name_of(path) for path in may_differ) else "complete"
 
     def loaded(self) -> list[str]:
         """Returns the names of the modules that this process has loaded from the tree."""
@@ -236,6 +240,13 @@ def _about(git: Mapping[str, Any] | None) -> str:
         return "a project without git"
     edited = ", with changes that are not committed" if git["dirty"] else ""
     return f"commit {git['commit']} of the project{edited}"
+
+
+def _may_be_patched(path: str, loaded: bytes | None) -> bool:
+    """Whether the file was edited while IPython's %autoreload is there, which may replace single functions."""
+    if _AUTORELOAD not in sys.modules or loaded is None or not Path(path).is_file():
+        return False
+    return Path(path).read_bytes() != loaded
 
 
 def _same_as_read(path: str, blob: str | None) -> bytes | None:

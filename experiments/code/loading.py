@@ -38,21 +38,25 @@ class Watched:
     """What a process has loaded so far, by absolute path. A child that it forks goes on with a copy of this."""
 
     ran: dict[str, bytes | None] = field(default_factory=dict)  # modules; None: unknown, or other byte code ran instead
-    unknown: set[str] = field(default_factory=set)  # those of `ran` that were imported before `watch`, and edited since
+    # Those of `ran` that were imported before `watch` and edited since, or of which only a part ran again.
+    unknown: set[str] = field(default_factory=set)
     read: dict[str, Read] = field(default_factory=dict)
     written: set[str] = field(default_factory=set)
     run_ended: float = 0.0  # when the latest run in this process ended, by time.perf_counter
 
     def note_module(self, path: str, code: CodeType | None = None) -> None:
         """Notes a module that is imported already, or with `code` one that runs now: again, if it is reloaded."""
-        is_known = code is None and path in self.ran
-        if is_known or not path.endswith(".py") or not os.path.isabs(path) or is_installed(path):
+        is_known = path in self.ran
+        if (is_known and code is None) or not path.endswith(".py") or not os.path.isabs(path) or is_installed(path):
             return
         self.ran[path] = None  # reading the file calls the hook again
         content = _content(path)
-        if content is not None and (code is None or _is_of(code, content, path)):
+        is_whole = _is_made_from if is_known else _is_of
+        if content is not None and (code is None or is_whole(code, content, path)):
             self.ran[path] = content
             self.unknown.discard(path)
+        elif is_known:  # only a part of the file, as IPython's %autoreload may run it
+            self.unknown.add(path)
 
     def note_opened(self, path: str, flags: int) -> None:
         if flags & os.O_ACCMODE != os.O_RDONLY:
@@ -145,9 +149,14 @@ def _is_of(code: CodeType, content: bytes, path: str) -> bool:
     try:
         if os.stat(cache_from_source(path)).st_ctime_ns >= os.stat(path).st_ctime_ns:
             return True
-        return compile(content, path, "exec", dont_inherit=True) == code
     except (OSError, NotImplementedError):  # there is no byte code
         return True
+    return _is_made_from(code, content, path)
+
+
+def _is_made_from(code: CodeType, content: bytes, path: str) -> bool:
+    try:
+        return compile(content, path, "exec", dont_inherit=True) == code
     except (SyntaxError, ValueError):
         return False
 

@@ -112,7 +112,7 @@ def _finish(run: TrackedRun, code: Code) -> None:
     state, problems = _write_code(run, code.with_loaded(run.store.folder))
     if state != "complete":
         more = [f"{len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
-        why = "; ".join([*problems[:_SHOWN], *more]) or "modules were imported early, and their files were edited since"
+        why = "; ".join([*problems[:_SHOWN], *more]) or "files were edited, and it is not known which version ran"
         LOG.warning(f"the record of {run.name} is {state}: {why}")
     changed = code.edited_since(code.began) if code.began else []
     told = {"workbench.record_problems": "; ".join(problems), "workbench.code_changed": ", ".join(changed)}

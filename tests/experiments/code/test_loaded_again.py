@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -64,3 +65,19 @@ def test_each_run_is_recorded_with_what_it_had_loaded(
     assert recorded("wb_again.Net") == (complete, {"wb_again": new})
     (project / "wb_new.py").write_text(old)
     assert recorded("wb_new.Net") == (complete, {"wb_again": new, "wb_new": old})
+
+
+def test_a_patch_by_autoreload_makes_a_record_unknown(
+    project: Path, recorded: Callable[[str], tuple[dict[str, Any], dict[str, str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """IPython's %autoreload runs the parts of a file that have changed, some of them under no file's name."""
+    unknown, path = {"state": "unknown", "problems": []}, project / "wb_again.py"
+    recorded("wb_again.Net")
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "IPython.extensions.autoreload", ModuleType("autoreload"))
+        path.write_text(NET.format(width=24))
+        assert recorded("wb_again.Net")[0] == unknown
+    exec(compile("class Patched: pass", path, "exec"))
+    assert recorded("wb_again.Net")[0] == unknown
+    importlib.reload(sys.modules["wb_again"])
+    assert recorded("wb_again.Net") == ({"state": "complete", "problems": []}, {"wb_again": NET.format(width=24)})
