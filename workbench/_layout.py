@@ -81,6 +81,8 @@ def _print_with_lines_below(console: "Console", shown: "Table", sizes: Sequence[
     if sum(left) + _GAP * (len(left) - 1) > console.width:
         return False
     others = [column for index, column in enumerate(shown.columns) if index != widest]
+    if any("\n" in str(cell) for column in others for cell in (column.header, *column.cells)):
+        return False
     rest = _narrow_table(new_table([str(column.header) for column in others], ()))
     for row in zip(*(column.cells for column in others), strict=True):
         rest.add_row(*row)

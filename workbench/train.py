@@ -66,13 +66,14 @@ def run(args: argparse.Namespace) -> Document:
     if args.dry_run and args.resume:
         raise UsageError("--dry-run shows a new run: leave --resume out")
     overrides = parse_overrides(args.fields)
+    config = None
     if args.recipe is not None:
         check_kind(args.recipe, "experiment", args.store)
-    config = load_config(args.recipe, overrides) if args.recipe is not None else None
-    if args.dry_run and config is not None:
-        from experiments.dry_run import dry_run
+        config = load_config(args.recipe, overrides)
+        if args.dry_run:
+            from experiments.dry_run import dry_run
 
-        return dry_run(config, args.store).as_dict()
+            return dry_run(config, args.store).as_dict()
     store = open_store(args.store)
     resume = resolve_one(store, args.resume).run_id if args.resume else None
     if config is None:

@@ -121,6 +121,14 @@ def test_nothing_is_cut_or_wrapped_in_a_pipe(capsys: pytest.CaptureFixture[str])
     assert [line for line in lines if path in line and "two words " * 99 in line]
 
 
+def test_cells_of_several_lines_are_whole_on_any_width(screen: Screen, capsys: pytest.CaptureFixture[str]) -> None:
+    screen("data", "list")  # from now on, standard output is a terminal
+    shown = new_table(["kind", "what", "for example"], ["what", "for example"])
+    shown.add_row("leaks", "w" * 64, "12 cat/a.png\n13 cat/b.png")
+    print_fitting(shown)
+    assert_whole(capsys.readouterr().out.splitlines(), {"w" * 64, "leaks", "cat/a.png", "cat/b.png"})
+
+
 def test_prose_is_wrapped_between_words(screen: Screen, capsys: pytest.CaptureFixture[str]) -> None:
     screen("data", "list")  # from now on, standard output is a terminal
     shown = new_table(["name", "what it is"], ["what it is"])

@@ -160,6 +160,18 @@ def test_a_run_is_resumed_by_its_name_alone(
     assert json.loads(ended.stdout)["run_id"] == resumed.info.run_id
 
 
+def test_a_run_of_a_store_that_is_not_trusted_is_not_resumed(
+    scratch_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(RuntimeError):
+        run(load_config("digits", TWO_EPOCHS), name="foreign", store=scratch_store, observers=[break_off])
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))  # where the stores of this user are remembered
+    words = ["train", "--resume", "foreign", "--store", scratch_store.folder]
+    assert document(capsys, *words, code=2)["error"]["field"] == "--trust"
+    assert named(scratch_store, "foreign").data.tags["workbench.outcome"] == "failed"
+    assert document(capsys, *words, "--trust")["outcome"] == "finished"
+
+
 def test_what_a_resumed_run_began_with_cannot_be_changed(
     scratch_store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
