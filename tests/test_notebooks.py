@@ -15,7 +15,8 @@ Output = dict[str, Any]
 def outputs_of(notebook: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Output]]:
     """Runs all cells in a kernel that works in `folder`; returns what each shows, by the cell's text."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.setenv("IPYTHONDIR", str(folder / ".ipython"))
+    for variable in ("IPYTHONDIR", "JUPYTER_DATA_DIR", "JUPYTER_CONFIG_DIR"):  # nothing of the user's own
+        monkeypatch.setenv(variable, str(folder / variable))
     NotebookClient(
         notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
     ).execute()
