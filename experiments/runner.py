@@ -172,6 +172,7 @@ def run_as(
 @contextmanager
 def _failure_told(run: TrackedRun, task: Task) -> Iterator[None]:
     """If the run fails, says why in its description, and keeps the traceback as an artifact."""
+    run.path(TRACEBACK).unlink(missing_ok=True)  # of an earlier process, from which the run is resumed
     try:
         yield
     except (Pruned, TakenOver):
