@@ -172,7 +172,8 @@ def run_as(
 @contextmanager
 def _failure_told(run: TrackedRun, task: Task) -> Iterator[None]:
     """If the run fails, says why in its description, and keeps the traceback as an artifact."""
-    run.path(TRACEBACK).unlink(missing_ok=True)  # of an earlier process, from which the run is resumed
+    if run.path(TRACEBACK).exists():  # of an earlier process, from which the run is resumed
+        run.superfluous.add(TRACEBACK)
     try:
         yield
     except (Pruned, TakenOver):

@@ -157,7 +157,7 @@ class TrackedRun:
         """Removes what an earlier process, which did not finish the run, has sent and the run does not keep."""
         try:
             for folder in {str(Path(name).parent) for name in self.superfluous}:
-                for file in self.store.client.list_artifacts(self.run_id, folder):
+                for file in self.store.client.list_artifacts(self.run_id, folder.removeprefix(".")):
                     if file.path in self.superfluous:
                         self.store.delete_artifact(self.artifact_uri, file.path)
         except Exception as error:
