@@ -17,7 +17,7 @@ print(json.dumps([trial["outcome"] for trial in found.trials]))
 """
 SWEEP = """
 recipe: digits
-overrides: {trainer.max_epochs: 1, model.network: my_net.Net}
+overrides: {trainer.max_epochs: 1, trainer.keep_checkpoints: all, model.network: my_net.Net}
 space: {optimizer.lr: [0.001, 0.01]}
 sampler: {kind: grid}
 pruner: {kind: none}
