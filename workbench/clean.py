@@ -2,7 +2,7 @@
 
 import argparse
 
-from workbench._command import Document, add_store, print_table, table
+from workbench._command import Document, add_store, print_next, print_table, table
 
 HELP = "list what the store can do without, and remove it with --yes"
 _KINDS = {
@@ -54,7 +54,8 @@ def show(document: Document, args: argparse.Namespace) -> None:
     elif document["removed"]:
         print(f"removed: {total}")
     else:
-        print(f"can be removed: {total}; workbench clean --yes removes it")
+        print(f"can be removed: {total}")
+        print_next("remove it", args, ["clean", "--yes", *(["--only", *args.only] if args.only else [])])
 
 
 def _size(count: int) -> str:
