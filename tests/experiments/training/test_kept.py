@@ -8,6 +8,7 @@ import pytest
 from experiments import Store, load_config, run
 from experiments.config import KeepCheckpoints, Weights
 from experiments.errors import Interrupted
+from experiments.tracking.runs import find_runs
 from experiments.training.epochs import Epoch
 from experiments.training.kept import superfluous
 
@@ -52,7 +53,7 @@ def test_a_run_that_is_interrupted_keeps_what_a_resume_needs(scratch_store: Stor
     config = load_config("digits", fields | {"trainer.keep_checkpoints": "none"})
     with pytest.raises(Interrupted):
         run(config, store=scratch_store, name="stopped", observers=[interrupt])
-    (stopped,) = scratch_store.client.search_runs(["1"], "attributes.run_name = 'stopped'")
+    (stopped,) = find_runs(scratch_store, "attributes.run_name = 'stopped'")
     folder = Path(stopped.info.artifact_uri.removeprefix("file://"))
     assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == ["best.ckpt", "last.ckpt"]
     assert run(config, store=scratch_store, resume=stopped.info.run_id).outcome == "finished"
