@@ -17,7 +17,7 @@ from experiments.recipe import recipes_read
 
 _MOST = 200  # files that are named
 _NOISE = ("~/.config/", "~/.cache/matplotlib/", "~/.cache/lightning-workbench/", "~/.netrc", "~/.gitconfig", "~/.pg")
-_OF_A_RUN = re.compile(r"/[0-9a-f]{32}/artifacts/")  # in any store
+_OF_A_STORE = re.compile(r"/[0-9a-f]{32}/artifacts/|/code\.git/config$")
 _OUR_OWN = ("WORKBENCH_", "MLFLOW_", "RAY_", "PG", "XDG_")  # variables that the workbench itself reads
 
 
@@ -58,7 +58,7 @@ def _is_beside_the_record(path: str, code: Code) -> bool:
         return False
     is_known = any(f"{path}/".startswith(f"{folder}/") for folder in code.without) or Path(path) in recipes_read
     is_temporary = path.startswith(tempfile.gettempdir()) and ("/torchinductor" in path or not Path(path).exists())
-    is_own_product = path in watched.written or path.startswith("/tmp/ray/") or _OF_A_RUN.search(path) is not None
+    is_own_product = path in watched.written or path.startswith("/tmp/ray/") or _OF_A_STORE.search(path) is not None
     is_noise = portable(path).startswith(_NOISE) or ".egg-info/" in path
     return not (is_known or is_temporary or is_own_product or is_noise)
 

@@ -29,8 +29,9 @@ budget: {trials: 2}
 
 
 def assert_whole(lines: list[str], names: set[str]) -> None:
-    """Asserts that lines fit, and that they hold each name as one word."""
-    assert [line for line in lines if len(line.rstrip()) > 80 and not line.startswith(TO_COPY)] == []
+    """Asserts that lines fit, and that they hold each name as one word. A word that is too long is left whole."""
+    long = [line for line in lines if len(line.rstrip()) > 80 and max(map(len, line.split())) < 60]
+    assert [line for line in long if not line.startswith(TO_COPY)] == []
     words = {word for line in lines for word in line.split()}
     assert names - words == set()
 
