@@ -96,14 +96,17 @@ class TrackedRun:
     def log_params(self, params: Mapping[str, Any]) -> None:
         """Logs params; skips those that the run already has."""
         texts = [(name, as_param(value)) for name, value in params.items() if name not in self.params]
-        self.params |= dict(texts)
         for start in range(0, len(texts), _MAX_PARAMS):
-            self._outbox.put(Entry(params=dict(texts[start : start + _MAX_PARAMS])))
+            batch = dict(texts[start : start + _MAX_PARAMS])
+            with uninterrupted():  # the run's record has what was written, no more and no less
+                self._outbox.put(Entry(params=batch))
+                self.params |= batch
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         cut = {name: text[:_MAX_TAG] for name, text in tags.items()}
-        self.tags |= cut
-        self._outbox.put(Entry(tags=cut))
+        with uninterrupted():
+            self._outbox.put(Entry(tags=cut))
+            self.tags |= cut
 
     def share_view(self, view: Mapping[str, Any]) -> None:
         """Saves a view of the experiment's table, as MLflow's UI does when a user shares one. Its key is the run id."""

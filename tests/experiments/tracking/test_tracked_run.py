@@ -1,5 +1,7 @@
 """Writing a run: metrics and params in batches, and the status that stands for how it ended."""
 
+import json
+import signal
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -12,6 +14,7 @@ from mlflow.entities import Dataset, DatasetInput, Run
 
 from experiments import Store
 from experiments.errors import Interrupted, Pruned
+from experiments.process.interrupts import interruptible
 from experiments.process.owner import Owner
 from experiments.tracking.lifecycle import close_dead_runs, create_run, open_run
 
@@ -62,6 +65,32 @@ def test_null_true_and_false_are_written_as_in_yaml(scratch_store: Store) -> Non
     with open_run(scratch_store, run_id) as run:
         run.log_params({"a": None, "b": True, "c": False, "d": 1, "e": 0})
     assert reread(scratch_store, run_id).data.params == {"a": "null", "b": "true", "c": "false", "d": "1", "e": "0"}
+
+
+def test_the_record_of_a_run_that_is_interrupted_while_it_writes_has_what_was_written(
+    scratch_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = new_run(scratch_store)
+    log_batch, calls = scratch_store.client.log_batch, []
+
+    def interrupted_at_the_second(*args: Any, **kwargs: Any) -> None:
+        calls.append(kwargs)
+        if len(calls) == 2:
+            signal.raise_signal(signal.SIGTERM)
+        log_batch(*args, **kwargs)
+
+    monkeypatch.setattr(scratch_store.client, "log_batch", interrupted_at_the_second)
+
+    def log() -> None:
+        with interruptible(), open_run(scratch_store, run_id) as run:
+            run.log_params({f"param.{number}": number for number in range(250)})
+
+    with pytest.raises(Interrupted):
+        log()
+    ended = reread(scratch_store, run_id)
+    record = json.loads((scratch_store.files_folder(ended.info) / "record.json").read_text())
+    assert len(ended.data.params) == 200
+    assert record["params"] == ended.data.params
 
 
 def test_runs_that_begin_at_once_share_the_rows_of_their_data(scratch_store: Store) -> None:
