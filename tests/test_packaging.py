@@ -1,6 +1,7 @@
 """The wheel holds all that the command line needs: it runs without the checkout."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -41,6 +42,12 @@ def test_the_wheel_trains_digits_without_the_checkout(installed: Path, tmp_path:
     words = ("train", "digits", "--trainer.max_epochs", "1", "--store", tmp_path / "store")
     shown = call("-m", "workbench", *words, cwd=tmp_path, PYTHONPATH=str(installed))
     assert "(digits, finished)" in shown
+
+
+def test_an_example_works_elsewhere_with_the_wheel(installed: Path, tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "examples" / "regression", tmp_path / "mine")
+    words = ("train", "diabetes.yaml", "--trainer.max_epochs", "1")
+    assert "finished)" in call("-m", "workbench", *words, cwd=tmp_path / "mine", PYTHONPATH=str(installed))
 
 
 def test_the_wheel_holds_every_source_and_recipe(installed: Path) -> None:
