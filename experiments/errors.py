@@ -37,8 +37,8 @@ class Pruned(StopRun):
     """Ends a run with outcome `pruned`: its trial does not deserve more epochs."""
 
 
-class TakenOver(StopRun):
-    """Ends a run that another process has marked as died. Its outcome stays `died`; another run repeats its work."""
+class TakenOver(WorkbenchError, StopRun):
+    """Ends a run that another process has marked as died, or goes on with. This process writes no more to it."""
 
 
 class Interrupted(BaseException):

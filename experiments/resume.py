@@ -15,6 +15,7 @@ from experiments.code.portable import located
 from experiments.config import LOCATIONS, ExperimentConfig, flatten, with_located_files
 from experiments.provenance.record import read_provenance
 from experiments.recipe import build, read_recipe
+from experiments.tracking.ownership import owner_of
 from experiments.tracking.store import Store
 from experiments.training.checkpoints import epochs_done
 from experiments.training.trace import Line, read_trace
@@ -40,8 +41,9 @@ def check_resumable(
     if run.info.status == "FINISHED":
         raise InputError("--resume", run_id, "has finished", "start a new run")
     if run.info.status == "RUNNING":
-        owner = run.data.tags.get("workbench.owner", "an unknown process")
-        raise InputError("--resume", run_id, f"is still running, in {owner}", "wait until it ends, or interrupt it")
+        owner = owner_of(run)
+        message = f"is still running, in {owner.shown if owner else 'an unknown process'}"
+        raise InputError("--resume", run_id, message, "wait until it ends, or interrupt it")
     with tempfile.TemporaryDirectory() as scratch:
         files = _find_files(store, run, Path(scratch))
         if (files / CONFIG).exists():  # it is missing if the run was killed before anything was recorded

@@ -262,7 +262,9 @@ def _fit(
     for line in trace.history:  # an earlier process may have been killed before it logged these
         run.log_metrics({name: line[name] for name in line.keys() - {"epoch", "step"}}, int(line["step"]))
     checkpoints = Checkpoints(run.folder, config, trace.history)
-    epoch_end = EpochEnd([trace, log_scores, checkpoints, check_finite, *observers], task.is_score)
+    epoch_end = EpochEnd(
+        [lambda _: run.check_owned(), trace, log_scores, checkpoints, check_finite, *observers], task.is_score
+    )
     begin(observers, trace.history)
     logger = RunLogger(run, task.name_within_epoch)
     more = {} if config.profiler is None else {"profiler": _profiler(config.profiler, run.folder)}

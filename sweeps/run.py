@@ -170,9 +170,7 @@ def _fill(
         if progress is not None:
             progress.ended(stage, number)
         if stage.kind == "trial":
-            best = best_trials(stage.study)
-            if best and best[0].value is not None:
-                tracked.log_metrics({"best_value": best[0].value}, step=len(counted(stage.study)))
+            _log_best(stage, tracked)
             first_failures.see(stage.trials()[number])
 
     def fill() -> None:
@@ -184,6 +182,16 @@ def _fill(
                 reconcile(stage)
 
     stage.storage.persist(fill)
+
+
+def _log_best(stage: Stage, tracked: TrackedRun) -> None:
+    """Logs the best value so far, once for each number of ended trials, although several processes may see it."""
+    with stage.lock():
+        best, step = best_trials(stage.study), len(counted(stage.study))
+        is_new = step > stage.study.user_attrs.get("best_logged", 0)
+        if is_new and best and best[0].value is not None:
+            stage.study.set_user_attr("best_logged", step)
+            tracked.log_metrics({"best_value": best[0].value}, step=step)
 
 
 def _sweep_run(search: Search) -> AbstractContextManager[TrackedRun]:

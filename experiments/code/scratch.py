@@ -10,6 +10,7 @@ from pathlib import Path
 from experiments.errors import CannotRun
 from experiments.process.interrupts import uninterrupted
 from experiments.process.owner import Owner
+from experiments.process.presence import gone, present
 
 _SHARED = "workbench+"  # begins the names of folders where other programs have theirs, too
 
@@ -21,6 +22,8 @@ def scratch_folder(scratch: Path, prefix: str = "") -> Iterator[Path]:
     `prefix`: begins the name, where others have folders, too.
     """
     scratch.mkdir(parents=True, exist_ok=True)
+    if not prefix:
+        present(scratch.parent)  # the store
     folder = Path(tempfile.mkdtemp(prefix=f"{prefix}{Owner.current()}+".replace("/", "+"), dir=scratch))
     try:
         yield folder
@@ -36,11 +39,19 @@ def remove_leftovers(scratch: Path) -> None:
 
 
 def leftovers(scratch: Path, prefix: str = "") -> Iterator[Path]:
-    """Yields this user's scratch folders of processes that were killed."""
-    for folder in sorted(scratch.glob(f"{prefix}*")):
-        owner = Owner.parse(folder.name.removeprefix(prefix).rpartition("+")[0].replace("+", "/"))
+    """Yields this user's scratch folders of processes that were killed. May take `presence.WATCH` seconds."""
+    owners = {
+        folder: owner
+        for folder in sorted(scratch.glob(f"{prefix}*"))
+        if (owner := Owner.parse(folder.name.removeprefix(prefix).rpartition("+")[0].replace("+", "/"))) is not None
+    }
+    if prefix:  # on a disk of this machine, and often in its memory
+        ended = {owner for owner in owners.values() if owner.fate() == "gone" or owner.boot != Owner.current().boot}
+    else:
+        ended = gone(set(owners.values()), scratch.parent)
+    for folder, owner in owners.items():
         with suppress(OSError):  # the folder has just been removed
-            if owner is not None and owner.is_gone() and folder.lstat().st_uid == os.getuid():
+            if owner in ended and folder.lstat().st_uid == os.getuid():
                 yield folder
 
 

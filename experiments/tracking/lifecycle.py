@@ -6,12 +6,12 @@ Starting or resuming a run needs the tracking server. `Store.persist` waits unti
 import getpass
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
 from experiments.errors import Interrupted, Pruned, TakenOver
-from experiments.process.owner import Owner
+from experiments.tracking.ownership import dead_runs, is_abandoned, owned, owner_of
 from experiments.tracking.spool import deliver, write
 from experiments.tracking.store import Store, store_failure
 from experiments.tracking.tracked_run import Outcome, TrackedRun, end_of_run
@@ -24,7 +24,7 @@ def create_run(store: Store, *, experiment: str, name: str, kind: RunKind, tags:
     """Creates a run that is RUNNING and owned by this process; returns its id, for `open_run`."""
     all_tags = {
         "workbench.kind": kind,
-        "workbench.owner": str(Owner.current()),
+        **owned(store),
         "mlflow.user": _user(),
         "mlflow.source.type": "LOCAL",
         "mlflow.source.name": Path(sys.argv[0]).name,
@@ -36,20 +36,34 @@ def create_run(store: Store, *, experiment: str, name: str, kind: RunKind, tags:
 
 @contextmanager
 def reopen_run(store: Store, run_id: str) -> Iterator[TrackedRun]:
-    """Opens a run that ended or whose process died. This process becomes its owner; the old outcome is deleted."""
-    client = store.client
+    """Opens a run that ended or whose process died. This process becomes its owner; the old outcome is deleted.
+
+    The run of a sweep may be open in several processes, of which one is its owner. Raises TakenOver if any other run
+    has just been opened by another process.
+    """
 
     def reopen() -> None:
         deliver(store, run_id)
-        client.set_tag(run_id, "workbench.owner", str(Owner.current()))
-        client.update_run(run_id, status="RUNNING")
-        for tag in {"workbench.outcome", "workbench.error"} & client.get_run(run_id).data.tags.keys():
-            client.delete_tag(run_id, tag)
+        with store.lock("owner"):
+            keep_open(store, run_id)
 
     store.persist(reopen)
     with open_run(store, run_id) as run:
         store.persist(run.restore)
         yield run
+
+
+def keep_open(store: Store, run_id: str) -> None:
+    """If a run has ended, or its owner is gone, makes this process its owner. Does nothing if its owner lives."""
+    client = store.client
+    run = client.get_run(run_id)
+    if run.info.status == "RUNNING" and not is_abandoned(store, run):
+        return
+    for tag, text in owned(store).items():
+        client.set_tag(run_id, tag, text)
+    client.update_run(run_id, status="RUNNING")
+    for tag in {"workbench.outcome", "workbench.error"} & run.data.tags.keys():
+        client.delete_tag(run_id, tag)
 
 
 @contextmanager
@@ -74,7 +88,8 @@ def open_run(store: Store, run_id: str) -> Iterator[TrackedRun]:
         close("pruned")
         raise
     except TakenOver as error:
-        close("died", str(error))
+        with suppress(TakenOver):
+            close("died", str(error))
         raise
     except (Interrupted, KeyboardInterrupt):
         close("interrupted")
@@ -89,18 +104,16 @@ def open_run(store: Store, run_id: str) -> Iterator[TrackedRun]:
 
 
 def close_dead_runs(store: Store) -> list[str]:
-    """Closes every RUNNING run whose process on this host is dead, with outcome died; returns their ids.
+    """Closes every RUNNING run whose process is gone, with outcome died; returns their ids.
 
     Delivers the spool first, because it may hold the real outcome of some of these runs.
     """
     deliver(store)
     closed = []
-    experiments = [experiment.experiment_id for experiment in store.client.search_experiments()]
-    for run in store.client.search_runs(experiments, "attributes.status = 'RUNNING'", max_results=1000):
-        owner = Owner.parse(run.data.tags.get("workbench.owner", ""))
-        if owner is not None and owner.is_gone():
-            close_run(store, run.info.run_id, "died", f"its process ({owner}) no longer exists")
-            closed.append(run.info.run_id)
+    for run in dead_runs(store):
+        owner = owner_of(run)
+        close_run(store, run.info.run_id, "died", f"{owner.shown if owner else 'its process'} is gone")
+        closed.append(run.info.run_id)
     return closed
 
 

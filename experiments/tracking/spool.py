@@ -5,8 +5,8 @@ The queue is the store's folder `spool/`: a run's files are in `RUN_ID/`, everyt
 
 Writing an entry twice has the same effect as writing it once. MLflow identifies a point by run, name, step, value and
 time, and the journal stores all of these; tags, params, data inputs, files, status and end time overwrite themselves.
-A delivery may therefore start again from the first line until one is complete. One process at a time delivers. It
-skips points that another process has logged meanwhile because it resumed the run on another host.
+A delivery may therefore start again from the first line until one is complete. One process at a time delivers. The
+queue of a run that another process has taken over is dropped: that one does its work again.
 """
 
 import json
@@ -15,15 +15,17 @@ import shutil
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
+from experiments.errors import TakenOver
 from experiments.process.owner import Owner
+from experiments.process.presence import gone
 from experiments.process.redaction import without_credentials
 from experiments.process.retry import pauses
 from experiments.tracking.store import Store, server_away
@@ -100,7 +102,7 @@ class Journal:
     """
 
     def __init__(self, store: Store, run_id: str) -> None:
-        self.run_id = run_id
+        self.run_id, self._store = run_id, store
         self._path = store.spool / f"{run_id}.jsonl"
         self._server = _server(store)
 
@@ -115,7 +117,7 @@ class Journal:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         new = self._path.with_suffix(".new")
         new.unlink(missing_ok=True)
-        _add_line(new, {"server": self._server, "owner": str(Owner.current())})
+        _add_line(new, {"server": self._server, "owner": str(self._store.present())})
         _add_line(new, text)
         new.replace(self._path)
 
@@ -123,6 +125,11 @@ class Journal:
         complete, _, _ = self._path.read_text(encoding="utf-8").rpartition("\n")
         head, *entries = [json.loads(line) for line in complete.split("\n")]
         return JournalContents(head["server"], Owner.parse(head["owner"]), [Entry(**entry) for entry in entries])
+
+    def is_over(self, contents: "JournalContents") -> bool:
+        """Whether the run writes no more: it has ended, or its process is gone."""
+        owner = contents.owner
+        return contents.has_end or (owner is not None and bool(gone([owner], self._store.folder)))
 
     def remove(self) -> None:
         self._path.unlink()
@@ -140,11 +147,6 @@ class JournalContents:
     def has_end(self) -> bool:
         return self.entries[-1].status is not None
 
-    @property
-    def run_is_over(self) -> bool:
-        """Whether the run writes no more: it has ended, or its process on this host is dead."""
-        return self.has_end or (self.owner is not None and self.owner.is_gone())
-
 
 def _add_line(path: Path, content: Mapping[str, Any]) -> None:
     """Appends a whole line. If the disk is full or the process is interrupted, it appends nothing."""
@@ -161,10 +163,13 @@ def _add_line(path: Path, content: Mapping[str, Any]) -> None:
 
 
 class Outbox:
-    """Writes an open run's entries to the store. While one entry is queued, all later entries are queued behind it."""
+    """Writes an open run's entries to the store. While one entry is queued, all later entries are queued behind it.
 
-    def __init__(self, store: Store, run_id: str) -> None:
-        self._store, self._run_id = store, run_id
+    `check`: is called before each write; raises TakenOver if this process may not write to the run any more.
+    """
+
+    def __init__(self, store: Store, run_id: str, check: Callable[[], None]) -> None:
+        self._store, self._run_id, self.check = store, run_id, check
         self._journal = Journal(store, run_id)
         self._lock = threading.Lock()  # not held during a delivery, so that training does not have to wait
         self._delivered = 0  # how many of the journal's entries have been delivered
@@ -182,6 +187,7 @@ class Outbox:
 
     def _try_to_write(self, entry: Entry) -> bool:
         try:
+            self.check()
             write(self._store, self._run_id, entry)
         except Exception as error:
             if (reason := server_away(error)) is None:
@@ -194,6 +200,7 @@ class Outbox:
         """Writes the queued entries. Raises an error if that is not possible yet."""
         while self.has_queue():
             for entry in self._journal.read().entries[self._delivered :]:
+                self.check()
                 write(self._store, self._run_id, entry)
                 self._delivered += 1
             with self._lock:
@@ -209,6 +216,8 @@ class Outbox:
         try:
             self.deliver()
             self._pauses = pauses()
+        except TakenOver:
+            raise
         except Exception as error:
             if server_away(error) is None:
                 LOG.info(f"could not deliver queued data; will retry: {error}")
@@ -250,16 +259,19 @@ def _read_if_over(journal: Journal) -> JournalContents | None:
         contents = journal.read()
     except FileNotFoundError:
         return None
-    return contents if contents.run_is_over else None
+    return contents if journal.is_over(contents) else None
 
 
 def _deliver(store: Store, journal: Journal, contents: JournalContents) -> bool:
     """Writes all entries of a journal and then removes it. Returns false if the server refuses one of them."""
     try:
-        known = _known_points(store, journal.run_id, contents)
+        if taker := _taker(store, journal.run_id, contents):
+            LOG.info(f"run {journal.run_id} was taken over by {taker.shown}: what was queued for it here is dropped")
+            shutil.rmtree(store.spool / journal.run_id, ignore_errors=True)
+            journal.remove()
+            return False
         for entry in contents.entries:
-            points = [point for point in entry.metrics if (point[0], point[3]) not in known]
-            write(store, journal.run_id, replace(entry, metrics=points))
+            write(store, journal.run_id, entry)
         if contents.has_end and "workbench.error" not in contents.entries[-1].tags:
             _clear_error(store, journal.run_id)
     except Exception as error:
@@ -272,10 +284,10 @@ def _deliver(store: Store, journal: Journal, contents: JournalContents) -> bool:
     return True
 
 
-def _known_points(store: Store, run_id: str, contents: JournalContents) -> set[tuple[str, int]]:
-    """Returns the (metric, step) pairs that MLflow already has, from this process or one that resumed the run."""
-    names = {point[0] for entry in contents.entries for point in entry.metrics if not point[0].startswith("system/")}
-    return {(name, point.step) for name in names for point in store.client.get_metric_history(run_id, name)}
+def _taker(store: Store, run_id: str, contents: JournalContents) -> Owner | None:
+    """Returns the process that has gone on with the run since the journal's process lost touch with the server."""
+    owner = Owner.parse(store.client.get_run(run_id).data.tags.get("workbench.owner", ""))
+    return owner if None not in (owner, contents.owner) and owner != contents.owner else None
 
 
 def _clear_error(store: Store, run_id: str) -> None:

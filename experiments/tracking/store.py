@@ -22,6 +22,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from experiments.errors import StoreError
+from experiments.process.owner import Owner
+from experiments.process.presence import present
 from experiments.process.redaction import without_credentials
 from experiments.process.retry import retry
 from experiments.process.setup import prepare_process
@@ -158,6 +160,10 @@ class Store:
     def command(self, *words: str) -> str:
         """Returns `workbench WORDS…` on this store, quoted so that it can be pasted into a shell."""
         return command_on(self.folder, *words)
+
+    def present(self) -> Owner:
+        """Makes it known that this process works on the store, until it ends; returns its identity."""
+        return present(self.folder)
 
     @property
     def is_local(self) -> bool:

@@ -10,12 +10,15 @@ import shutil
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any, Literal
 
 from mlflow.entities import DatasetInput
 
+from experiments.errors import TakenOver
 from experiments.process.interrupts import uninterrupted
+from experiments.tracking.ownership import OWNER, LeaseKeeper, check_owned
 from experiments.tracking.seal import break_seal, remove_file, seal
 from experiments.tracking.spool import Entry, Outbox, Point, tell_waiting
 from experiments.tracking.store import Store, server_away
@@ -53,8 +56,9 @@ class TrackedRun:
         self.superfluous: set[str] = set()  # files that go once the run has finished; until then it may be resumed
         # What an earlier process has already logged:
         self._known_points: set[tuple[str, int]] = set()  # (metric, step)
-        self._outbox = Outbox(store, run_id)
+        self._outbox = Outbox(store, run_id, self._check_owned)
         self._writer = _MetricWriter(self._outbox)
+        self._lease = None if store.is_local else LeaseKeeper(store, run_id)
         self._system: SystemMetrics | None = None
 
     def path(self, artifact: str) -> Path:
@@ -66,6 +70,21 @@ class TrackedRun:
     def monitor_system(self) -> None:
         """Logs CPU, memory, disk, network and GPU use as `system/…` metrics until the run is closed."""
         self._system = SystemMetrics(self.run_id, self.store.tracking_uri, self._writer.add)
+
+    def check_owned(self) -> None:
+        """Raises TakenOver if another process has closed or taken the run. The run of a sweep may have several owners.
+
+        While a tracking server is away, nothing is known, and nothing is raised.
+        """
+        try:
+            self._check_owned()
+        except Exception as error:
+            if server_away(error) is None:
+                raise
+
+    def _check_owned(self) -> None:
+        if self.tags.get("workbench.kind") != "sweep":
+            check_owned(self.store, self.run_id)
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         """Queues the values and returns immediately. `step` counts optimizer steps."""
@@ -122,31 +141,37 @@ class TrackedRun:
 
         If the tracking server is unreachable, all of this is queued in the spool and does not count as a failure.
         """
-        with uninterrupted():
+        with uninterrupted(), self._lease or nullcontext():
             try:
                 if self._system is not None:
                     self._system.finish()
                 self._writer.finish()
+                self.check_owned()
                 self._seal(end_of_run(outcome, error))
                 if not self._in_place:
                     self._drop_superfluous(outcome)
                     self._outbox.put(Entry(files=True))
-            except Exception as lost:
-                outcome, error = "failed", f"some results could not be written: {lost}"
+            except TakenOver:
+                self.outcome = "died"
                 raise
-            finally:
-                self.outcome = outcome
-                self._outbox.put(end_of_run(outcome, error))
+            except Exception as lost:
+                self._end("failed", f"some results could not be written: {lost}")
+                raise
+            self._end(outcome, error)
             self._drop_superfluous(outcome)
             if self._outbox.has_queue():
                 tell_waiting(self.store)
             elif not self._in_place and outcome == "finished":
                 self._drop_from_server()
 
+    def _end(self, outcome: Outcome, error: str) -> None:
+        self.outcome = outcome
+        self._outbox.put(end_of_run(outcome, error))
+
     def _seal(self, end: Entry) -> None:
         """Writes `record.json`, the last of the run's files."""
         assert end.status is not None
-        owner = self.tags.get("workbench.owner", "")
+        owner = self.tags.get(OWNER, "")
         given = {"params": self.params, "metrics": self.latest, "tags": {**self.tags, **end.tags}}
         without = self.superfluous if end.status == STATUS["finished"] else set()
         seal(self.folder, run_id=self.run_id, status=end.status, owner=owner, without=without, **given)
@@ -180,7 +205,7 @@ def end_of_run(outcome: Outcome, error: str) -> Entry:
 
 
 class _MetricWriter:
-    """Collects metric values and writes them in order every few seconds, in a thread of its own.
+    """Collects metric values and writes them in order every few seconds, in a thread of its own, until the run is lost.
 
     Values that could not be written are kept and retried; `finish` raises the error of the last attempt.
     """
@@ -211,6 +236,8 @@ class _MetricWriter:
     def try_to_write(self) -> None:
         try:
             self._write()
+        except TakenOver:
+            raise
         except Exception as error:
             LOG.warning(f"could not write metrics; will retry: {error}")
 
@@ -221,6 +248,7 @@ class _MetricWriter:
                 del self._pending[: len(batch)]  # `add` may have appended more values meanwhile
 
     def _run(self) -> None:
-        while not self._ending.wait(self.interval):
-            self.try_to_write()
-            self._outbox.try_to_deliver()
+        with suppress(TakenOver):  # the run's own thread finds out, too
+            while not self._ending.wait(self.interval):
+                self.try_to_write()
+                self._outbox.try_to_deliver()

@@ -58,7 +58,7 @@ class RunRow:
     def is_busy(self) -> bool:
         """Whether a process may still write to the run."""
         owner = Owner.parse(self.tags.get("workbench.owner", ""))
-        return self.status in {"RUNNING", "SCHEDULED"} and not (owner is not None and owner.is_gone())
+        return self.status in {"RUNNING", "SCHEDULED"} and not (owner is not None and owner.fate() == "gone")
 
     def folder(self, store: Store) -> Path | None:
         """Returns the folder with the run's artifacts; None if a server has them, or if it is not a run's own folder.

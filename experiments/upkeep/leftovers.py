@@ -9,6 +9,7 @@ from pathlib import Path
 
 from experiments.code.code_store import CodeStore
 from experiments.code.scratch import leftovers, shared_leftovers
+from experiments.process import presence
 from experiments.process.file_hashes import cache_folder
 from experiments.tracking.seal import UNFINISHED
 from experiments.tracking.store import Store
@@ -38,6 +39,7 @@ def temporary(store: Store, contents: Contents) -> Iterator[Item]:
 
 
 def _of_the_store(store: Store, contents: Contents) -> Iterator[Path]:
+    yield from presence.leftovers(store.folder)
     yield from leftovers(store.folder / "scratch")
     yield from shared_leftovers()
     for suffix in (".fetched", ".sent", ".new"):

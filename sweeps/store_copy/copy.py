@@ -11,6 +11,7 @@ from sqlalchemy import Connection, text
 
 from experiments.process.file_copy import CopiedFiles, copy_files
 from experiments.process.owner import Owner
+from experiments.process.presence import gone
 from experiments.process.redaction import without_credentials
 from experiments.tracking.addresses import ADDRESSES, below, local_folder
 from experiments.tracking.store import Store, store_failure
@@ -88,9 +89,10 @@ def _check_source(source: Database, reader: Connection) -> None:
     if schema_version(reader) is None:
         message, remedy = f"has no tables for {source.kind.name}", "give the database that has them"
         raise InputError(source.field, source.shown, message, remedy)
-    for name, text_of_owner in reader.execute(text(source.kind.owners)):
-        owner = Owner.parse(text_of_owner.strip('"'))
-        if owner is not None and not owner.is_gone():
+    open_ = {name: Owner.parse(found.strip('"')) for name, found in reader.execute(text(source.kind.owners))}
+    ended = gone({owner for owner in open_.values() if owner is not None}, source.place.folder)
+    for name, owner in open_.items():
+        if owner is not None and owner not in ended:
             message = f"{source.kind.item} {name} is still open in process {owner.pid} on {owner.host}"
             remedy = f"let the process end, or stop it; if {owner.host} no longer exists, set the status to failed"
             raise InputError(source.field, source.shown, message, remedy)

@@ -98,7 +98,7 @@ class Stage(ABC):
 
     def take(self, trial: Trial, **attributes: Any) -> None:
         """Records this process as the owner of the trial, together with the trial's `attributes`."""
-        for name, value in {**attributes, "owner": str(Owner.current())}.items():
+        for name, value in {**attributes, "owner": str(self.store.present())}.items():
             trial.set_user_attr(name, value)
         give_sign_of_life(self.study, trial)
 

@@ -3,16 +3,19 @@
 from collections.abc import Sequence
 from contextlib import suppress
 
+from mlflow.entities import Run
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import Trial
 
 from experiments import runner
 from experiments.errors import Interrupted, Pruned, StoreError, TakenOver
+from experiments.process.interrupts import uninterrupted
 from experiments.tracking.runs import children
 from experiments.training.epochs import Epoch, Scores
 from lightning_modules.datasets import ImageDataset
 from sweeps.errors import LimitBroken
 from sweeps.strategy.limits import Limits
+from sweeps.study.reconcile import settle_like_run
 from sweeps.study.stage import ATTEMPT, Claim, Stage, settle
 from sweeps.study.storage import id_of, signs_of_life
 
@@ -42,7 +45,8 @@ def run_trial(stage: Stage, claim: Claim, dataset: ImageDataset | None) -> None:
         except TakenOver:
             pass
         except (Interrupted, KeyboardInterrupt):
-            settle(study, trial, "interrupted")
+            with uninterrupted():  # the run may just have finished: its work is not done again
+                settle_like_run(stage, trial, _run_of(stage, trial), otherwise="interrupted")
             raise
         except StoreError:
             with suppress(Exception):  # this usually fails too; the slot then opens when this process ends
@@ -52,6 +56,13 @@ def run_trial(stage: Stage, claim: Claim, dataset: ImageDataset | None) -> None:
             settle(study, trial, "failed", error=f"{type(error).__name__}: {error}")
         else:
             settle(study, trial, result.outcome, value=result.value, error=result.error)
+
+
+def _run_of(stage: Stage, trial: Trial) -> Run | None:
+    """Returns the trial's MLflow run; None if there is none, or if the store cannot be read now."""
+    with suppress(Exception):
+        return next(iter(children(stage.store, stage.sweep_run_id, {ATTEMPT: str(id_of(trial))})), None)
+    return None
 
 
 def _role(stage: Stage, claim: Claim) -> runner.Role:

@@ -749,7 +749,7 @@ def test_yesterday_s_dirty_run_comes_back_and_the_working_tree_is_left_alone(
     assert child is not None
     killed.kill()
     killed.communicate()
-    poll(child.is_gone)  # an orphan ends itself
+    poll(lambda: child.fate() == "gone")  # an orphan ends itself
     assert state(project) == before
     assert list((store.folder / "scratch").iterdir()) != []
 

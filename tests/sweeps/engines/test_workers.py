@@ -91,7 +91,7 @@ def workers_at_work(store: Path) -> set[int]:
     owners = [
         Owner.parse(run.data.tags["workbench.owner"]) for run in trial_runs(store) if run.info.status == "RUNNING"
     ]
-    return {owner.pid for owner in owners if owner is not None and not owner.is_gone()}
+    return {owner.pid for owner in owners if owner is not None and owner.fate() != "gone"}
 
 
 def test_two_workers_train_at_once_and_a_killed_one_is_replaced(
