@@ -368,7 +368,7 @@ def test_a_finished_run_is_refused(unbroken: Unbroken, refused: Callable[..., st
 
 
 @pytest.mark.parametrize(
-    ("kind", "words"), [("train", ["is still running", f"/{os.getpid()}@"]), ("trial", ["is a trial"])]
+    ("kind", "words"), [("train", ["is still running", f"process {os.getpid()} on"]), ("trial", ["is a trial"])]
 )
 def test_a_run_that_runs_and_a_sweep_s_trial_are_refused(
     kind: Any, words: list[str], bench: Bench, refused: Callable[..., str]

@@ -58,7 +58,7 @@ def test_a_step_of_the_clock_and_another_container_of_the_same_name_take_no_live
     (tmp_path / "stat").write_text("\n".join(later) + "\n")
     mount = 'mount --bind "$1" /proc/stat; shift; exec "$@"'
     python = [sys.executable, "-c", CLOSE_DEAD, str(scratch_store.folder)]
-    for container in (AS_ANOTHER_CONTAINER, AS_ANOTHER_CONTAINER[:3] + ["--mount"]):
+    for container in (AS_ANOTHER_CONTAINER, [*AS_ANOTHER_CONTAINER[:3], "--mount"]):
         command = [*container, "sh", "-c", mount, "sh", str(tmp_path / "stat"), *python]
         found = subprocess.run(command, capture_output=True, text=True, check=True)
         assert run_id not in found.stdout
@@ -111,7 +111,7 @@ def test_a_process_that_lost_its_run_stops_before_its_next_write(scratch_store: 
             tracked.log_metrics({"score": 2.0}, 2)
             tracked.flush_metrics()
 
-    with pytest.raises(TakenOver, match="had given no sign of life|as if this process had died"):
+    with pytest.raises(TakenOver, match=r"had given no sign of life|as if this process had died"):
         lose()
     now = scratch_store.client.get_run(run_id)
     assert steps(scratch_store, run_id, "score") == [1]
