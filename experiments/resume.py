@@ -98,7 +98,10 @@ def take_over(
         return
     shutil.copyfile(files / TRACE, folder / TRACE)
     checkpoints = Path(LAST_CHECKPOINT).parent
-    shutil.copytree(files / checkpoints, folder / checkpoints)
+    new = folder / f"{checkpoints}.new"  # renamed only when it is complete: the disk may be full
+    shutil.rmtree(new, ignore_errors=True)
+    shutil.copytree(files / checkpoints, new)
+    new.rename(folder / checkpoints)
 
 
 def _find_files(store: Store, run: Run, scratch: Path) -> Path:

@@ -29,6 +29,7 @@ _IGNORED = (
     "Constraints have been set, but CmaEsSampler will not use them",
 )
 _QUIET = ("pytorch_lightning", "mlflow", "optuna")  # these loggers print hints and advertisements
+_SILENT = ("mlflow.store.db.utils",)  # prints the tracebacks of errors that it also raises
 
 
 def prepare_process() -> None:
@@ -42,6 +43,8 @@ def prepare_process() -> None:
         warnings.filterwarnings("ignore", message)
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
+    for name in _SILENT:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     if "mlflow.telemetry" in sys.modules and os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true":
         from mlflow.telemetry import set_telemetry_client
 

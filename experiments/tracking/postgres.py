@@ -9,6 +9,8 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
 from experiments.process.redaction import without_credentials
 from lightning_modules import InputError
 
+PATIENCE = 8  # seconds for a server to answer
+
 
 def checked_url(url: str, field: str) -> URL:
     """Returns the URL with its driver. Raises InputError if it is not a PostgreSQL URL or the driver is missing."""
@@ -32,11 +34,13 @@ def checked_url(url: str, field: str) -> URL:
 
 def connect(url: str, field: str, **options: Any) -> Engine:
     """Returns an engine on the database. Raises InputError if no server answers or the server refuses to connect."""
-    engine = sqlalchemy.create_engine(checked_url(url, field), **options)
+    address = checked_url(url, field)
+    patience = {} if "connect_timeout" in address.query else {"connect_timeout": PATIENCE}
+    engine = sqlalchemy.create_engine(address, connect_args=patience, **options)
     try:
         engine.connect().close()
     except OperationalError as error:
-        reason = str(error.orig).strip().splitlines()[-1]
+        reason = [line for line in str(error.orig).splitlines() if line.strip() and not line.startswith("\t")][-1]
         remedy = "start that server, or correct the URL (it is best to keep a password in PGPASSWORD or ~/.pgpass)"
         raise InputError(field, without_credentials(url), f"cannot be opened: {reason}", remedy) from error
     return engine

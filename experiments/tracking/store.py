@@ -28,7 +28,7 @@ from experiments.process.redaction import without_credentials
 from experiments.process.retry import retry
 from experiments.process.setup import prepare_process
 from experiments.tracking.addresses import follow, local_folder
-from experiments.tracking.postgres import checked_url
+from experiments.tracking.postgres import checked_url, connect
 from experiments.tracking.trust import own, own_if_empty
 from lightning_modules import InputError
 from lightning_modules.log import LOG
@@ -124,6 +124,8 @@ class Store:
     def client(self) -> MlflowClient:
         """The MLflow client of this store."""
         self.ensure_database()
+        if self.tracking_uri.startswith("postgresql"):  # MLflow itself would try for minutes, and say nothing
+            connect(self.tracking_uri, "MLFLOW_TRACKING_URI").dispose()
         try:
             client = MlflowClient(self.tracking_uri)
             client.search_experiments(max_results=1)

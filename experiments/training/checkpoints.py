@@ -7,6 +7,7 @@ import math
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 
 import pytorch_lightning as pl
 import torch
@@ -14,6 +15,7 @@ import torch
 from experiments.artifact_names import BEST_CHECKPOINT, LAST_CHECKPOINT, NEW_CHECKPOINT
 from experiments.config import TrainerConfig
 from experiments.training.epochs import Epoch, Scores
+from lightning_modules.log import LOG
 
 
 class Checkpoints:
@@ -54,11 +56,16 @@ class Checkpoints:
 
 
 def epochs_done(run_folder: Path) -> int:
-    """Returns the number of epochs in a run's last checkpoint; 0 if there is no checkpoint."""
+    """Returns the number of epochs in a run's last checkpoint; 0 if there is none, or a damaged one."""
     checkpoint = run_folder / LAST_CHECKPOINT
     if not checkpoint.exists():
         return 0
-    return int(torch.load(checkpoint, weights_only=True, map_location="cpu")["epoch"]) + 1
+    try:
+        return int(torch.load(checkpoint, weights_only=True, map_location="cpu")["epoch"]) + 1
+    except (OSError, EOFError, RuntimeError, UnpicklingError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        LOG.warning(f"{checkpoint} is damaged ({reason}): training starts again from the first epoch")
+        return 0
 
 
 def load_weights(module: pl.LightningModule, checkpoint: Path) -> int:

@@ -21,6 +21,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import psutil
+
 from experiments.code.kept import Code
 from experiments.code.own import as_loaded
 from experiments.code.scratch import shared_folder
@@ -31,6 +33,7 @@ from experiments.tracking.store import Store
 from lightning_modules import InputError
 from lightning_modules.datasets import ImageDataset
 from lightning_modules.datasets.shared import map_shared, save_shared
+from lightning_modules.log import LOG
 from lightning_modules.plug import search_folders, searched_folders
 from sweeps.config import Sweep
 from sweeps.engines import worker
@@ -85,6 +88,31 @@ def warm_up(own: Sequence[str] = ()) -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+def _start(member: BaseProcess) -> None:
+    """Starts a worker. If the fork server was killed, starts it first, with the same modules."""
+    global _server_has
+    for is_last in (False, True):
+        server = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+        if server is not None and _has_ended(server):
+            LOG.warning("the process that starts workers was killed: it is started again")
+            own, _server_has = list(_server_has or ()), None
+            warm_up(own)
+        try:
+            with _hidden_script():
+                member.start()
+            return
+        except (EOFError, OSError):  # killed meanwhile
+            if is_last:
+                raise
+
+
+def _has_ended(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
 @contextmanager
 def _hidden_script() -> Iterator[None]:
     """Hides the user's script from multiprocessing, which would run it again in each new process."""
@@ -126,8 +154,7 @@ class _Workers(Crew):
         for _ in range(self._size - len(self._members) if is_wanted else 0):
             ours, theirs = self._context.Pipe(duplex=False)
             member = self._context.Process(target=_run_worker, args=(self._task, theirs))
-            with _hidden_script():
-                member.start()
+            _start(member)
             theirs.close()
             self._members[member] = ours
         return len(self._members)
@@ -165,7 +192,13 @@ def _run_worker(task: _Task, pipe: Connection) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
     def report(event: str) -> Callable[[Any], None]:
-        return lambda what: pipe.send((event, what))
+        def send(what: Any) -> None:
+            try:
+                pipe.send((event, what))
+            except BrokenPipeError as error:  # the parent takes this worker for dead: the fork server was killed
+                raise Interrupted("parent") from error
+
+        return send
 
     try:
         with interruptible(), redirect_stdout(sys.stderr):  # the parent prints its result to standard output

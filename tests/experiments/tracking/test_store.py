@@ -1,6 +1,7 @@
 """The store: made once, whoever comes first."""
 
 import errno
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 from experiments import Store
 from experiments.errors import StoreError
-from experiments.tracking import store
+from experiments.tracking import postgres, store
 from lightning_modules import InputError
 
 OPENER = """
@@ -99,6 +100,20 @@ def test_a_database_that_is_none_is_named(tmp_path: Path) -> None:
     (tmp_path / "mlflow.db").write_text("not a database, though longer than the hundred bytes of its header " * 9)
     with pytest.raises(InputError, match=r"--store.*mlflow\.db"):
         _ = Store.open(tmp_path).client
+
+
+@pytest.mark.parametrize("answers", [False, True], ids=["refused", "silent"])
+def test_a_database_that_is_away_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answers: bool) -> None:
+    with socket.socket() as listener:  # accepts connections, but says nothing
+        listener.bind(("127.0.0.1", 0))
+        if answers:
+            listener.listen()
+        monkeypatch.setattr(postgres, "PATIENCE", 2)
+        address = f"127.0.0.1:{listener.getsockname()[1]}/runs"
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"postgresql://me:secret@{address}")
+        with pytest.raises(InputError, match=rf"MLFLOW_TRACKING_URI: cannot be opened: .*{address}") as raised:
+            _ = Store.open(tmp_path).client
+        assert "secret" not in str(raised.value)
 
 
 def test_an_experiment_is_made_once(scratch_store: Store) -> None:

@@ -119,6 +119,23 @@ def test_two_workers_train_at_once_and_a_killed_one_is_replaced(
     assert (again.params, again.user_attrs["seed"]) == (died.params, died.user_attrs["seed"])
 
 
+def test_a_killed_fork_server_is_started_again_and_costs_no_slot(
+    tmp_path: Path, start_workbench: Start, poll: Poll
+) -> None:
+    sweep = start_workbench(*SWEEP, "--budget.trials", "6", "--store", tmp_path)
+    poll(lambda: sweep.poll() is not None or len(workers_at_work(tmp_path)) >= 2, PATIENCE)
+    (server,) = [child for child in psutil.Process(sweep.pid).children() if "forkserver" in " ".join(child.cmdline())]
+    server.kill()
+    _, said = sweep.communicate()
+    assert sweep.returncode == 0, said
+    assert "the process that starts workers was killed: it is started again" in said
+    assert "Traceback" not in said
+    told = outcomes(tmp_path)
+    assert counting(told) == 6
+    assert set(told.values()) <= {"finished", "interrupted"}
+    assert_at_rest(tmp_path)
+
+
 def test_a_network_that_always_crashes_python_ends_the_sweep_with_a_clear_word(
     tmp_path: Path, workbench: Workbench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -347,6 +364,7 @@ def test_a_full_disk_stops_the_sweep_with_a_clear_word_and_it_goes_on_once_there
             file.write(bytes(4096))
     _, said = sweep.communicate()
     assert sweep.returncode == 1, said
+    assert "Traceback" not in said
     last = said.splitlines()[-1]
     assert str(small_disk / "store") in last
     assert "full" in last or "No space left" in last
