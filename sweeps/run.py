@@ -25,6 +25,7 @@ from experiments.upkeep.checkpoints import drop_trial_checkpoints
 from lightning_modules import InputError
 from lightning_modules.datamodule import load_dataset
 from lightning_modules.datasets import ImageDataset
+from lightning_modules.log import LOG
 from sweeps.config import Sweep
 from sweeps.engines import local, worker
 from sweeps.progress import SweepProgress, showing
@@ -175,9 +176,13 @@ def _fill(
 
     def fill() -> None:
         reconcile(stage)
+        told: set[str] = set()
         while stage.has_open_slot() or stage.is_running():
             work(stage, dataset=dataset, started=started, ended=ended)
-            if stage.is_running():  # trials of another command: if they die, this process takes over their slots
+            if others := set(stage.running()):  # of another command: if they die, this process takes over their slots
+                for line in sorted(others - told):
+                    LOG.info(f"waiting for {line}")
+                told |= others
                 time.sleep(_POLL)
                 reconcile(stage)
 

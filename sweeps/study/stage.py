@@ -80,7 +80,16 @@ class Stage(ABC):
 
     def is_running(self) -> bool:
         """Returns whether any process is running a trial."""
-        return bool(self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
+        return bool(self.running())
+
+    def running(self) -> list[str]:
+        """Names the trials that run now, and their processes."""
+        trials = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        owners = [Owner.parse(trial.user_attrs.get("owner", "")) for trial in trials]
+        return [
+            f"{self.kind} {trial.number} in {owner.shown if owner is not None else 'a process that just began it'}"
+            for trial, owner in zip(trials, owners, strict=True)
+        ]
 
     def trials(self) -> list[FrozenTrial]:
         """Returns all trials in order."""

@@ -217,8 +217,12 @@ def wait_for_two_epochs(sweep: WarmPython, store: Path, poll: Poll) -> Run:
     return run
 
 
+def client_of(store: Path) -> MlflowClient:
+    return MlflowClient(f"sqlite:///{store}/mlflow.db")
+
+
 def accuracies(store: Path, run: Run) -> list[float]:
-    client = MlflowClient(f"sqlite:///{store}/mlflow.db")
+    client = client_of(store)
     return [point.value for point in client.get_metric_history(run.info.run_id, "val/accuracy")]
 
 
@@ -258,7 +262,7 @@ def test_a_killed_trial_is_tried_again_from_its_last_checkpoint(
     assert trials[1].intermediate_values == dict(enumerate(accuracies(store, again), start=1))
 
 
-def test_a_process_that_hangs_loses_its_trial_and_drops_it_quietly_once_it_goes_on(
+def test_a_process_that_hangs_keeps_its_trial_and_others_say_that_they_wait_for_it(
     tmp_path: Path,
     workbench: Workbench,
     start_workbench: Start,
@@ -273,13 +277,21 @@ def test_a_process_that_hangs_loses_its_trial_and_drops_it_quietly_once_it_goes_
     go.touch()
     with closing(sqlite3.connect(store / "optuna.db")) as connection, connection:
         connection.execute("UPDATE trial_heartbeats SET heartbeat = datetime('now', '-1 hour')")
-    taken_over = workbench(*words, "--store", store)
-    assert taken_over.returncode == 0, taken_over.stderr
+    waiting = start_workbench(*words, "--store", store)
+    assert waiting.stderr is not None
+    said = ""
+    while f"waiting for trial 0 in process {hanging.pid} on" not in said:
+        said += (line := waiting.stderr.readline())
+        assert line, said
     os.kill(hanging.pid, signal.SIGCONT)
-    _, said = hanging.communicate()
-    assert hanging.returncode == 0, said
-    assert "Traceback" not in said
-    assert outcomes(store, "waiting") == {0: "died", 1: "finished", 2: "finished"}
+    for process in (hanging, waiting):
+        _, said = process.communicate()
+        assert process.returncode == 0, said
+        assert "Traceback" not in said
+    assert outcomes(store, "waiting") == {0: "finished", 1: "finished"}
+    for run in trial_runs(store):
+        steps = [point.step for point in client_of(store).get_metric_history(run.info.run_id, "val/loss")]
+        assert len(steps) == len(set(steps)) == 4
     assert_at_rest(store)
 
 
