@@ -20,6 +20,7 @@ from contextlib import redirect_stdout, suppress
 from typing import Any
 
 from lightning_modules.errors import WorkbenchError
+from lightning_modules.showable import PROSE, showable
 from workbench._command import Document, Stream
 from workbench._parser import parse
 
@@ -76,7 +77,7 @@ def _report(error: Exception, as_json: bool) -> int:
         print(json.dumps({"error": _as_fields(error)}, indent=2, default=str))
     if not isinstance(error, WorkbenchError):
         traceback.print_exception(error)
-    print(f"error: {error}", file=sys.stderr)
+    print(f"error: {showable(str(error), PROSE)}", file=sys.stderr)
     return error.exit_code if isinstance(error, WorkbenchError) else WorkbenchError.exit_code
 
 
@@ -91,7 +92,7 @@ def _print_json(document: Document) -> None:
     """Prints one JSON document; a list that is still being computed item by item, and whole even if that is ended."""
     (name, value), *_ = document.items() or [("", None)]
     if not isinstance(value, Stream):
-        print(json.dumps(_finite(document), indent=2))
+        print(json.dumps(_finite(document), indent=2, default=str))
         return
     print(f'{{\n  "{name}": [', end="", flush=True)
     error = ""

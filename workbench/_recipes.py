@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from lightning_modules.errors import InputError
+from lightning_modules.showable import showable
 
 _BUILT_IN = {"experiment": "experiments/recipes", "sweep": "sweeps/recipes"}  # beside this package
 _COMMAND = {"experiment": "train", "sweep": "sweep"}
@@ -18,7 +19,7 @@ def list_recipes(kind: str) -> str:
     built_in = sorted(path.stem for path in (Path(__file__).parents[1] / _BUILT_IN[kind]).glob("*.yaml"))
     own = sorted(path.name for path in Path().glob("*.y*ml") if _kind(path) == kind)
     more = f", and {len(own) - _MOST} more" if len(own) > _MOST else ""
-    here = f" Recipes in this folder: {', '.join(own[:_MOST])}{more}." if own else ""
+    here = f" Recipes in this folder: {', '.join(map(showable, own[:_MOST]))}{more}." if own else ""
     return f"Recipes of the workbench: {', '.join(built_in)}.{here}"
 
 

@@ -15,6 +15,7 @@ from workbench._command import (
     print_table,
     table,
 )
+from workbench._layout import print_lines
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -68,9 +69,9 @@ def show(document: Document, args: argparse.Namespace) -> None:
         print_table(groups)
     print_sentences([*verdicts(document), *(f"note: {note}" for note in document["notes"])])
     if document.get("html"):
-        print(f"page       {document['html']}")
+        print_lines(f"page       {document['html']}")
     if document.get("comparison_run_id"):
-        print(f"logged as  {document['comparison_run_id']}")
+        print_lines(f"logged as  {document['comparison_run_id']}")
     print_dashboard(document, args)
 
 

@@ -3,6 +3,7 @@
 import argparse
 
 from workbench._command import Document, UsageError, add_store, print_table, table
+from workbench._layout import print_lines
 
 HELP = "list the data sets, download one, or check one for faults"
 FIELDS = "check accepts the data fields of a recipe: --data.labels_path FILE --data.image_size 64 --data.channels 1"
@@ -41,7 +42,7 @@ def run(args: argparse.Namespace) -> Document:
 
 def show(document: Document, args: argparse.Namespace) -> None:
     if args.action == "fetch":
-        print(f"{document['source']} is complete in {document['folder']}")
+        print_lines(f"{document['source']} is complete in {document['folder']}")
     elif args.action == "check":
         _show_findings(document)
     else:
@@ -66,7 +67,7 @@ def _show_findings(document: Document) -> None:
         print_table(findings)
     else:
         print("nothing found")
-    print(f"{document['path']}  SHA-256 {document['sha256']}")
+    print_lines(f"{document['path']}  SHA-256 {document['sha256']}")
 
 
 def _example(example: Document) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from workbench._command import Document, add_store, count, number, open_store, print_table, table
-from workbench._layout import screen_width
+from workbench._layout import csv_cells, screen_width
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -116,6 +116,8 @@ def _print_csv(document: Document) -> None:
     runs = document["runs"]
     own = ["run_id", "name", "kind", "status", "outcome", "start_time"]
     names = document["columns"] or sorted({name for run in runs for name in [*run["params"], *run["metrics"]]})
-    writer = csv.DictWriter(sys.stdout, [*own, *names], extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(run["params"] | run["metrics"] | {name: run[name] for name in own} for run in runs)
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(csv_cells([*own, *names]))
+    for run in runs:
+        values = run["params"] | run["metrics"] | {name: run[name] for name in own}
+        writer.writerow(csv_cells(values.get(name, "") for name in [*own, *names]))

@@ -12,9 +12,11 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.importance import FanovaImportanceEvaluator
 from optuna.trial import FrozenTrial, TrialState
 
+from lightning_modules.showable import in_picture
 from sweeps.strategy.space import describe
 
 _DPI = 100
+_LABEL = 120  # characters of a finalist's parameters
 _ENOUGH_FOR_A_FOREST = 4  # trials: with fewer, a tree of the random forest may contain no variance
 
 
@@ -133,7 +135,7 @@ def _finalists(document: dict[str, Any]) -> Figure:
         if row["mean"] is not None:
             margin = row["ci95"][1] - row["mean"] if row["ci95"] else None
             axes.errorbar(row["mean"], place, xerr=margin, fmt="o", capsize=4, color="C0")
-    axes.set_yticks(range(len(rows)), [name for name, _ in rows])
+    axes.set_yticks(range(len(rows)), [in_picture(name, _LABEL) for name, _ in rows])
     axes.invert_yaxis()
     axes.set(xlabel=f"{document['metric']}: each seed, mean, 95 % interval")
     axes.grid(alpha=0.3, axis="x")
