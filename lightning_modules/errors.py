@@ -11,6 +11,9 @@ from difflib import get_close_matches
 from lightning_modules.showable import PROSE, showable
 
 
+_GOT = 300  # characters of a wrong value in a message
+
+
 class WorkbenchError(Exception):
     """An error message with its remedy. `field` is the config path or the command-line name of the wrong value."""
 
@@ -37,7 +40,7 @@ class InputError(WorkbenchError, ValueError):
         return type(self), (self.field, self.value, self.message, self.remedy)
 
     def __str__(self) -> str:
-        field, got = showable(str(self.field)), showable(repr(self.value))
+        field, got = showable(str(self.field)), showable(repr(self.value), _GOT)
         return showable(f"{field}: {showable(self.message, PROSE)} (got {got}); {self.remedy}", 3 * PROSE)
 
 

@@ -6,7 +6,7 @@ terminal, and a bidirectional control could make it read as another name. Data a
 
 import re
 
-NAME, PROSE = 300, 4_000  # the most characters that are shown of a name, and of a paragraph
+NAME, PROSE = 1_000, 4_000  # the most characters that are shown of a name, and of a paragraph
 IN_PICTURE = 40
 _UNSAFE = re.compile(
     r"[\x00-\x1f\x7f-\x9f"  # control characters

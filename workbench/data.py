@@ -2,6 +2,7 @@
 
 import argparse
 
+from lightning_modules.showable import showable
 from workbench._command import Document, UsageError, add_store, print_table, table
 from workbench._layout import print_lines
 
@@ -72,8 +73,8 @@ def _show_findings(document: Document) -> None:
 
 def _example(example: Document) -> str:
     """`12 cat/a.png (cat) = test 7 (dog)`"""
-    words = [str(example[key]) for key in ("split", "index", "file") if key in example]
-    words += [f"({example['class']})"] if "class" in example else []
+    words = [showable(str(example[key])) for key in ("split", "index", "file") if key in example]
+    words += [f"({showable(example['class'])})"] if "class" in example else []
     words += [example["what"]] if "what" in example else []
     words += ["=", _example(example["same_as"])] if "same_as" in example else []
     return " ".join(words)

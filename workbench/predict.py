@@ -5,6 +5,7 @@ import csv
 import sys
 from pathlib import Path
 
+from lightning_modules.showable import showable
 from workbench._command import RUN_HELP, Document, add_store, add_trust, open_store, print_table, table
 from workbench._layout import csv_cells
 
@@ -40,5 +41,7 @@ def show(document: Document, args: argparse.Namespace) -> None:
         return
     answers = table("input", "label", "probability")
     for line in found:
-        answers.add_row(line["input"], str(line["label"]), f"{max(line['probabilities'].values()):.4f}")
+        answers.add_row(
+            showable(line["input"]), showable(str(line["label"])), f"{max(line['probabilities'].values()):.4f}"
+        )
     print_table(answers)

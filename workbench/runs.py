@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from lightning_modules.showable import showable
 from workbench._command import Document, add_store, count, number, open_store, print_table, table
 from workbench._layout import csv_cells, screen_width
 
@@ -90,7 +91,9 @@ def _print_rows(document: Document) -> None:
     for run in document["runs"]:
         started = _shown(datetime.fromtimestamp(run["start_time"] / 1000))
         cells = [number(run["metrics"][n]) if n in run["metrics"] else run["params"].get(n, "") for n in names]
-        rows.add_row(run["run_id"][:8], run["name"], run["kind"], run["outcome"] or run["status"], started, *cells)
+        rows.add_row(
+            run["run_id"][:8], showable(run["name"]), run["kind"], run["outcome"] or run["status"], started, *cells
+        )
     print_table(rows)
 
 

@@ -3,6 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING
 
+from lightning_modules.showable import showable
 from workbench._command import (
     FIELDS_HELP,
     Document,
@@ -120,7 +121,7 @@ def show(document: Document, args: argparse.Namespace) -> None:
     for name, value in sorted(document["metrics"].items()):
         metrics.add_row(name, f"{value:.4f}")
     print_table(metrics)
-    print_lines(f"run        {document['run_id']}  ({document['name']}, {document['outcome']})")
+    print_lines(f"run        {document['run_id']}  ({showable(document['name'])}, {document['outcome']})")
     print_lines(f"artifacts  {document['artifact_uri']}")
     print_dashboard(document, args)
     if document["outcome"] == "finished":
