@@ -19,9 +19,11 @@ import numpy as np
 from PIL import Image
 
 from experiments import ExperimentConfig
+from experiments.config import flatten
 from experiments.recipe import field_paths
 from sweeps.config import SweepConfig
 
+DEFAULTS = flatten(ExperimentConfig().tree())
 FIELDS = [path for path, _ in field_paths(ExperimentConfig) if path not in {"data.root", "model.weights"}]
 SWEEP_FIELDS = [path for path, _ in field_paths(SweepConfig) if path != "storage"]
 TEXTS = [
@@ -95,7 +97,8 @@ def recipe(draw: Random) -> str:
     """A recipe: YAML that is no recipe, or some fields with values that may not fit."""
     if draw.random() < 0.35:
         return bad_yaml(draw)
-    return as_yaml({path(draw): value(draw) for _ in range(draw.randint(1, 2))})
+    names = [path(draw) for _ in range(draw.randint(1, 3))]
+    return as_yaml({name: DEFAULTS.get(name) if draw.random() < 0.4 else value(draw) for name in names})
 
 
 def as_yaml(fields: dict[str, Any]) -> str:
@@ -116,7 +119,9 @@ def as_yaml(fields: dict[str, Any]) -> str:
 def sweep_recipe(draw: Random) -> str:
     if draw.random() < 0.15:
         return bad_yaml(draw)
-    space = {path(draw): parameter(draw) for _ in range(draw.randint(1, 2))}
+    space = {path(draw): parameter(draw) for _ in range(draw.randint(0, 1))}
+    if draw.random() < 0.7:
+        space |= {"data.batch_size": [32, 64], "trainer.max_epochs": parameter(draw)}
     tree: dict[str, Any] = {"recipe": "digits", "space": space}
     if draw.random() < 0.5:
         section, _, name = draw.choice(SWEEP_FIELDS).partition(".")
@@ -130,6 +135,8 @@ def parameter(draw: Random) -> Any:
         return value(draw)
     if kind == 1:
         return [value(draw, 1) for _ in range(draw.randint(0, 3))]
+    if kind == 2:
+        return {"low": 1, "high": draw.choice([2, 10, 0.5, 10**6, 10**7])}
     low, high = sorted([draw.choice(NUMBERS), draw.choice(NUMBERS)], key=lambda number: (number != number, number))
     given: dict[str, Any] = {"low": low, "high": high}
     if draw.random() < 0.5:
@@ -157,9 +164,7 @@ def npy(draw: Random) -> bytes:
             sides = [draw.choice([-1, 0, 1, 8, 2**31, 2**62, 2**64, 10**30]) for _ in range(draw.randint(0, 4))]
             types = ["'|u1'", "'<U99999999'", "'|O'", "'|V0'", "[('a', '<f8')]", "'<f8'", "1", "'x'", "[]", "None"]
             order, kind = draw.choice([True, False, 1]), draw.choice(types)
-            return with_header(
-                f"{{'descr': {kind}, 'fortran_order': {order}, 'shape': {tuple(sides)}, }}"
-            )
+            return with_header(f"{{'descr': {kind}, 'fortran_order': {order}, 'shape': {tuple(sides)}, }}")
         case _:
             many = draw.choice([1, 20, 3_000])
             return with_header(draw.choice(["(", "[", "{'descr': ", "-", "9", "'", "\\", "{}"]) * many)
