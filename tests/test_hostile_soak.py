@@ -44,7 +44,9 @@ def ended(words: Sequence[str], folder: Path) -> Ended:
         resource.setrlimit(resource.RLIMIT_CPU, (STUCK, STUCK))
 
     with (folder / "out").open("wb") as out, (folder / "err").open("wb") as err:
-        given = [word.encode("utf-8", "surrogateescape" if word.isascii() else "replace") for word in words]
+        # Half of a surrogate pair is how Python reads a byte that is not UTF-8. No argument can have a NUL.
+        texts = (word.replace("\ud800", "\udcff").replace("\0", "") for word in words)
+        given = [word.encode("utf-8", "surrogateescape") for word in texts]
         process = subprocess.Popen(
             [sys.executable, "-m", "workbench", *given],
             cwd=folder,
