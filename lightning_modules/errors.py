@@ -10,7 +10,6 @@ from difflib import get_close_matches
 
 from lightning_modules.showable import PROSE, showable
 
-
 _GOT = 300  # characters of a wrong value in a message
 
 

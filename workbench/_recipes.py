@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from lightning_modules.checked_path import checked_path
 from lightning_modules.errors import InputError
 from lightning_modules.showable import showable
 
@@ -27,7 +28,7 @@ def check_kind(recipe: str, kind: str, store: str) -> None:
     """Raises InputError if a recipe is of the other kind. `store`: the folder that the command names."""
     other = "sweep" if kind == "experiment" else "experiment"
     folders = {each: Path(__file__).parents[1] / folder for each, folder in _BUILT_IN.items()}
-    if Path(recipe).is_file():
+    if checked_path("RECIPE", recipe).is_file():
         is_other = _kind(Path(recipe)) == other
     else:
         is_other = not (folders[kind] / f"{recipe}.yaml").exists() and (folders[other] / f"{recipe}.yaml").exists()
