@@ -29,8 +29,8 @@ def showable_lines(text: str, most: int = PROSE) -> str:
 
 def in_picture(text: str, most: int = IN_PICTURE) -> str:
     """Like `showable`, for matplotlib, which would read the text between two dollar signs as a formula."""
-    shown = showable(text[:most]) + "…" * (len(text) > most)
-    return shown.replace("$", r"\$")
+    shown = showable(text[: most + 1])
+    return (shown if len(shown) <= most else shown[:most] + "…").replace("$", r"\$")
 
 
 def in_markdown(text: str) -> str:

@@ -4,6 +4,7 @@ HOSTILE_SECONDS sets another duration, HOSTILE_SEED another beginning. What went
 which `Random(number)` draws the same input again.
 """
 
+import itertools
 import os
 import resource
 import shutil
@@ -12,6 +13,8 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import NamedTuple
@@ -40,9 +43,6 @@ def ended(words: Sequence[str], folder: Path) -> Ended:
     """Runs a command in `folder` to its end, and measures it alone, with its children."""
     variables = {"PYTHONPATH": str(ROOT), "XDG_CONFIG_HOME": str(folder / "config"), "WORKBENCH_DATA": str(folder)}
 
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_CPU, (STUCK, STUCK))
-
     with (folder / "out").open("wb") as out, (folder / "err").open("wb") as err:
         # Half of a surrogate pair is how Python reads a byte that is not UTF-8. No argument can have a NUL.
         texts = (word.replace("\ud800", "\udcff").replace("\0", "") for word in words)
@@ -54,8 +54,8 @@ def ended(words: Sequence[str], folder: Path) -> Ended:
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=err,
-            preexec_fn=limit,
         )
+        resource.prlimit(process.pid, resource.RLIMIT_CPU, (STUCK, STUCK))
         deadline = time.monotonic() + 10 * STUCK
         while (done := os.wait4(process.pid, os.WNOHANG))[0] == 0:
             if time.monotonic() > deadline:
@@ -98,23 +98,34 @@ def fault(words: Sequence[str], end: Ended, imports: float) -> str:
     return f"{end.megabytes:.0f} MB" if end.megabytes > MOST_MEMORY else ""
 
 
+class Case(NamedTuple):
+    number: int
+    words: list[str]
+    end: Ended
+
+
+def case(root: Path, number: int) -> Case:
+    folder = root / str(number)
+    folder.mkdir()
+    words = words_of(Random(number), folder)
+    end = ended(words, folder)
+    shutil.rmtree(folder, ignore_errors=True)
+    return Case(number, words, end)
+
+
 def test_an_hour_of_hostile_input(tmp_path: Path) -> None:
     imports = ended(["data", "check", "digits"], tmp_path).seconds
-    until, number = time.monotonic() + DURATION, FIRST
+    until, numbers, at_once = time.monotonic() + DURATION, itertools.count(FIRST), os.cpu_count() or 1
     codes: Counter[int] = Counter()
     faults: list[str] = []
     highest = 0.0
-    while time.monotonic() < until:
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        words = words_of(Random(number), folder)
-        end = ended(words, folder)
-        codes[end.code] += 1
-        highest = max(highest, end.megabytes)
-        if wrong := fault(words, end, imports):
-            faults.append(f"{number}: {wrong}: {str(words)[:300]}\n{end.error[-2000:]}")
-            print(faults[-1], flush=True)
-        shutil.rmtree(folder, ignore_errors=True)
-        number += 1
-    print(f"{codes.total()} cases, exit codes {dict(codes)}, at most {highest:.0f} MB", flush=True)
+    with ThreadPoolExecutor(at_once) as threads:
+        while time.monotonic() < until:
+            for number, words, end in threads.map(partial(case, tmp_path), itertools.islice(numbers, 8 * at_once)):
+                codes[end.code] += 1
+                highest = max(highest, end.megabytes)
+                if wrong := fault(words, end, imports):
+                    faults.append(f"{number}: {wrong}: {str(words)[:300]}\n{end.error[-2000:]}")
+                    print(faults[-1], flush=True)
+            print(f"{codes.total()} cases, exit codes {dict(codes)}, at most {highest:.0f} MB", flush=True)
     assert faults == []

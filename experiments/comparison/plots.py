@@ -44,7 +44,8 @@ def plot_confusion_difference(pair: Pair, names: Names, class_names: Sequence[st
     ticks = range(len(class_names))
     first, second = (confusion_matrix(answers.target, answers.label, labels=ticks) for answers in pair)
     more = first - second
-    side = 3 + min(0.45 * len(class_names), 25)
+    labels = list(map(in_picture, class_names))
+    side = 3 + min(0.45 * len(labels), 25) + max(0.0, 0.1 * max(map(len, labels)) - 1)  # in inches
     figure = Figure(figsize=(side, side), layout="tight")
     axes = figure.subplots()
     reach = max(1, int(np.abs(more).max()))
@@ -52,7 +53,6 @@ def plot_confusion_difference(pair: Pair, names: Names, class_names: Sequence[st
     for row, column in np.argwhere(more != 0) if len(class_names) <= 30 else []:
         shade = "white" if abs(more[row, column]) > 0.6 * reach else "black"
         axes.text(column, row, f"{more[row, column]:+d}", ha="center", va="center", color=shade, fontsize=8)
-    labels = list(map(in_picture, class_names))
     axes.set_xticks(ticks, labels, rotation=90)
     axes.set_yticks(ticks, labels)
     axes.set(xlabel="predicted", ylabel="true", title="\nminus ".join(map(in_picture, names)))

@@ -55,11 +55,14 @@ def _varied(trials: list[FrozenTrial]) -> list[str]:
 
 @contextmanager
 def _optunas_style() -> Iterator[None]:
-    """Restores pyplot's global state after the block: Optuna draws with pyplot, changes its style and opens figures."""
+    """Restores pyplot's global state after the block: Optuna draws with pyplot, changes its style and opens figures.
+
+    In the block, a choice such as `$x$` is no formula.
+    """
     import matplotlib.pyplot as plt  # imported here because it is slow
 
     others = plt.get_fignums()
-    with plt.rc_context(), warnings.catch_warnings():
+    with plt.rc_context({"text.parse_math": False}), warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         warnings.filterwarnings("ignore", "Attempting to set identical low and high xlims")  # if all values are equal
         try:

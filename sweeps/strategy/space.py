@@ -23,7 +23,7 @@ from experiments.config import ExperimentConfig, flatten
 from experiments.recipe import field_paths, which_field
 from lightning_modules import InputError
 from lightning_modules.errors import choose_from
-from lightning_modules.showable import showable
+from lightning_modules.showable import is_text, showable
 
 # Trials are compared on the same validation images. So only these fields of the data may differ between trials.
 _FIXED = {"experiment", "seed", "trainer.monitor", "trainer.monitor_mode", "trainer.metrics", "trainer.threads"}
@@ -33,6 +33,7 @@ _CORNERS = 256  # combinations of edge values that are checked before the first 
 _GRID = 100_000  # the most points in a grid
 _PARAMETERS = 500  # the most of a space
 _LARGEST = 2**53  # of a whole number, and of the steps of a range: floats have them exactly
+_LONGEST_CHOICE = 250  # characters
 _SHOWN = 60  # characters of a value in the description of a point
 
 Scalar = str | int | float | bool | None
@@ -279,6 +280,10 @@ def _choices(field: str, given: Mapping[str, Any]) -> tuple[Scalar, ...]:
     choices = given["choices"]
     if not isinstance(choices, list) or not choices or not all(isinstance(c, Scalar) for c in choices):
         raise InputError(field, choices, "choices must be a list of plain values", "write [32, 64]")
+    for choice in choices:
+        if isinstance(choice, str) and (len(choice) > _LONGEST_CHOICE or not is_text(choice)):
+            message = f"a choice is no Unicode text of at most {_LONGEST_CHOICE} characters"
+            raise InputError(field, choice, message, "shorten it")
     if len(given.keys() - {"choices", "when"}) > 0:
         raise InputError(field, dict(given), "has both choices and a range", "keep one of the two")
     return tuple(choices)

@@ -166,3 +166,9 @@ def test_a_space_has_a_most_of_fields() -> None:
 
 def test_a_long_choice_is_cut_in_the_description_of_a_point() -> None:
     assert describe({"model.network_args.kind": "\x1b" + "x" * 100}) == "\\x1b" + "x" * 59 + "… (101 characters)"
+
+
+@pytest.mark.parametrize("choice", ["x" * 251, "\ud800", "a\0"])
+def test_a_choice_is_short_text(choice: str) -> None:
+    with pytest.raises(InputError, match=r"^space\.optimizer\.kind: a choice is no Unicode text of at most 250"):
+        SearchSpace.parse({"optimizer.kind": ["sgd", choice]}, BASE)
