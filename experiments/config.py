@@ -13,7 +13,7 @@ from pydantic import Field, PositiveFloat
 from experiments.code.loading import watch
 from experiments.code.portable import located, portable
 from experiments.lightning_arguments import REFUSED
-from experiments.names import check_name
+from experiments.names import EXPERIMENT, check_name
 from experiments.recipe import Tree, build, field_paths, find_recipe, read_recipe, unknown_field, with_overrides
 from lightning_modules import DataConfig, InputError, ModelConfig, OptimizerConfig
 from lightning_modules.checked_path import checked_path
@@ -188,7 +188,7 @@ class ExperimentConfig:
     def __post_init__(self) -> None:
         if not self.experiment.strip():
             raise InputError("experiment", self.experiment, "must not be empty", "name the MLflow experiment")
-        check_name("experiment", self.experiment)
+        check_name("experiment", self.experiment, EXPERIMENT)
         self._check_modules()
         if self.model.class_weights == self.data.sampling == "balanced":
             message = "data.sampling is balanced too, so rare classes would count twice"
