@@ -5,6 +5,7 @@ import math
 import os
 import warnings
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from lightning_modules import ImageClassifier, ImageDataModule, InputError
 from lightning_modules.log import LOG
 
 _MOST_RATES = 1000  # epochs whose learning rate is told
-_MOST_STEPS = 500_000  # of a schedule: some seconds
+_MOST_STEPS = 200_000  # of a schedule of torch or of the user's: some seconds
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,11 @@ def _learning_rates(config: ExperimentConfig, classifier: ImageClassifier, steps
     if schedule is None:
         rate = optimizer.param_groups[0]["lr"]
         return [EpochRate(epoch, rate, rate) for epoch in _spread(epochs)], ""
+    if not config.optimizer.schedule.is_own:
+        factor = partial(config.optimizer.schedule.factor, total_steps=steps * epochs)
+        peak = optimizer.param_groups[0]["initial_lr"]
+        ends = [(epoch, (epoch - 1) * steps, epoch * steps - 1) for epoch in _spread(epochs)]
+        return [EpochRate(epoch, peak * factor(first), peak * factor(last)) for epoch, first, last in ends], ""
     if steps * epochs > _MOST_STEPS:
         return [], f"the schedule would be tried for all {steps * epochs:,} steps, more than {_MOST_STEPS:,}"
     is_by_step = config.optimizer.schedule.how_to_step(schedule)["interval"] == "step"

@@ -165,21 +165,21 @@ def test_choices_are_no_formulas_and_no_markup(tmp_path: Path) -> None:
     choices = [r"$\frac{$", "<script>|$x$"]
     for number in range(6):
         trial = study.ask()
-        trial.suggest_categorical("model.network_args.kind", choices)
+        trial.suggest_categorical("model.network_args.act", choices)
         study.tell(trial, 0.1 * number)
     rows = [
         {"number": each.number, "state": each.state.name, "outcome": "finished", "value": each.value}
         | {"params": each.params, "seed": 0, "run_id": None}
         for each in study.trials
     ]
-    finalist = {"number": 5, "params": {"kind": choices[0]}, "values": [0.5], "mean": 0.5, "ci95": None}
+    finalist = {"number": 5, "params": {"act": choices[0]}, "values": [0.5], "mean": 0.5, "ci95": None}
     document: dict[str, Any] = {"sweep": "\x1b[31m<b>", "metric": "val/accuracy", "direction": "maximize"}
     document |= {"finalists": [finalist], "champion": None, "baseline": None, "runner_up": None, "luck": None}
     document |= {"trials": rows, "trials_url": "http://x/#y"}
     pictures = plots.draw(study, document, tmp_path / "plots")
     html = page(document, pictures)
     shown = _Page(html)  # which fails on a script
-    assert "kind=<script>|$x$" in shown.text
+    assert "act=<script>|$x$" in shown.text
     assert "\\x1b[31m<b>" in shown.text
-    assert r"kind=&lt;script&gt;\|$x$ |" in description(document)
+    assert r"act=&lt;script&gt;\|$x$ |" in description(document)
     assert {*pictures} >= {"Parallel coordinates", "Slices", "Finalists"}
