@@ -1,7 +1,7 @@
 """Reads YAML, for everybody: safely, with the numbers of YAML 1.2, and within bounds, whoever wrote it.
 
 Aliases are where a small file becomes large: ten anchors, each a list of ten of the one before, are 10^10 values. So a
-value counts as often as aliases repeat it.
+value counts as often as aliases repeat it, and a long text as several.
 """
 
 import re
@@ -13,7 +13,8 @@ import yaml
 from lightning_modules.showable import is_text, showable
 
 _CHARACTERS = 1_000_000
-_VALUES = 50_000  # with those that aliases repeat; a megabyte that is read for some seconds
+_VALUES = 50_000  # with those that aliases repeat; as many different ones are read in some seconds
+_TEXT = 100  # characters of a text that count as one more value
 _DEPTH = 50
 
 
@@ -70,6 +71,8 @@ class _Loader(yaml.SafeLoader):
         self._add(1, mark)
         node = super().compose_node(parent, index)
         self._depth -= 1
+        if isinstance(node, yaml.ScalarNode):
+            self._add(len(node.value) // _TEXT, mark)
         self._sizes[id(node)] = self._count - before
         return node
 

@@ -31,6 +31,13 @@ def test_ten_levels_of_aliases_are_refused_at_the_sixth(kind: str) -> None:
         read_yaml(anchors(10, kind))
 
 
+def test_a_long_text_that_aliases_repeat_is_refused() -> None:
+    text = f"a: &a {'x' * 900_000}\nb: [" + ", ".join(["*a"] * 1_000) + "]"  # 900 MB, if it was written
+    with pytest.raises(BadYaml, match=r"^more than 50,000 values, .*, line 2, column 18$"):
+        read_yaml(text)
+    assert read_yaml(f"a: {'x' * 900_000}") == {"a": "x" * 900_000}
+
+
 def test_aliases_and_merges_are_read() -> None:
     text = "base: &base {lr: 1e-3, sizes: [1, 2]}\none: *base\ntwo: {<<: *base, lr: 0.1}"
     base: dict[str, Any] = {"lr": 0.001, "sizes": [1, 2]}
