@@ -33,7 +33,7 @@ def test_ten_levels_of_aliases_are_refused_at_the_sixth(kind: str) -> None:
 
 def test_a_long_text_that_aliases_repeat_is_refused() -> None:
     text = f"a: &a {'x' * 900_000}\nb: [" + ", ".join(["*a"] * 1_000) + "]"  # 900 MB, if it was written
-    with pytest.raises(BadYaml, match=r"^more than 50,000 values, .*, line 2, column 18$"):
+    with pytest.raises(BadYaml, match=r"^more than 50,000 values, .*, line 2, column 21$"):
         read_yaml(text)
     assert read_yaml(f"a: {'x' * 900_000}") == {"a": "x" * 900_000}
 
