@@ -13,9 +13,11 @@ from pydantic import Field, PositiveFloat
 from experiments.code.loading import watch
 from experiments.code.portable import located, portable
 from experiments.lightning_arguments import REFUSED
+from experiments.names import EXPERIMENT, check_name
 from experiments.recipe import Tree, build, field_paths, find_recipe, read_recipe, unknown_field, with_overrides
 from lightning_modules import DataConfig, InputError, ModelConfig, OptimizerConfig
-from lightning_modules.config import Count, Seed, Share, section
+from lightning_modules.checked_path import checked_path
+from lightning_modules.config import Count, Epochs, Seed, Share, section
 from lightning_modules.errors import choose_from
 from lightning_modules.metrics import Metric, find_metric, monitors, own_metrics, sign_of
 from lightning_modules.plug import Plug, search_folders
@@ -38,7 +40,7 @@ Compile = Literal["none", "default", "cuda_graphs"]
 class TrainerConfig:
     """How long a run trains, which weights it uses at the end, and on what hardware it runs."""
 
-    max_epochs: Count = 10
+    max_epochs: Epochs = 10
     """How many epochs the run trains."""
 
     weights: Weights = "last"
@@ -66,7 +68,7 @@ class TrainerConfig:
     accelerator: Accelerator = "auto"
     """The hardware that trains; auto: a GPU if there is one."""
 
-    threads: Annotated[int, Field(ge=1, examples=[1])] | None = None
+    threads: Annotated[int, Field(ge=1, le=1024, examples=[1])] | None = None
     """CPU threads; null: all cores for one run, one for a sweep's trial."""
 
     precision: Precision = "32-true"
@@ -103,7 +105,7 @@ class TrainerConfig:
     detect_anomaly: bool = False
     """Finds the operation whose gradient is NaN; slow."""
 
-    min_epochs: Count | None = None
+    min_epochs: Epochs | None = None
     """Epochs that the run trains even if a callback would stop it earlier."""
 
     log_every_n_steps: Count | None = None
@@ -115,7 +117,7 @@ class TrainerConfig:
     inference_mode: bool | None = None
     """How gradients are switched off in validation; false for a module that needs them there; null: true."""
 
-    reload_dataloaders_every_n_epochs: Annotated[int, Field(ge=0)] | None = None
+    reload_dataloaders_every_n_epochs: Annotated[int, Field(ge=0, le=10**6)] | None = None
     """Asks the data module for new loaders so often; null: never."""
 
     profiler: Literal["simple", "advanced"] | None = None
@@ -186,6 +188,7 @@ class ExperimentConfig:
     def __post_init__(self) -> None:
         if not self.experiment.strip():
             raise InputError("experiment", self.experiment, "must not be empty", "name the MLflow experiment")
+        check_name("experiment", self.experiment, EXPERIMENT)
         self._check_modules()
         if self.model.class_weights == self.data.sampling == "balanced":
             message = "data.sampling is balanced too, so rare classes would count twice"
@@ -261,7 +264,7 @@ def with_located_files(tree: Mapping[str, Any], folders: Sequence[Path], *, is_r
     Data that do not exist get the path in the first folder or, if `is_recorded`, the path as it was written.
     """
     named = {name: value for name, value in flatten(tree).items() if name in _FILES and isinstance(value, str)}
-    users = {name: Path(value).expanduser() for name, value in named.items()}
+    users = {name: checked_path(name, value).expanduser() for name, value in named.items()}
     places = {name: [*(folder / path for folder in folders), located(named[name])] for name, path in users.items()}
     found = {name: next(filter(Path.exists, paths), None) for name, paths in places.items()}
     default = -1 if is_recorded else 0

@@ -5,6 +5,7 @@ import math
 import os
 import warnings
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ from experiments.tasks.task import Task
 from experiments.tracking.store import Store
 from lightning_modules import ImageClassifier, ImageDataModule, InputError
 from lightning_modules.log import LOG
+
+_MOST_RATES = 1000  # epochs whose learning rate is told
+_MOST_STEPS = 200_000  # of a schedule of torch or of the user's: some seconds
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class DryRun:
     memory_format: str | None  # of the workbench's classifier
     drops_single: bool  # whether a last training batch of one image is left out
     warnings: list[str]  # said while the parts were tried
-    learning_rates: list[EpochRate]
+    learning_rates: list[EpochRate]  # of all epochs, or of some at equal distances
     rates_unknown: str  # why there are no learning rates; empty if there are
 
     def as_dict(self) -> dict[str, Any]:
@@ -129,17 +133,25 @@ def _steps_per_epoch(config: ExperimentConfig, data: ImageDataModule) -> int:
 def _learning_rates(config: ExperimentConfig, classifier: ImageClassifier, steps: int) -> tuple[list[EpochRate], str]:
     """Returns the learning rate of each epoch, or why it is not known before the run."""
     optimizer = config.optimizer.build(classifier.network)
-    schedule = config.optimizer.build_schedule(optimizer, steps * config.trainer.max_epochs)
+    epochs = config.trainer.max_epochs
+    schedule = config.optimizer.build_schedule(optimizer, steps * epochs)
     if isinstance(schedule, ReduceLROnPlateau):
         return [], "the schedule waits for a plateau of val/loss"
     if schedule is None:
         rate = optimizer.param_groups[0]["lr"]
-        return [EpochRate(epoch, rate, rate) for epoch in range(1, config.trainer.max_epochs + 1)], ""
+        return [EpochRate(epoch, rate, rate) for epoch in _spread(epochs)], ""
+    if not config.optimizer.schedule.is_own:
+        factor = partial(config.optimizer.schedule.factor, total_steps=steps * epochs)
+        peak = optimizer.param_groups[0]["initial_lr"]
+        ends = [(epoch, (epoch - 1) * steps, epoch * steps - 1) for epoch in _spread(epochs)]
+        return [EpochRate(epoch, peak * factor(first), peak * factor(last)) for epoch, first, last in ends], ""
+    if steps * epochs > _MOST_STEPS:
+        return [], f"the schedule would be tried for all {steps * epochs:,} steps, more than {_MOST_STEPS:,}"
     is_by_step = config.optimizer.schedule.how_to_step(schedule)["interval"] == "step"
-    rates = []
+    rates, wanted = [], set(_spread(epochs))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # no step of the optimizer comes before those of the schedule
-        for epoch in range(1, config.trainer.max_epochs + 1):
+        for epoch in range(1, epochs + 1):
             seen = []
             for _ in range(steps):
                 seen.append(float(torch.as_tensor(optimizer.param_groups[0]["lr"])))
@@ -147,5 +159,12 @@ def _learning_rates(config: ExperimentConfig, classifier: ImageClassifier, steps
                     schedule.step()
             if not is_by_step:
                 schedule.step()
-            rates.append(EpochRate(epoch, seen[0], seen[-1]))
+            if epoch in wanted:
+                rates.append(EpochRate(epoch, seen[0], seen[-1]))
     return rates, ""
+
+
+def _spread(epochs: int) -> list[int]:
+    """Returns all epochs, from 1, or some at equal distances with the first and the last."""
+    count = min(epochs, _MOST_RATES)
+    return [1 + round(place * (epochs - 1) / max(1, count - 1)) for place in range(count)]

@@ -1,35 +1,25 @@
 """Turns a YAML recipe and dotted overrides into a typed, checked configuration."""
 
 import dataclasses
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
-import yaml
-
-from lightning_modules.errors import InputError, choose_from, did_you_mean
+from experiments.bounded_yaml import BadYaml, read_yaml, read_yaml_file
+from lightning_modules.checked_path import checked_path
+from lightning_modules.errors import InputError, choose_from, did_you_mean, reading
 
 Config = TypeVar("Config")
 Tree = dict[str, Any]
 
+_DEPTH = 50  # parts of a dotted path
+
 recipes_read: set[Path] = set()  # by this process; their content is in the records of its runs
-
-
-class _Loader(yaml.SafeLoader):
-    """Reads numbers as in YAML 1.2, so that 1e-3 is a number and not a string."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$"),
-    list("-+0123456789."),
-)
 
 
 def find_recipe(name: str, folder: Path) -> Path:
     """Returns the file of a recipe, given by its path or by its bare name in `folder`."""
-    if Path(name).is_file():
+    if checked_path("RECIPE", name).is_file():
         return Path(name)
     if (built_in := folder / f"{name}.yaml").is_file():
         return built_in
@@ -40,11 +30,8 @@ def find_recipe(name: str, folder: Path) -> Path:
 def read_recipe(path: Path) -> Tree:
     """Returns the recipe's fields as they are written."""
     recipes_read.add(path.absolute())
-    try:
-        tree = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError("RECIPE", str(path), f"cannot be read as YAML: {reason}", "fix the file") from error
+    with reading("RECIPE", str(path), "YAML", "fix the file"):
+        tree = read_yaml_file(path)
     if tree is None:
         return {}
     if not isinstance(tree, dict):
@@ -66,9 +53,9 @@ def parse_overrides(words: Sequence[str]) -> Tree:
                 raise InputError(path, None, "has no value", f"write --{path} VALUE")
             value = rest.pop(0)
         try:
-            overrides[path] = yaml.load(value, _Loader)
-        except yaml.YAMLError as error:
-            raise InputError(path, value, "is not a YAML value", "quote it") from error
+            overrides[path] = read_yaml(value)
+        except BadYaml as error:
+            raise InputError(path, value, f"is not a YAML value: {error}", "quote it") from error
     return overrides
 
 
@@ -77,6 +64,8 @@ def with_overrides(tree: Mapping[str, Any], overrides: Mapping[str, Any]) -> Tre
     result: Tree = {key: with_overrides(value, {}) if isinstance(value, dict) else value for key, value in tree.items()}
     for path, value in overrides.items():
         *parents, last = path.split(".")
+        if len(parents) > _DEPTH:
+            raise InputError(path, value, "no such field", "to list the fields: workbench fields")
         node = result
         for parent in parents:
             below = node.get(parent)

@@ -18,6 +18,7 @@ from experiments.code.loading import watch
 from experiments.code.snapshot import PROJECT
 from experiments.config import ExperimentConfig, load_config
 from experiments.errors import NonFiniteLossError, OutOfMemoryError, Pruned, StoreError, TakenOver
+from experiments.names import check_name
 from experiments.process.interrupts import interruptible
 from experiments.process.redaction import without_credentials
 from experiments.process.setup import prepare_process
@@ -110,6 +111,8 @@ def run(
     closed; it is a StoreError if the store cannot be written.
     """
     tags = users_tags(tags, notes)
+    if name is not None:
+        check_name("--name", name)
     role = Role(name=name, tags=tags, read_test=read_test, resumes=resume, code_may_change=code_may_change)
     with showing(progress) as (shown, moving):
         observers, callbacks = [*shown, *observers], [*moving, *callbacks]

@@ -7,11 +7,12 @@ import base64
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
+from html import escape as escaped_html
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.artifact_names import PAGE_MARK
+from lightning_modules.showable import showable_lines
 
 if TYPE_CHECKING:  # comes with MLflow, and takes half a second
     from pandas import DataFrame
@@ -23,6 +24,11 @@ th, td { padding: .25rem .75rem; border-bottom: 1px solid #ddd; text-align: left
 th, td { vertical-align: top; font-variant-numeric: tabular-nums }
 img { max-width: 100% }
 """.strip()
+
+
+def escape(text: str) -> str:
+    """Returns a text as HTML, with what is unsafe to show as escapes."""
+    return escaped_html(showable_lines(text))
 
 
 def webpage(title: str, parts: Iterable[str]) -> str:
@@ -61,7 +67,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 def _cell(cell: object) -> str:
     match cell:
         case Link(text, url):
-            return f'<a href="{escape(url)}">{escape(text)}</a>'
+            return f'<a href="{escaped_html(url)}">{escape(text)}</a>'
         case float():
             return f"{cell:.4f}"
         case None:

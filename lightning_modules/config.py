@@ -23,7 +23,10 @@ from lightning_modules.errors import InputError, choose_from
 from lightning_modules.plug import to_write
 
 # For a value out of bounds, the error suggests the example. Without an example it suggests the field's default.
-Count = Annotated[int, Field(ge=1)]
+# Upper bounds are far above what anybody needs, and below what overflows or runs for ever.
+Count = Annotated[int, Field(ge=1, le=10**9)]
+Natural = Annotated[int, Field(ge=0, le=10**9)]
+Epochs = Annotated[int, Field(ge=1, le=10**6)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Probability = Annotated[float, Field(ge=0, le=1, examples=[0.5])]
 Fraction = Annotated[float, Field(gt=0, lt=1)]

@@ -2,7 +2,6 @@
 
 import re
 from dataclasses import field
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pytorch_lightning as pl
@@ -10,9 +9,10 @@ import torch
 from numpy import unique
 from pydantic import Field
 
+from lightning_modules.checked_path import checked_path
 from lightning_modules.config import Count, Fraction, Seed, section
 from lightning_modules.datasets import ImageDataset, SourceOptions, all_sources, find_source
-from lightning_modules.errors import InputError
+from lightning_modules.errors import InputError, reading
 from lightning_modules.images.on_disk import ImagesOnDisk
 from lightning_modules.own import OWN_DATA
 from lightning_modules.pipeline.augmentation import AugmentationConfig
@@ -24,8 +24,11 @@ from lightning_modules.pipeline.normalization import Normalization, Normalizatio
 from lightning_modules.pipeline.placement import Placement
 from lightning_modules.pipeline.sampling import Sampling
 from lightning_modules.pipeline.splits import Subset, make_splits
+from lightning_modules.showable import is_text
 
 # Images per batch when no gradients are kept. On a CPU, 128 images fit in the cache: three times as fast as 1,000.
+_MOST_CLASSES = 30_000  # ImageNet has 21,841; a network has an output for each
+_LONGEST_SIDE = 8192  # pixels of an image that is scaled
 _EVALUATION_BATCH = {"cpu": 128, "cuda": 4096}
 
 
@@ -60,7 +63,7 @@ class DataConfig:
     channels: Literal[1, 3] | None = None
     """The channels that the network gets: 1 gray, 3 RGB; null: as the data are, pictures RGB."""
 
-    in_memory_mb: Annotated[int, Field(ge=0, examples=[256])] | None = None
+    in_memory_mb: Annotated[int, Field(ge=0, le=10**9, examples=[256])] | None = None
     """Source arrays: a .npy larger than this (in MB) stays on disk and is shuffled in blocks; null: 256."""
 
     batch_size: Count | Literal["full"] = 32
@@ -78,7 +81,7 @@ class DataConfig:
     group_pattern: str | None = None
     """Source image_folder: a regular expression. Files with equal first groups stay in one split."""
 
-    folds: Annotated[int, Field(ge=2, examples=[5])] | None = None
+    folds: Annotated[int, Field(ge=2, le=1000, examples=[5])] | None = None
     """The number of folds of a cross-validation. It replaces val_fraction."""
 
     fold: int | None = None
@@ -105,12 +108,15 @@ class DataConfig:
                 takers = ", ".join(name_ for name_, other in sorted(all_sources().items()) if name in other.takes)
                 remedy = f"leave it out, or set data.source to {takers}"
                 raise InputError(f"data.{name}", getattr(self, name), f"does not apply to source {self.source}", remedy)
-        if self.image_size is not None and not (len(sides := self._sides(self.image_size)) == 2 and min(sides) >= 1):
-            raise InputError("data.image_size", self.image_size, "must be 1 pixel or more", "try 64, or [48, 64]")
+        if self.image_size is not None:
+            sides = self._sides(self.image_size)
+            if len(sides) != 2 or min(sides) < 1 or max(sides) > _LONGEST_SIDE:
+                message = f"must be 1 pixel or more and at most {_LONGEST_SIDE:,}"
+                raise InputError("data.image_size", self.image_size, message, "try 64, or [48, 64]")
         for name in ("root", "path", "labels_path", "groups"):  # absolute, so that it is valid in any working directory
             value = getattr(self, name)
             if value is not None:
-                object.__setattr__(self, name, str(Path(value).expanduser().resolve()))
+                object.__setattr__(self, name, str(checked_path(f"data.{name}", value).expanduser().resolve()))
         self._check_groups_and_folds()
 
     def _check_groups_and_folds(self) -> None:
@@ -118,7 +124,7 @@ class DataConfig:
             raise InputError("data.group_pattern", self.group_pattern, "data.groups is given too", "leave one out")
         try:
             re.compile(self.group_pattern or "")
-        except re.error as error:
+        except (re.error, OverflowError, RecursionError) as error:
             message = f"is not a regular expression: {error}"
             raise InputError(
                 "data.group_pattern", self.group_pattern, message, "for example, try '([^/]+)_[0-9]+'"
@@ -150,7 +156,17 @@ class DataConfig:
 
 def load_dataset(config: DataConfig) -> ImageDataset:
     """Reads the images that `config` names. Splits, batch size, normalization and augmentation change nothing here."""
-    return find_source(config.source, config.source_args).load(config.source_options)
+    field, value = ("data.source", config.source) if config.path is None else ("data.path", config.path)
+    with reading(field, value, f"data of source {config.source}", "fix the data, or leave out what is damaged"):
+        dataset = find_source(config.source, config.source_args).load(config.source_options)
+    if len(dataset.class_names) > _MOST_CLASSES:
+        message = f"has {len(dataset.class_names):,} classes, more than {_MOST_CLASSES:,}: are the labels classes?"
+        raise InputError(field, value, message, "give every class several images")
+    for name in dataset.class_names:
+        if not is_text(name):
+            message = f"the class {name!r} is not Unicode text: it has NUL or half of a surrogate pair"
+            raise InputError(field, value, message, "rename it")
+    return dataset
 
 
 class ImageDataModule(pl.LightningDataModule):

@@ -4,8 +4,13 @@ Each package's own `errors.py` holds the errors that only this package raises. T
 one line and exits with its `exit_code`. Any other exception is a bug and is printed with its traceback.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
+
+from lightning_modules.showable import PROSE, showable
+
+_GOT = 300  # characters of a wrong value in a message
 
 
 class WorkbenchError(Exception):
@@ -19,7 +24,7 @@ class WorkbenchError(Exception):
 
     def __str__(self) -> str:
         where = "" if self.field is None else f"{self.field}: "
-        return where + "; ".join(filter(None, [self.message, self.remedy]))
+        return showable(where + "; ".join(filter(None, [self.message, self.remedy])), PROSE)
 
 
 class InputError(WorkbenchError, ValueError):
@@ -34,7 +39,33 @@ class InputError(WorkbenchError, ValueError):
         return type(self), (self.field, self.value, self.message, self.remedy)
 
     def __str__(self) -> str:
-        return f"{self.field}: {self.message} (got {self.value!r}); {self.remedy}"
+        field, got = showable(str(self.field)), showable(repr(self.value), _GOT)
+        return showable(f"{field}: {showable(self.message, PROSE)} (got {got}); {self.remedy}", 3 * PROSE)
+
+
+@contextmanager
+def reading(field: str, value: object, what: str, remedy: str) -> Iterator[None]:
+    """Makes any error in the block an InputError: the block only reads a file of the user's, so the file is bad input.
+
+    `what`: what the file cannot be read as. Errors that say what to do are raised as they are.
+    """
+    try:
+        yield
+    except WorkbenchError:
+        raise
+    except Exception as error:  # decoders and parsers raise all kinds of errors on damaged files
+        raise InputError(field, value, f"cannot be read as {what}: {_reason(error)}", remedy) from error
+
+
+def _reason(error: Exception) -> str:
+    match error:
+        case RecursionError():
+            return "it is nested too deeply"
+        case MemoryError():
+            return "it needs more memory than there is"
+        case OSError(strerror=str(words)):
+            return words
+    return showable(" ".join(str(error).split()) or type(error).__name__)
 
 
 # What other libraries call it: the last part of a name → the last part of ours.

@@ -61,9 +61,9 @@ def _read(path: Path) -> dict[str, Tensor]:
             weights: dict[str, Tensor] = load_file(path)
             return weights
         loaded = torch.load(path, weights_only=True, map_location="cpu")
+        named = dict(loaded.get("state_dict", loaded))
     except Exception as error:  # torch, pickle and safetensors raise many kinds
         reason = " ".join(str(error).split())[:200]
         remedy = "give a .safetensors file or a checkpoint of weights"
         raise InputError("model.weights", str(path), f"cannot be read: {reason}", remedy) from error
-    weights = loaded.get("state_dict", loaded)
-    return {name.removeprefix(_PREFIX): value for name, value in weights.items() if isinstance(value, Tensor)}
+    return {str(name).removeprefix(_PREFIX): value for name, value in named.items() if isinstance(value, Tensor)}

@@ -4,16 +4,18 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import NonNegativeInt, PositiveFloat
+from pydantic import Field
 
 from experiments.code.loading import watch
 from experiments.config import LOCATIONS, ExperimentConfig, flatten, load_config, located_overrides
+from experiments.names import check_name
 from experiments.process.redaction import without_credentials
 from experiments.recipe import build, field_paths, find_recipe, read_recipe, which_field, with_overrides
 from lightning_modules import InputError
-from lightning_modules.config import Count, Probability, section
+from lightning_modules.checked_path import checked_path
+from lightning_modules.config import Probability, section
 from lightning_modules.errors import choose_from
 from lightning_modules.metrics import METRICS, Direction, Metric, find_metric
 from lightning_modules.plug import search_folders
@@ -68,10 +70,10 @@ class FinalistsConfig:
     champion: the search brought no gain.
     """
 
-    top: Count = 1
+    top: Annotated[int, Field(ge=1, le=10_000)] = 1
     """How many of the best configurations run again."""
 
-    seeds: Count = 1
+    seeds: Annotated[int, Field(ge=1, le=10_000)] = 1
     """How many new seeds each of them gets."""
 
     baseline: bool = False
@@ -86,7 +88,7 @@ class ResourcesConfig:
     `trainer.threads` threads, whatever it requests.
     """
 
-    cpus: PositiveFloat = 1.0
+    cpus: Annotated[float, Field(gt=0, le=10_000)] = 1.0
     """CPUs of one trial."""
 
     gpus: Probability = 0.0
@@ -118,7 +120,7 @@ class SweepConfig:
     storage: str | None = None
     """postgresql://…, for workers on several machines; null: optuna.db in the store."""
 
-    retries: NonNegativeInt = 2
+    retries: Annotated[int, Field(ge=0, le=1000)] = 2
     """How often a trial whose process died runs again before its slot gets a new trial."""
 
 
@@ -208,11 +210,12 @@ def load_sweep(recipe: str, overrides: Mapping[str, Any] | None = None, *, name:
             remedy = "see sweeps/recipes for examples; run an experiment recipe with: workbench train"
             raise InputError(required, None, f"is missing in the sweep recipe {path}", remedy)
     config = build(SweepConfig, with_overrides(tree, for_sweep))
-    if (beside := path.parent / config.recipe).is_file():
+    if (beside := path.parent / checked_path("recipe", config.recipe)).is_file():
         config = replace(config, recipe=str(beside.resolve()))
     config = replace(config, overrides=located_overrides(config.overrides, [path.parent.resolve(), Path.cwd()]))
     base = load_config(config.recipe, config.overrides | for_recipe)
-    sweep = Sweep(name=name or path.stem, config=config, base=base, space=SearchSpace.parse(config.space, base))
+    name = check_name("--name", name or path.stem)
+    sweep = Sweep(name=name, config=config, base=base, space=SearchSpace.parse(config.space, base))
     _check_search(sweep)
     return sweep
 

@@ -8,6 +8,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 
 from experiments.process.progress import NotebookProgress, progress_bar
 from lightning_modules.log import LOG
+from lightning_modules.showable import PROSE, showable
 from sweeps.config import Sweep
 from sweeps.strategy.space import describe
 from sweeps.study.stage import Stage, best_trials, counted
@@ -44,7 +45,8 @@ class SweepProgress:
         trial = stage.trials()[number]
         outcome = trial.user_attrs["outcome"]
         value = f"{self._sweep.config.objective.metric} {trial.value:.4f}" if outcome == "finished" else outcome
-        line = f"{_name(stage, trial)}: {value}  {describe(trial.params)}  {trial.user_attrs.get('error', '')}"
+        error = showable(trial.user_attrs.get("error", ""), PROSE)
+        line = f"{_name(stage, trial)}: {value}  {describe(trial.params)}  {error}"
         if isinstance(self._bar, NotebookProgress):  # one element, whatever the number of trials
             self._show(stage, line.rstrip())
         elif self._bar is not None:

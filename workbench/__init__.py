@@ -8,6 +8,7 @@ import experiments.code.watched  # noqa: F401  (first: it notes what is loaded f
 
 # isort: split
 import atexit
+import errno
 import faulthandler
 import gc
 import io
@@ -19,7 +20,8 @@ from collections.abc import Sequence
 from contextlib import redirect_stdout, suppress
 from typing import Any
 
-from lightning_modules.errors import WorkbenchError
+from lightning_modules.errors import InputError, WorkbenchError
+from lightning_modules.showable import PROSE, showable
 from workbench._command import Document, Stream
 from workbench._parser import parse
 
@@ -72,12 +74,25 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _report(error: Exception, as_json: bool) -> int:
     """Prints an error that a user can fix in one line, any other with its traceback. Returns the exit code."""
+    error = _of_the_words(error) or error
     if as_json:
         print(json.dumps({"error": _as_fields(error)}, indent=2, default=str))
     if not isinstance(error, WorkbenchError):
         traceback.print_exception(error)
-    print(f"error: {error}", file=sys.stderr)
+    print(f"error: {showable(str(error), PROSE)}", file=sys.stderr)
     return error.exit_code if isinstance(error, WorkbenchError) else WorkbenchError.exit_code
+
+
+def _of_the_words(error: Exception) -> Exception | None:
+    """Returns the error for a word or a file that the system itself refuses, wherever in the code; None for others."""
+    message, value = "", None
+    if isinstance(error, UnicodeEncodeError):
+        message, value = "is not Unicode text: it has half of a surrogate pair", error.object
+    elif isinstance(error, OSError) and error.errno in {errno.ENAMETOOLONG, errno.ELOOP}:
+        message, value = f"the system refuses this path: {error.strerror}", error.filename
+    elif isinstance(error, ValueError) and "embedded null" in str(error):
+        message = "a path has a NUL"
+    return InputError("command line", value, message, "correct it") if message else None
 
 
 def _as_fields(error: Exception) -> Document:
@@ -91,7 +106,7 @@ def _print_json(document: Document) -> None:
     """Prints one JSON document; a list that is still being computed item by item, and whole even if that is ended."""
     (name, value), *_ = document.items() or [("", None)]
     if not isinstance(value, Stream):
-        print(json.dumps(_finite(document), indent=2))
+        print(json.dumps(_finite(document), indent=2, default=str))
         return
     print(f'{{\n  "{name}": [', end="", flush=True)
     error = ""

@@ -2,13 +2,15 @@
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from lightning_modules.errors import WorkbenchError
-from workbench._layout import new_table, print_fitting, print_prose
+from lightning_modules.showable import showable
+from workbench._layout import new_table, print_fitting, print_lines, print_prose
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -100,8 +102,8 @@ def add_code_option(parser: argparse.ArgumentParser, what: str) -> None:
 
 def count(text: str) -> int:
     """Parses an argument that is a whole number of 1 or more."""
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
+    if not re.fullmatch("[0-9]{1,9}", text) or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{showable(text)!r} is not a whole number of 1 or more")
     return int(text)
 
 
@@ -140,7 +142,7 @@ def number(value: float | None) -> str:
 
 def print_dashboard(document: Document, args: argparse.Namespace) -> None:
     """Prints the link, and the command that serves it; a tracking server serves its own."""
-    print(f"dashboard  {document['dashboard_url']}")
+    print_lines(f"dashboard  {document['dashboard_url']}")
     if not os.environ.get("MLFLOW_TRACKING_URI", "").startswith("http"):
         print_next("start it", args, ["ui"])
 
@@ -150,5 +152,5 @@ def print_next(label: str, args: argparse.Namespace, *commands: Sequence[str]) -
     from experiments.tracking.store import command_on
 
     for words in commands:
-        print(f"{label:<11}{command_on(args.store, *words)}")
+        print_lines(f"{label:<11}{command_on(args.store, *words)}")
         label = ""

@@ -3,14 +3,14 @@
 import shlex
 
 from workbench._command import Document, print_table, table
-from workbench._layout import print_prose
+from workbench._layout import print_lines, print_prose
 
 _MOST_EPOCHS = 20  # rows of the table of learning rates
 _BAR = 24  # characters of the highest learning rate
 
 
 def show_dry_run(document: Document) -> None:
-    print(document["recipe"])
+    print_lines(document["recipe"])
     _show_splits(document)
     if document["findings"]:
         kinds = dict.fromkeys(finding["kind"] for finding in document["findings"])

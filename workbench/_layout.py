@@ -3,8 +3,10 @@
 import shutil
 import sys
 import textwrap
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
+
+from lightning_modules.showable import NAME, PROSE, showable, showable_lines
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -37,6 +39,12 @@ def print_fitting(shown: "Table") -> None:
     """
     from rich.console import Console
 
+    for column in shown.columns:
+        most = NAME if column.no_wrap else PROSE
+        column.header = showable_lines(str(column.header), most)
+        column._cells[:] = [showable_lines(str(cell), most) for cell in column.cells]
+    if shown.caption:
+        shown.caption = showable_lines(str(shown.caption))
     console = Console(markup=False, highlight=False, width=screen_width())  # a name like [/x] is a name, not markup
     if console.measure(shown, options=console.options.update(max_width=_UNLIMITED)).maximum <= console.width:
         console.print(shown)
@@ -123,10 +131,21 @@ def _print_caption(shown: "Table") -> None:
         print_prose(str(shown.caption))
 
 
+def csv_cells(cells: Iterable[object]) -> list[object]:
+    """Returns the cells of a row of CSV: as they are, except on a terminal, where text must be fit to be shown."""
+    is_shown = sys.stdout.isatty()
+    return [showable(cell) if is_shown and isinstance(cell, str) else cell for cell in cells]
+
+
+def print_lines(text: str) -> None:
+    """Prints lines as they are, except that what is unsafe to show becomes escapes."""
+    print(showable_lines(text), flush=True)
+
+
 def print_prose(text: str, label: str = "") -> None:
     """Prints lines, wrapped between words on a terminal, with `label` before the first one, and space before others."""
     width = max(screen_width(), len(label) + 1)  # a word that is longer is left to the terminal
-    for line in text.splitlines():
+    for line in showable_lines(text).splitlines():
         wrapper = textwrap.TextWrapper(width, initial_indent=label, subsequent_indent=" " * len(label))
         wrapper.break_long_words = wrapper.break_on_hyphens = False
         print(wrapper.fill(line))

@@ -3,7 +3,9 @@
 import re
 from pathlib import Path
 
+from lightning_modules.checked_path import checked_path
 from lightning_modules.errors import InputError
+from lightning_modules.showable import showable
 
 _BUILT_IN = {"experiment": "experiments/recipes", "sweep": "sweeps/recipes"}  # beside this package
 _COMMAND = {"experiment": "train", "sweep": "sweep"}
@@ -18,7 +20,7 @@ def list_recipes(kind: str) -> str:
     built_in = sorted(path.stem for path in (Path(__file__).parents[1] / _BUILT_IN[kind]).glob("*.yaml"))
     own = sorted(path.name for path in Path().glob("*.y*ml") if _kind(path) == kind)
     more = f", and {len(own) - _MOST} more" if len(own) > _MOST else ""
-    here = f" Recipes in this folder: {', '.join(own[:_MOST])}{more}." if own else ""
+    here = f" Recipes in this folder: {', '.join(map(showable, own[:_MOST]))}{more}." if own else ""
     return f"Recipes of the workbench: {', '.join(built_in)}.{here}"
 
 
@@ -26,7 +28,7 @@ def check_kind(recipe: str, kind: str, store: str) -> None:
     """Raises InputError if a recipe is of the other kind. `store`: the folder that the command names."""
     other = "sweep" if kind == "experiment" else "experiment"
     folders = {each: Path(__file__).parents[1] / folder for each, folder in _BUILT_IN.items()}
-    if Path(recipe).is_file():
+    if checked_path("RECIPE", recipe).is_file():
         is_other = _kind(Path(recipe)) == other
     else:
         is_other = not (folders[kind] / f"{recipe}.yaml").exists() and (folders[other] / f"{recipe}.yaml").exists()

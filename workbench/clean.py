@@ -3,6 +3,7 @@
 import argparse
 
 from workbench._command import Document, add_store, print_next, print_table, table
+from workbench._layout import print_lines
 
 HELP = "list what the store can do without, and remove it with --yes"
 _KINDS = {
@@ -47,7 +48,7 @@ def show(document: Document, args: argparse.Namespace) -> None:
     if len(items) > _SHOWN:
         print(f"and {len(items) - _SHOWN} smaller ones; --json lists all")
     for line in document["left_out"]:
-        print(f"left out: {line}")
+        print_lines(f"left out: {line}")
     total = _size(sum(item["bytes"] for item in items))
     if not items:
         print("nothing to remove")

@@ -3,6 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING
 
+from lightning_modules.showable import showable
 from workbench._command import (
     RUN_HELP,
     Document,
@@ -15,6 +16,7 @@ from workbench._command import (
     print_table,
     table,
 )
+from workbench._layout import print_lines
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -68,9 +70,9 @@ def show(document: Document, args: argparse.Namespace) -> None:
         print_table(groups)
     print_sentences([*verdicts(document), *(f"note: {note}" for note in document["notes"])])
     if document.get("html"):
-        print(f"page       {document['html']}")
+        print_lines(f"page       {document['html']}")
     if document.get("comparison_run_id"):
-        print(f"logged as  {document['comparison_run_id']}")
+        print_lines(f"logged as  {document['comparison_run_id']}")
     print_dashboard(document, args)
 
 
@@ -79,7 +81,7 @@ def _runs_as_columns(document: Document) -> "Table":
     from experiments.comparison.text import cell, field, score
 
     ids = [run["run_id"] for run in document["runs"]]
-    names = [f"{run['run_id'][:8]}\n{run['name']}" for run in document["runs"]]
+    names = [f"{run['run_id'][:8]}\n{showable(run['name'])}" for run in document["runs"]]
     columns = table("", *names, prose=names)
     for row in document["differences"]:
         columns.add_row(field(row), *(cell(row, run_id) for run_id in ids))
@@ -99,7 +101,9 @@ def _runs_as_rows(document: Document) -> "Table":
     best = document["ranking"][:_MOST_ROWS]
     for place in best:
         run_id = place["run_id"]
-        rows.add_row(run_id[:8], names[run_id], number(place["score"]), *(short_cell(row, run_id) for row in shown))
+        rows.add_row(
+            run_id[:8], showable(names[run_id]), number(place["score"]), *(short_cell(row, run_id) for row in shown)
+        )
     also = ", ".join(field(row) for row in document["differences"] if row not in shown)
     runs = f"{len(names) - len(best)} more runs are not shown" if len(names) > len(best) else ""
     rows.caption = "; ".join(filter(None, [runs, also and f"other differences: {also}"])) or None

@@ -2,7 +2,9 @@
 
 import argparse
 
+from lightning_modules.showable import showable
 from workbench._command import Document, UsageError, add_store, print_table, table
+from workbench._layout import print_lines
 
 HELP = "list the data sets, download one, or check one for faults"
 FIELDS = "check accepts the data fields of a recipe: --data.labels_path FILE --data.image_size 64 --data.channels 1"
@@ -41,7 +43,7 @@ def run(args: argparse.Namespace) -> Document:
 
 def show(document: Document, args: argparse.Namespace) -> None:
     if args.action == "fetch":
-        print(f"{document['source']} is complete in {document['folder']}")
+        print_lines(f"{document['source']} is complete in {document['folder']}")
     elif args.action == "check":
         _show_findings(document)
     else:
@@ -66,13 +68,13 @@ def _show_findings(document: Document) -> None:
         print_table(findings)
     else:
         print("nothing found")
-    print(f"{document['path']}  SHA-256 {document['sha256']}")
+    print_lines(f"{document['path']}  SHA-256 {document['sha256']}")
 
 
 def _example(example: Document) -> str:
     """`12 cat/a.png (cat) = test 7 (dog)`"""
-    words = [str(example[key]) for key in ("split", "index", "file") if key in example]
-    words += [f"({example['class']})"] if "class" in example else []
+    words = [showable(str(example[key])) for key in ("split", "index", "file") if key in example]
+    words += [f"({showable(example['class'])})"] if "class" in example else []
     words += [example["what"]] if "what" in example else []
     words += ["=", _example(example["same_as"])] if "same_as" in example else []
     return " ".join(words)

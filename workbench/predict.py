@@ -5,7 +5,9 @@ import csv
 import sys
 from pathlib import Path
 
+from lightning_modules.showable import showable
 from workbench._command import RUN_HELP, Document, add_store, add_trust, open_store, print_table, table
+from workbench._layout import csv_cells
 
 HELP = "label pictures, folders of pictures and arrays with a run's model"
 
@@ -32,12 +34,14 @@ def show(document: Document, args: argparse.Namespace) -> None:
     found = document["predictions"]
     if args.csv:
         writer = csv.writer(sys.stdout)
-        writer.writerow(["input", "label", "label_index", *found[0]["probabilities"]])
-        writer.writerows(
-            [line["input"], line["label"], line["label_index"], *line["probabilities"].values()] for line in found
-        )
+        writer.writerow(csv_cells(["input", "label", "label_index", *found[0]["probabilities"]]))
+        for line in found:
+            words = (line["input"], line["label"], line["label_index"])
+            writer.writerow(csv_cells([*words, *line["probabilities"].values()]))
         return
     answers = table("input", "label", "probability")
     for line in found:
-        answers.add_row(line["input"], str(line["label"]), f"{max(line['probabilities'].values()):.4f}")
+        answers.add_row(
+            showable(line["input"]), showable(str(line["label"])), f"{max(line['probabilities'].values()):.4f}"
+        )
     print_table(answers)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from workbench._command import FIELDS_HELP, RUN_HELP, Document, Stream, add_store, add_trust, count, number, open_store
-from workbench._layout import print_prose
+from workbench._layout import print_lines, print_prose
 
 if TYPE_CHECKING:
     from experiments import Store
@@ -76,13 +76,13 @@ def exit_code(document: Document) -> int:
 
 def show(document: Document, args: argparse.Namespace) -> None:
     for result in document["results"]:
-        print(f"{result['run_id']}  {result['verdict']}")
+        print_lines(f"{result['run_id']}  {result['verdict']}")
         if result["reason"]:
             print_prose(f"{result['reason']}; {result['remedy']}", _INDENT)
         if result["record"]["state"] == "incomplete":
             print_prose(f"its record is incomplete: {'; '.join(result['record']['problems'])}", _INDENT)
         if result["record"]["signed_by"]:
-            print(f"  its record is signed by {result['record']['signed_by']}")
+            print_lines(f"  its record is signed by {result['record']['signed_by']}")
         if difference := result["first_difference"]:
             where = difference["stage"] + (f" {difference['epoch']}" if difference["epoch"] else "")
             print_prose(f"first difference: {where} ({', '.join(difference['what'])})", _INDENT)
@@ -93,6 +93,6 @@ def show(document: Document, args: argparse.Namespace) -> None:
             effect = "makes the result equal" if tested["restores"] else "does not"
             print_prose(f"{tested['suspect']}: {effect}", _INDENT)
         for line in result["metrics"]:
-            print(f"  {line['name']}: {number(line['recorded'])}, now {number(line['reproduced'])}")
+            print_lines(f"  {line['name']}: {number(line['recorded'])}, now {number(line['reproduced'])}")
         if result["reproduction_run_id"]:
             print(f"  re-run {result['reproduction_run_id']}", flush=True)

@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from lightning_modules.showable import showable
 from workbench._command import Document, add_store, count, number, open_store, print_table, table
-from workbench._layout import screen_width
+from workbench._layout import csv_cells, screen_width
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -90,7 +91,9 @@ def _print_rows(document: Document) -> None:
     for run in document["runs"]:
         started = _shown(datetime.fromtimestamp(run["start_time"] / 1000))
         cells = [number(run["metrics"][n]) if n in run["metrics"] else run["params"].get(n, "") for n in names]
-        rows.add_row(run["run_id"][:8], run["name"], run["kind"], run["outcome"] or run["status"], started, *cells)
+        rows.add_row(
+            run["run_id"][:8], showable(run["name"]), run["kind"], run["outcome"] or run["status"], started, *cells
+        )
     print_table(rows)
 
 
@@ -116,6 +119,8 @@ def _print_csv(document: Document) -> None:
     runs = document["runs"]
     own = ["run_id", "name", "kind", "status", "outcome", "start_time"]
     names = document["columns"] or sorted({name for run in runs for name in [*run["params"], *run["metrics"]]})
-    writer = csv.DictWriter(sys.stdout, [*own, *names], extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(run["params"] | run["metrics"] | {name: run[name] for name in own} for run in runs)
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(csv_cells([*own, *names]))
+    for run in runs:
+        values = run["params"] | run["metrics"] | {name: run[name] for name in own}
+        writer.writerow(csv_cells(values.get(name, "") for name in [*own, *names]))

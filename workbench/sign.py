@@ -3,6 +3,7 @@
 import argparse
 
 from workbench._command import RUN_HELP, Document, add_store, open_store
+from workbench._layout import print_lines
 
 HELP = "sign a run's record with your SSH key, so that nobody can change it unnoticed"
 
@@ -26,4 +27,4 @@ def run(args: argparse.Namespace) -> Document:
 
 def show(document: Document, args: argparse.Namespace) -> None:
     for signed in document["signed"]:
-        print(f"{signed['run_id']}  signed by {signed['signed_by']}")
+        print_lines(f"{signed['run_id']}  signed by {signed['signed_by']}")

@@ -15,6 +15,7 @@ from workbench._command import (
     print_table,
 )
 from workbench._command import table as new_table
+from workbench._layout import print_lines
 from workbench._recipes import check_kind, list_recipes
 
 HELP = "search a recipe's space until its budget is used up; run the same command again to resume"
@@ -72,8 +73,10 @@ def show(document: Document, args: argparse.Namespace) -> None:
     print_table(table)
     for finalist in document["finalists"]:
         seeds = len(finalist["values"])
-        print(f"finalist   trial {finalist['number']}: {document['metric']} {as_text(finalist)} over {seeds} seed(s)")
+        print_lines(
+            f"finalist   trial {finalist['number']}: {document['metric']} {as_text(finalist)} over {seeds} seed(s)"
+        )
     if champion := document["champion"]:
-        print(f"model      {champion['model'] or 'none: the module has no example_input_array'}")
-    print(f"trials     {document['trials_url']}")
+        print_lines(f"model      {champion['model'] or 'none: the module has no example_input_array'}")
+    print_lines(f"trials     {document['trials_url']}")
     print_dashboard(document, args)

@@ -3,6 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING
 
+from lightning_modules.showable import showable
 from workbench._command import (
     FIELDS_HELP,
     Document,
@@ -17,6 +18,7 @@ from workbench._command import (
     table,
 )
 from workbench._dry_run import show_dry_run
+from workbench._layout import print_lines
 from workbench._recipes import check_kind, list_recipes
 
 if TYPE_CHECKING:
@@ -119,8 +121,8 @@ def show(document: Document, args: argparse.Namespace) -> None:
     for name, value in sorted(document["metrics"].items()):
         metrics.add_row(name, f"{value:.4f}")
     print_table(metrics)
-    print(f"run        {document['run_id']}  ({document['name']}, {document['outcome']})")
-    print(f"artifacts  {document['artifact_uri']}")
+    print_lines(f"run        {document['run_id']}  ({showable(document['name'])}, {document['outcome']})")
+    print_lines(f"artifacts  {document['artifact_uri']}")
     print_dashboard(document, args)
     if document["outcome"] == "finished":
         run_id = document["run_id"][:8]

@@ -14,6 +14,7 @@ from sklearn.metrics import confusion_matrix
 from experiments.comparison.significance import Predictions
 from experiments.results.plots import MOST_IMAGES, plot_images
 from lightning_modules.pipeline.splits import Subset
+from lightning_modules.showable import IN_PICTURE, in_picture, showable
 
 _DPI, _MAX_TICK = 100, 24  # _MAX_TICK: characters of a tick, and ticks of an axis
 
@@ -29,7 +30,7 @@ def plot_curves(histories: Mapping[str, Sequence[Mapping[str, float]]], path: Pa
             for split, style in (("val", "-"), ("train", ":")):
                 points = [(line["epoch"], line[f"{split}/{score}"]) for line in history if f"{split}/{score}" in line]
                 if points:
-                    label = name if split == "val" else None
+                    label = in_picture(name) if split == "val" else None
                     axes.plot(*zip(*points, strict=True), style, marker=".", color=f"C{number % 10}", label=label)
         axes.set(xlabel="epoch", ylabel=f"{score}: val, and train (dotted)")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -43,7 +44,8 @@ def plot_confusion_difference(pair: Pair, names: Names, class_names: Sequence[st
     ticks = range(len(class_names))
     first, second = (confusion_matrix(answers.target, answers.label, labels=ticks) for answers in pair)
     more = first - second
-    side = 3 + min(0.45 * len(class_names), 25)
+    labels = list(map(in_picture, class_names))
+    side = 3 + min(0.45 * len(labels), 25) + max(0.0, 0.1 * max(map(len, labels)) - 1)  # in inches
     figure = Figure(figsize=(side, side), layout="tight")
     axes = figure.subplots()
     reach = max(1, int(np.abs(more).max()))
@@ -51,9 +53,9 @@ def plot_confusion_difference(pair: Pair, names: Names, class_names: Sequence[st
     for row, column in np.argwhere(more != 0) if len(class_names) <= 30 else []:
         shade = "white" if abs(more[row, column]) > 0.6 * reach else "black"
         axes.text(column, row, f"{more[row, column]:+d}", ha="center", va="center", color=shade, fontsize=8)
-    axes.set_xticks(ticks, class_names, rotation=90)
-    axes.set_yticks(ticks, class_names)
-    axes.set(xlabel="predicted", ylabel="true", title=f"{names[0]}\nminus {names[1]}")
+    axes.set_xticks(ticks, labels, rotation=90)
+    axes.set_yticks(ticks, labels)
+    axes.set(xlabel="predicted", ylabel="true", title="\nminus ".join(map(in_picture, names)))
     figure.savefig(path, dpi=_DPI)
 
 
@@ -66,9 +68,9 @@ def plot_class_change(pair: Pair, names: Names, class_names: Sequence[str], path
     change = 100 * (first - second)
     axes.barh(classes, change, color=["C0" if value >= 0 else "C3" for value in change])
     axes.axvline(0, color="black", linewidth=0.8)
-    axes.set_yticks(classes, class_names)
+    axes.set_yticks(classes, list(map(in_picture, class_names)))
     axes.invert_yaxis()
-    axes.set(xlabel=f"percentage points: {names[0]} minus {names[1]}")
+    axes.set(xlabel=f"percentage points: {' minus '.join(map(in_picture, names))}")
     axes.grid(alpha=0.3, axis="x")
     figure.savefig(path, dpi=_DPI)
 
@@ -87,12 +89,11 @@ def plot_disagreements(subset: Subset, pair: Pair, names: Names, class_names: Se
     gap = np.abs(first.probabilities[everyone, target] - second.probabilities[everyone, target])
     apart = np.flatnonzero(first.is_right != second.is_right)
     shown = apart[np.argsort(-gap[apart], kind="stable")][:MOST_IMAGES]
-    texts = [
-        f"A {class_names[first.label[i]]}, B {class_names[second.label[i]]}\n(is {class_names[target[i]]})"
-        for i in shown
-    ]
+    labels = list(map(in_picture, class_names))
+    texts = [f"A {labels[first.label[i]]}, B {labels[second.label[i]]}\n(is {labels[target[i]]})" for i in shown]
     alone = [np.count_nonzero(answers.is_right[apart]) for answers in pair]
-    title = f"A: {names[0]}, right alone on {alone[0]};   B: {names[1]}, right alone on {alone[1]} of {len(target)}"
+    one, other = (showable(name, IN_PICTURE) for name in names)
+    title = f"A: {one}, right alone on {alone[0]};   B: {other}, right alone on {alone[1]} of {len(target)}"
     plot_images([subset.images[index] for index in subset.indices[shown]], texts, title, path)
 
 
@@ -115,8 +116,9 @@ def plot_parallel_coordinates(
         axes.axvline(place, color="gray", linewidth=0.8)
         for height, text in ticks:
             box = {"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 1}
+            text = in_picture(text)
             axes.annotate(text, (place, height), (3, 0), textcoords="offset points", fontsize=8, va="center", bbox=box)
-    axes.set_xticks(range(len(axes_of)), list(axes_of), rotation=20, ha="right")
+    axes.set_xticks(range(len(axes_of)), list(map(in_picture, axes_of)), rotation=20, ha="right")
     axes.set_yticks([])
     axes.spines[:].set_visible(False)
     axes.set_xlim(-0.2, len(axes_of) - 0.5)

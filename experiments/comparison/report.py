@@ -18,6 +18,9 @@ from experiments.tracking.runs import RunSummary
 from experiments.tracking.store import Store
 from experiments.webpage import heading, picture, webpage
 from lightning_modules import InputError
+from lightning_modules.showable import in_markdown, showable
+
+_NAME = 220  # characters of the name of its run
 
 
 def report(
@@ -57,9 +60,9 @@ def _logged(store: Store, document: Document, text: str, plots: Path) -> str:
     ids = [run["run_id"] for run in document["runs"]]
     tags = {
         "workbench.compares": ",".join(ids)[:5000],
-        "mlflow.note.content": "\n\n".join([*verdicts(document), *document["notes"]]),
+        "mlflow.note.content": "\n\n".join(map(in_markdown, [*verdicts(document), *document["notes"]])),
     }
-    run_id = create_run(store, experiment=experiment, name=title_of(document), kind="comparison")
+    run_id = create_run(store, experiment=experiment, name=showable(title_of(document), _NAME), kind="comparison")
     with open_run(store, run_id) as tracked:
         tracked.set_tags(tags)
         finite = json.loads(json.dumps(document), parse_constant=lambda _: None)  # JSON has no NaN

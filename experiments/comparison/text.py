@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lightning_modules.metrics import sign_of
+from lightning_modules.showable import showable
 
 _SHOWN_LINES, _MAX_NUMBER = 4, 10  # lines of code, characters
 
@@ -12,7 +13,7 @@ Document = Mapping[str, Any]
 
 def labels(document: Document) -> dict[str, str]:
     """Returns the label of each run: its name and the start of its id."""
-    return {run["run_id"]: f"{run['name']} ({run['run_id'][:8]})" for run in document["runs"]}
+    return {run["run_id"]: f"{showable(run['name'])} ({run['run_id'][:8]})" for run in document["runs"]}
 
 
 def verdicts(document: Document) -> list[str]:

@@ -6,6 +6,7 @@ import sys
 import warnings
 
 from lightning_modules.log import LOG
+from lightning_modules.showable import PROSE, showable
 
 _VARIABLES = {
     # MLflow: no telemetry, no notices, no progress bars.
@@ -56,7 +57,7 @@ def prepare_process() -> None:
 
 
 class _StandardError(logging.Handler):
-    """Prints each message unchanged to the current `sys.stderr`, which a progress bar may have replaced."""
+    """Prints each message in one line to the current `sys.stderr`, which a progress bar may have replaced."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(record.getMessage(), file=sys.stderr)
+        print(showable(record.getMessage(), PROSE), file=sys.stderr)

@@ -102,7 +102,7 @@ def read_record(store: Store, run_id: str, folder: Path) -> Record:
         tree = read_recipe(folder / CONFIG)
         provenance = read_provenance(folder / PROVENANCE)
         trace = metrics_of_the_start(read_trace(folder / TRACE))
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, MlflowException) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, MlflowException) as error:
         reason = " ".join(str(error).split()) if isinstance(error, OSError | ValueError) else repr(error)
         raise CannotRun(f"its record cannot be read: {reason}", remedy) from error
     test = {name: value.hex() for name, value in run.data.metrics.items() if name.startswith("test/")}

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from experiments.artifact_names import DATA_REPORT, DATA_REPORT_PLOT
@@ -10,6 +9,7 @@ from experiments.config import ExperimentConfig, load_config
 from experiments.results.plots import plot_data_report
 from experiments.tracking.tracked_run import TrackedRun
 from lightning_modules import CleaningConfig, DataReport, ImageDataModule, InputError
+from lightning_modules.checked_path import checked_path
 from lightning_modules.datamodule import load_dataset
 from lightning_modules.datasets import ImageDataset, all_sources
 from lightning_modules.errors import choose_from
@@ -49,7 +49,7 @@ def check(name_or_path: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _config(name_or_path: str, overrides: Mapping[str, Any]) -> ExperimentConfig:
-    path = Path(name_or_path)
+    path = checked_path("NAME-OR-PATH", name_or_path)
     if path.exists():
         recipe = "image_folder" if path.is_dir() else "arrays"
         return load_config(recipe, {"data.path": name_or_path, **overrides})

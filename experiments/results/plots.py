@@ -18,9 +18,11 @@ from sklearn.metrics import confusion_matrix
 from experiments.results.small_png import save_small
 from lightning_modules import DataReport
 from lightning_modules.pipeline.splits import Subset
+from lightning_modules.showable import IN_PICTURE, in_picture
 
 _ROWS, _COLUMNS, _NARROW_COLUMNS = 3, 8, 6  # of the grids of images
 _OF_A_SPLIT = re.compile(r"^(train|val|valid|validation)[/_]")
+_TITLE = 200  # characters
 MOST_IMAGES = _ROWS * _COLUMNS
 
 
@@ -50,8 +52,8 @@ def plot_scores(history: Sequence[Mapping[str, float]], path: Path) -> None:
         axes = figure.add_subplot(rows, 2, place + 1)
         for name in names:
             points = [(line["epoch"], line[name]) for line in history if name in line]
-            axes.plot(*zip(*points, strict=True), marker=".", label=name)
-        axes.set(xlabel="epoch", ylabel=title)
+            axes.plot(*zip(*points, strict=True), marker=".", label=in_picture(name))
+        axes.set(xlabel="epoch", ylabel=in_picture(title))
         axes.grid(alpha=0.3)
         axes.legend()
     figure.savefig(path, dpi=100)
@@ -62,7 +64,8 @@ def plot_confusion(
 ) -> None:
     """Plots the number of images by true class (rows) and predicted class (columns)."""
     counts = confusion_matrix(target, label, labels=range(len(class_names)))
-    side, names = min(0.45 * len(class_names), 25), 0.6 + 0.1 * min(max(map(len, class_names)), 40)  # in inches
+    shown = list(map(in_picture, class_names))
+    side, names = min(0.45 * len(shown), 25), 0.6 + 0.1 * min(max(map(len, shown)), IN_PICTURE)  # in inches
     width, height = names + max(side, 3) + 0.2, names + side + 0.4
     figure = Figure(figsize=(width, height))
     axes = figure.add_axes((names / width, names / height, side / width, side / height))
@@ -72,10 +75,10 @@ def plot_confusion(
         shade = "white" if shares[row, column] > 0.5 else "black"
         axes.text(column, row, counts[row, column], ha="center", va="center", color=shade, fontsize=8)
     ticks = range(len(class_names))
-    axes.set_xticks(ticks, class_names, rotation=90)
-    axes.set_yticks(ticks, class_names)
+    axes.set_xticks(ticks, shown, rotation=90)
+    axes.set_yticks(ticks, shown)
     axes.set(xlabel="predicted", ylabel="true")
-    axes.set_title(title, loc="left", fontsize=10)
+    axes.set_title(in_picture(title, _TITLE), loc="left", fontsize=10)
     save_small(figure, path, dpi=100)
 
 
@@ -91,7 +94,8 @@ def plot_mistakes(
     label = probabilities.argmax(axis=1)
     wrong = np.flatnonzero(label != target)
     worst = wrong[np.argsort(-probabilities[wrong, label[wrong]], kind="stable")][:MOST_IMAGES]
-    texts = [f"{class_names[label[i]]} {probabilities[i, label[i]]:.2f}\n(is {class_names[target[i]]})" for i in worst]
+    shown = list(map(in_picture, class_names))
+    texts = [f"{shown[label[i]]} {probabilities[i, label[i]]:.2f}\n(is {shown[target[i]]})" for i in worst]
     title = f"{title}: {len(wrong)} of {len(target)} wrong; the most confident mistakes"
     plot_images([subset.images[index] for index in subset.indices[worst]], texts, title, path)
 
@@ -100,7 +104,7 @@ def plot_images(images: Sequence[NDArray[Any]], texts: Sequence[str], title: str
     """Shows up to MOST_IMAGES images (H, W, C), each with its text above."""
     figure = Figure(figsize=(12, 6.5))
     axes = figure.add_axes((0.01, 0.01, 0.98, 0.93))
-    axes.set_title(title)
+    axes.set_title(in_picture(title, _TITLE))
     _draw_images(axes, images, texts, _COLUMNS)
     save_small(figure, path, dpi=80)
 
@@ -116,7 +120,7 @@ def plot_data_report(report: DataReport, splits: Mapping[str, Subset], path: Pat
         counts = np.array(list(summary["classes"].values()))
         bars.barh(places, counts, left=left, label=f"{split}: {summary['count']}")
         left += counts
-    bars.set_yticks(places, names) if len(names) <= 40 else bars.set_yticks([])
+    bars.set_yticks(places, list(map(in_picture, names))) if len(names) <= 40 else bars.set_yticks([])
     bars.invert_yaxis()
     bars.set(xlabel="images")
     bars.legend()

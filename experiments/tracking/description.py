@@ -8,11 +8,13 @@ from experiments.artifact_names import TRACEBACK
 from experiments.config import ExperimentConfig, flatten
 from experiments.process.redaction import without_credentials
 from lightning_modules.errors import InputError
+from lightning_modules.showable import in_markdown, is_text
 
 DESCRIPTION = "mlflow.note.content"  # MLflow's tag
 _NOTES = "workbench.notes"  # so that they are known when the description is written again
 _RESERVED = ("workbench.", "mlflow.")
 _KEY = re.compile(r"[\w.\-: /]{1,250}")  # what MLflow accepts
+_NO_TEXT = "is not Unicode text: it has NUL or half of a surrogate pair"
 _MOST_NOTES, _MOST_TAG = 4000, 5000  # characters
 
 
@@ -24,10 +26,14 @@ def users_tags(tags: Mapping[str, str], notes: str | None) -> dict[str, str]:
         if not _KEY.fullmatch(key) or posixpath.normpath(key) != key or key.startswith(("/", "..")):
             remedy = "write up to 250 letters, digits, spaces and _ . - : /"
             raise InputError("--tag", key, "is no name for a tag", remedy)
+        if not is_text(value):
+            raise InputError(f"--tag {key}", value, _NO_TEXT, "leave that out")
         if len(value) > _MOST_TAG:
             raise InputError(f"--tag {key}", f"{value[:20]}…", f"has more than {_MOST_TAG:,} characters", "shorten it")
     if notes is None:
         return dict(tags)
+    if not is_text(notes):
+        raise InputError("--notes", notes, _NO_TEXT, "leave that out")
     if len(notes) > _MOST_NOTES:
         raise InputError("--notes", f"{notes[:20]}…", f"has more than {_MOST_NOTES:,} characters", "shorten it")
     return {**tags, _NOTES: notes, DESCRIPTION: notes}
@@ -45,15 +51,15 @@ def describe_run(
 
     `unrecorded`: what the run used that is not in its record. `failure`: why it failed.
     """
-    shown = [f"**{name} {score:.4f}**" for name, score in scores.items()]
+    shown = [f"**{in_markdown(name)} {score:.4f}**" for name, score in scores.items()]
     defaults = flatten(ExperimentConfig().tree())
     fields = {name: value for name, value in flatten(config.as_recorded()).items() if defaults.get(name) != value}
-    rows = [f"| {name} | {value} |" for name, value in fields.items()]
+    rows = [f"| {in_markdown(name)} | {in_markdown(str(value))} |" for name, value in fields.items()]
     parts = [", ".join(shown), "\n".join(["| field | value |", "|---|---|", *rows])]
     if unrecorded:
-        what = "\n".join(f"- {what}" for what in unrecorded)
+        what = "\n".join(f"- {in_markdown(what)}" for what in unrecorded)
         parts.insert(0, f"**Cannot be run again from its record alone:**\n\n{what}")
     if failure:
-        reason = " ".join(without_credentials(failure).split())
+        reason = in_markdown(" ".join(without_credentials(failure).split()))
         parts.insert(0, f"**Failed:** {reason} ({TRACEBACK} has more)")
     return "\n\n".join(parts)

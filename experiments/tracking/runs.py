@@ -15,6 +15,7 @@ from experiments.tracking.store import Store
 from experiments.webpage import Shown, table
 from lightning_modules import InputError
 from lightning_modules.metrics import monitors, sign_of
+from lightning_modules.showable import is_text
 
 _PAGE = 1000
 _SHOWN = ("val/accuracy", "test/accuracy")  # metrics in a table of runs
@@ -149,6 +150,7 @@ def parse_since(text: str, now: datetime) -> datetime:
 
 def find_sweep(store: Store, name: str) -> Run:
     """Returns the run of the sweep itself; raises InputError if no sweep has this name."""
+    _check_searchable("--sweep", name)
     found = _search(store, f"tags.`workbench.kind` = 'sweep' and tags.`workbench.sweep` = {_quoted(name)}", 1)
     if not found:
         raise InputError("--sweep", name, "no such sweep in this store", _to_list(store))
@@ -161,6 +163,7 @@ def resolve(store: Store, selector: str) -> list[RunSummary]:
     A name selects the newest run of that name; `latest` is no reproduction. Raises InputError if no run, or more than
     one id, matches.
     """
+    _check_searchable("RUN", selector)
     sweep, colon, which = selector.rpartition(":")
     if colon and which in {"champion", "best", "all"}:
         if which == "all":
@@ -212,6 +215,13 @@ def children(store: Store, parent: str, tags: Mapping[str, str]) -> list[Run]:
 def find_runs(store: Store, filter_string: str) -> list[Run]:
     """Returns the runs that fit a filter expression of MLflow, newest first."""
     return _search(store, filter_string, None)
+
+
+def _check_searchable(field: str, name: str) -> None:
+    """Raises InputError for a name that no run can have, or that MLflow's filter language cannot express."""
+    if not is_text(name) or {"'", '"'} <= set(name):
+        message = "no run can be found by this name: it is not Unicode text, or has both kinds of quotes"
+        raise InputError(field, name, message, "give the id")
 
 
 def _quoted(text: str) -> str:

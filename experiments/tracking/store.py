@@ -129,7 +129,7 @@ class Store:
         try:
             client = MlflowClient(self.tracking_uri)
             client.search_experiments(max_results=1)
-        except (MlflowException, sqlalchemy.exc.SQLAlchemyError) as error:
+        except (MlflowException, sqlalchemy.exc.SQLAlchemyError, ImportError, ValueError) as error:  # or: no driver
             reason = server_away(error) or without_credentials(str(error).splitlines()[0])
             where = without_credentials(self.tracking_uri)
             if self.is_local:

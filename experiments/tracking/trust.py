@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from experiments.process.redaction import without_credentials
 from lightning_modules.errors import InputError
 from lightning_modules.log import LOG
+from lightning_modules.showable import PROSE, showable
 
 if TYPE_CHECKING:
     from experiments.tracking.store import Store
@@ -59,7 +60,7 @@ def require_trust(store: "Store", is_given: bool, what_would_run: Callable[[], S
     where = str(store.folder) if store.is_local else without_credentials(store.tracking_uri)
     message = f"it is not known as a store of yours, and this would run: {'; '.join(what_would_run())}"
     if not is_given and sys.stdin.isatty():
-        print(f"{where}: {message}. Run it? [y/N] ", end="", file=sys.stderr, flush=True)
+        print(showable(f"{where}: {message}. Run it? [y/N] ", PROSE), end="", file=sys.stderr, flush=True)
         is_given = sys.stdin.readline().strip().lower() in {"y", "yes"}
     if not is_given:
         raise InputError("--trust", where, message, "add --trust to run it, now and later")

@@ -77,6 +77,7 @@ def _scan(folder: Path) -> tuple[tuple[str, ...], list[_File], list[RefusedFile]
     """Returns the class names, all files of the classes, sorted by split, and the files that must not be opened."""
     splits = _splits(folder)
     class_names = tuple(path.name for path in _folders(splits["train"]))
+    labels = {name: label for label, name in enumerate(class_names)}
     files: list[_File] = []
     refused: list[RefusedFile] = []
     for split, split_folder in splits.items():
@@ -86,10 +87,10 @@ def _scan(folder: Path) -> tuple[tuple[str, ...], list[_File], list[RefusedFile]
             for path in sorted(stray)
         ]
         for class_folder in _folders(split_folder):
-            if class_folder.name not in class_names:
+            if class_folder.name not in labels:
                 message = f"{class_folder.relative_to(folder)} is a class that train does not have"
                 raise InputError("data.path", str(folder), message, "give training pictures of every class")
-            label = class_names.index(class_folder.name)
+            label = labels[class_folder.name]
             for path in _files_of(class_folder):
                 name = path.relative_to(folder).as_posix()
                 if _is_other(path):

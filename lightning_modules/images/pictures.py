@@ -2,8 +2,9 @@
 
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,10 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"}  # of file names, in small letters
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
 _LARGEST = Image.MAX_IMAGE_PIXELS or 89_478_485  # pixels; Pillow's own limit against decompression bombs
+_BOMB_BYTES, _BOMB_RATIO = 2**26, 200  # a picture that unpacks to more than both is refused; JPEG reaches 130
+_LARGE = 2**24  # pixels; of such pictures one is decoded at a time
+_BITS = {"1": 1, "L": 8, "P": 8, "LA": 16, "PA": 16, "I;16": 16, "RGB": 24, "YCbCr": 24}  # of a pixel in the file
+_one_large = Lock()
 
 
 class PictureError(ValueError):
@@ -27,9 +32,16 @@ def decode(path: Path, size: tuple[int, int] | None, channels: int) -> NDArray[n
     """
     try:
         with Image.open(path, formats=FORMATS) as picture:
-            if picture.width * picture.height > _LARGEST:
+            pixels = picture.width * picture.height
+            if pixels > _LARGEST:
                 raise PictureError(f"is {picture.width}×{picture.height} pixels, more than {_LARGEST:,}")
-            flat = _eight_bits(ImageOps.exif_transpose(picture), "L" if channels == 1 else "RGB")
+            unpacked, packed = pixels * _BITS.get(picture.mode, 32) // 8, path.stat().st_size
+            if unpacked > max(_BOMB_BYTES, _BOMB_RATIO * packed):
+                raise PictureError(f"unpacks from {packed:,} bytes to {unpacked:,}: a decompression bomb?")
+            with _one_large if pixels > _LARGE else nullcontext():
+                picture.load()
+                ImageOps.exif_transpose(picture, in_place=True)
+                flat = _eight_bits(picture, "L" if channels == 1 else "RGB")
     except PictureError:
         raise
     except UnidentifiedImageError as error:
@@ -63,4 +75,4 @@ def _eight_bits(picture: Image.Image, mode: str) -> Image.Image:
         picture = picture.convert("RGBA")
         black: Any = Image.new("RGBA", picture.size, (0, 0, 0, 255))
         picture = Image.alpha_composite(black, picture)
-    return picture.convert(mode)
+    return picture if picture.mode == mode else picture.convert(mode)

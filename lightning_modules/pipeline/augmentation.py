@@ -29,7 +29,7 @@ class AugmentationConfig:
     place. The order is: rotation about the centre, shift, horizontal flip, erasing, noise on the whole image, `own`.
     """
 
-    shift: Annotated[int, Field(ge=0, examples=[2])] = 0
+    shift: Annotated[int, Field(ge=0, le=10_000, examples=[2])] = 0
     """The largest shift in pixels, in both directions on both axes: a random crop of the padded image."""
 
     horizontal_flip: bool = False

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from experiments.comparison.statistics import Estimate
 from lightning_modules.metrics import METRICS
+from lightning_modules.showable import in_markdown
 from sweeps.strategy.space import describe
 
 _OWN = "the recipe's own settings"
@@ -132,10 +133,11 @@ def _compared(
 def description(document: Mapping[str, Any]) -> str:
     """Returns the sweep's description for MLflow's UI, in Markdown."""
     rows = [
-        f"| {trial['number']} | {describe(trial['params'])} | "
+        f"| {trial['number']} | {in_markdown(describe(trial['params']))} | "
         f"{format(trial['value'], '.4f') if trial['outcome'] == 'finished' else trial['outcome']} |"
         for trial in ranked(document)[:10]
     ]
     table = [f"| trial | params | {document['metric']} |", "|---|---|---|", *rows]
     link = f"[All trials and finalists, best first]({document['trials_url'][document['trials_url'].index('#') :]})"
-    return "\n".join([f"**{headline(document)}**", *doubts(document), "", link, "", *table])
+    found, *more = map(in_markdown, [headline(document), *doubts(document)])
+    return "\n".join([f"**{found}**", *more, "", link, "", *table])

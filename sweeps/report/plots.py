@@ -12,9 +12,11 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.importance import FanovaImportanceEvaluator
 from optuna.trial import FrozenTrial, TrialState
 
+from lightning_modules.showable import in_picture
 from sweeps.strategy.space import describe
 
 _DPI = 100
+_LABEL = 120  # characters of a finalist's parameters
 _ENOUGH_FOR_A_FOREST = 4  # trials: with fewer, a tree of the random forest may contain no variance
 
 
@@ -53,11 +55,14 @@ def _varied(trials: list[FrozenTrial]) -> list[str]:
 
 @contextmanager
 def _optunas_style() -> Iterator[None]:
-    """Restores pyplot's global state after the block: Optuna draws with pyplot, changes its style and opens figures."""
+    """Restores pyplot's global state after the block: Optuna draws with pyplot, changes its style and opens figures.
+
+    In the block, a choice such as `$x$` is no formula.
+    """
     import matplotlib.pyplot as plt  # imported here because it is slow
 
     others = plt.get_fignums()
-    with plt.rc_context(), warnings.catch_warnings():
+    with plt.rc_context({"text.parse_math": False}), warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         warnings.filterwarnings("ignore", "Attempting to set identical low and high xlims")  # if all values are equal
         try:
@@ -133,7 +138,7 @@ def _finalists(document: dict[str, Any]) -> Figure:
         if row["mean"] is not None:
             margin = row["ci95"][1] - row["mean"] if row["ci95"] else None
             axes.errorbar(row["mean"], place, xerr=margin, fmt="o", capsize=4, color="C0")
-    axes.set_yticks(range(len(rows)), [name for name, _ in rows])
+    axes.set_yticks(range(len(rows)), [in_picture(name, _LABEL) for name, _ in rows])
     axes.invert_yaxis()
     axes.set(xlabel=f"{document['metric']}: each seed, mean, 95 % interval")
     axes.grid(alpha=0.3, axis="x")

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from lightning_modules.config import section
 
-Trials = Annotated[int, Field(ge=1, examples=[20])]
+Trials = Annotated[int, Field(ge=1, le=10**6, examples=[20])]
 
 
 @section("budget")
@@ -24,7 +24,7 @@ class BudgetConfig:
     trials: Trials | None = None
     """Trials that count; 20 if no limit is given."""
 
-    hours: Annotated[float, Field(gt=0, examples=[1.5])] | None = None
+    hours: Annotated[float, Field(gt=0, le=10**6, examples=[1.5])] | None = None
     """Hours of clock time during which at least one trial ran."""
 
     no_improvement: Trials | None = None

@@ -2,12 +2,13 @@
 
 import time
 from pathlib import Path
+from typing import Annotated
 
 import psutil
 import pytorch_lightning as pl
 import torch
 from optuna.trial import Trial
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat
 
 from lightning_modules.config import section
 from sweeps.errors import LimitBroken
@@ -20,7 +21,7 @@ class ConstraintsConfig:
     TPE learns from every trial beyond a limit, the Gaussian process from how near complete trials came to a limit.
     """
 
-    parameters: PositiveInt | None = None
+    parameters: Annotated[int, Field(gt=0, le=10**15, examples=[10**6])] | None = None
     """Parameters of the network. A network with more is not trained."""
 
     seconds: PositiveFloat | None = None

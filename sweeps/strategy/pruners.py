@@ -13,10 +13,10 @@ from optuna.pruners import (
     PercentilePruner,
     SuccessiveHalvingPruner,
 )
-from pydantic import Field, NonNegativeFloat, NonNegativeInt
+from pydantic import Field, NonNegativeFloat
 
 from lightning_modules import InputError
-from lightning_modules.config import Count, check_settings, section
+from lightning_modules.config import Epochs, Natural, check_settings, section
 from sweeps.strategy.settings import settings_of
 
 PrunerKind = Literal["median", "percentile", "successive_halving", "hyperband", "patience", "none"]
@@ -45,22 +45,22 @@ class PrunerConfig:
     kind: PrunerKind = "median"
     """How a trial is judged against the others."""
 
-    startup_trials: NonNegativeInt | None = None
+    startup_trials: Natural | None = None
     """Kinds median, percentile (null: 5): complete trials before any is pruned."""
 
-    warmup_epochs: NonNegativeInt | None = None
+    warmup_epochs: Natural | None = None
     """Kinds median, percentile (null: 1): epochs that every trial may run."""
 
     percentile: Annotated[float, Field(ge=0, le=100, examples=[25])] | None = None
     """Kind percentile (null: 25): the share of the trials that continue, in percent."""
 
-    min_epochs: Count | None = None
+    min_epochs: Epochs | None = None
     """Kinds successive_halving, hyperband (null: 1): epochs before the first decision."""
 
-    reduction_factor: Annotated[int, Field(ge=2)] | None = None
+    reduction_factor: Annotated[int, Field(ge=2, le=10**6, examples=[3])] | None = None
     """Kinds successive_halving (null: 4), hyperband (null: 3): one in this many trials continues."""
 
-    patience: NonNegativeInt | None = None
+    patience: Natural | None = None
     """Kind patience (null: 3): how many epochs a trial may be worse than an earlier one."""
 
     min_delta: NonNegativeFloat | None = None

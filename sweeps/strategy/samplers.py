@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, RandomSampler, TPESampler
-from pydantic import Field, NonNegativeInt
+from pydantic import Field
 from scipy.stats import qmc
 
 from lightning_modules import InputError
-from lightning_modules.config import Count, check_settings, section
+from lightning_modules.config import Natural, check_settings, section
 from sweeps.strategy.settings import settings_of
 from sweeps.strategy.space import Point, SearchSpace
 
@@ -44,13 +44,13 @@ class SamplerConfig:
     kind: SamplerKind = "tpe"
     """How the next point is proposed."""
 
-    startup_trials: NonNegativeInt | None = None
+    startup_trials: Natural | None = None
     """Kinds tpe, gp (null: 10), cmaes (null: 1): random trials at the start."""
 
-    candidates: Count | None = None
+    candidates: Annotated[int, Field(ge=1, le=10**5, examples=[24])] | None = None
     """Kind tpe (null: 24): candidate points per draw."""
 
-    population: Annotated[int, Field(ge=4)] | None = None
+    population: Annotated[int, Field(ge=4, le=10**5, examples=[8])] | None = None
     """Kind cmaes (null: 4 + 3 ln d for d parameters): complete trials per generation."""
 
     def __post_init__(self) -> None:

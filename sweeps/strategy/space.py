@@ -10,6 +10,7 @@ model.network_args.hidden: {low: 64, high: 512, step: 64}                 whole 
 import itertools
 import math
 import random
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -22,6 +23,7 @@ from experiments.config import ExperimentConfig, flatten
 from experiments.recipe import field_paths, which_field
 from lightning_modules import InputError
 from lightning_modules.errors import choose_from
+from lightning_modules.showable import is_text, showable
 
 # Trials are compared on the same validation images. So only these fields of the data may differ between trials.
 _FIXED = {"experiment", "seed", "trainer.monitor", "trainer.monitor_mode", "trainer.metrics", "trainer.threads"}
@@ -29,6 +31,10 @@ _ARGUMENTS = tuple(f"{path}." for path, _ in field_paths(ExperimentConfig) if pa
 _SEARCHABLE_DATA = ("data.batch_size", "data.normalization", "data.augmentation.", "data.sampling", "data.module_args.")
 _CORNERS = 256  # combinations of edge values that are checked before the first trial
 _GRID = 100_000  # the most points in a grid
+_PARAMETERS = 500  # the most of a space
+_LARGEST = 2**53  # of a whole number, and of the steps of a range: floats have them exactly
+_LONGEST_CHOICE = 250  # characters
+_SHOWN = 60  # characters of a value in the description of a point
 
 Scalar = str | int | float | bool | None
 Point = dict[str, Scalar]  # dotted paths and values of the parameters whose condition holds
@@ -116,6 +122,8 @@ class SearchSpace:
     @classmethod
     def parse(cls, tree: Mapping[str, Any], base: ExperimentConfig) -> "SearchSpace":
         """Reads the `space` of a sweep recipe for the fields of `base`. Raises InputError if it cannot work."""
+        if len(tree) > _PARAMETERS:
+            raise InputError("space", len(tree), f"has more than {_PARAMETERS} fields", "search fewer at a time")
         values = flatten(base.tree())
         types = dict(field_paths(ExperimentConfig))
         parameters = {path: _parameter(path, given, types) for path, given in tree.items()}
@@ -204,11 +212,18 @@ class SearchSpace:
                 raise InputError(f"{field}.{path}", value, f"exists only if {conditions}", remedy)
 
     def _holds(self, parameter: Parameter, point: Mapping[str, Scalar]) -> bool:
-        searched = {p.path for p in self.parameters}
         return all(
-            (point[parent] in values if parent in point else parent not in searched and self.base[parent] in values)
+            (
+                point[parent] in values
+                if parent in point
+                else parent not in self._searched and self.base[parent] in values
+            )
             for parent, values in parameter.when.items()
         )
+
+    @cached_property
+    def _searched(self) -> set[str]:
+        return {parameter.path for parameter in self.parameters}
 
     def corners(self) -> Iterator[Point]:
         """Yields points at the edges: every combination of choices and ends, or a fixed sample if there are many."""
@@ -265,6 +280,10 @@ def _choices(field: str, given: Mapping[str, Any]) -> tuple[Scalar, ...]:
     choices = given["choices"]
     if not isinstance(choices, list) or not choices or not all(isinstance(c, Scalar) for c in choices):
         raise InputError(field, choices, "choices must be a list of plain values", "write [32, 64]")
+    for choice in choices:
+        if isinstance(choice, str) and (len(choice) > _LONGEST_CHOICE or not is_text(choice)):
+            message = f"a choice is no Unicode text of at most {_LONGEST_CHOICE} characters"
+            raise InputError(field, choice, message, "shorten it")
     if len(given.keys() - {"choices", "when"}) > 0:
         raise InputError(field, dict(given), "has both choices and a range", "keep one of the two")
     return tuple(choices)
@@ -275,6 +294,8 @@ def _range(path: str, given: Mapping[str, Any], when: Mapping[str, tuple[Scalar,
     for end in ("low", "high"):
         if not isinstance(given.get(end), int | float) or isinstance(given[end], bool):
             raise InputError(f"{field}.{end}", given.get(end), "must be a number", "write {low: 0.1, high: 0.9}")
+        if not abs(given[end]) <= (_LARGEST if isinstance(given[end], int) else sys.float_info.max):
+            raise InputError(f"{field}.{end}", given[end], "is too large", "write {low: 0.1, high: 0.9}")
     low, high, log, step = given["low"], given["high"], given.get("log", False), given.get("step")
     if not isinstance(log, bool):
         raise InputError(f"{field}.log", log, "must be true or false", "write log: true")
@@ -284,6 +305,8 @@ def _range(path: str, given: Mapping[str, Any], when: Mapping[str, tuple[Scalar,
         raise InputError(f"{field}.low", low, "must be above 0 in a log range", "try 1.0e-5")
     if step is not None and (log or isinstance(step, bool) or not isinstance(step, int | float) or not step > 0):
         raise InputError(f"{field}.step", step, "must be a number above 0, without log", "leave one of the two out")
+    if step is not None and not (step <= sys.float_info.max and (high - low) / step <= _LARGEST):
+        raise InputError(f"{field}.step", step, "makes too many steps", "give a larger one")
     whole = all(isinstance(number, int) for number in (low, high, step or 1))
     takes = {hint, *getattr(hint, "__args__", ())}
     integer = whole if hint is None else int in takes and float not in takes
@@ -297,6 +320,6 @@ def describe(point: Mapping[str, Scalar]) -> str:
     words = []
     for path, value in point.items():
         name = path.rpartition(".")[2]
-        text = f"{value:.3g}" if isinstance(value, float) else str(value)
+        text = f"{value:.3g}" if isinstance(value, float) else showable(str(value), _SHOWN)
         words.append(text if name == "kind" else f"{name}={text}")
     return " ".join(words)

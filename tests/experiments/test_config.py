@@ -122,3 +122,36 @@ def test_a_wrong_value_is_named_with_its_field(field: str, value: Any) -> None:
 
 def test_flatten_joins_with_dots_and_keeps_an_empty_mapping() -> None:
     assert flatten({"a": {"b": 1, "c": {}}, "d": None}) == {"a.b": 1, "a.c": {}, "d": None}
+
+
+@pytest.mark.parametrize(
+    ("field", "most"),
+    [
+        ("trainer.max_epochs", 10**6),
+        ("trainer.min_epochs", 10**6),
+        ("trainer.threads", 1024),
+        ("trainer.accumulate_grad_batches", 10**9),
+        ("trainer.limit_train_batches", 10**9),
+        ("trainer.reload_dataloaders_every_n_epochs", 10**6),
+        ("data.batch_size", 10**9),
+        ("data.augmentation.shift", 10_000),
+        ("seed", 2**32 - 1),
+    ],
+)
+def test_numbers_have_upper_bounds(field: str, most: int) -> None:
+    for value in (most + 1, 99_999_999_999_999_999_999, 10**4000):
+        with pytest.raises(InputError, match=rf"^{field}: must be .*(at most|below) [0-9,]+.* \(got"):
+            load_config("digits", {field: value})
+    assert load_config("digits", {field: most})
+
+
+@pytest.mark.parametrize("size", [0, 8193, [64, 10**9], [8, 8, 8], []])
+def test_an_image_has_a_longest_side(size: object) -> None:
+    with pytest.raises(InputError, match=r"^data\.image_size: must be 1 pixel or more and at most 8,192"):
+        load_config("digits", {"data.image_size": size})
+
+
+@pytest.mark.parametrize("name", ["x" * 501, "a\0", "\ud800"])
+def test_databases_can_hold_the_name_of_an_experiment(name: str) -> None:
+    with pytest.raises(InputError, match=r"^experiment: (has 501 characters, more than 500|is not Unicode text)"):
+        load_config("digits", {"experiment": name})

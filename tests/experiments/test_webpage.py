@@ -35,3 +35,10 @@ def test_a_run_shows_why_it_failed_and_its_metrics() -> None:
     assert "<tr><td>val/loss</td><td>0.5000</td></tr>" in shown
     (row,) = result.to_pandas().to_dict("records")
     assert row == {"run_id": "abcdef1234567890", "name": "<i>mine</i>", "outcome": "failed", "val/loss": 0.5}
+
+
+def test_escape_sequences_are_shown_and_lines_stay_lines() -> None:
+    shown = table(("\x1b[31m",), [("a\n\u202e<script>",), ("x" * 100_000,)])
+    assert "<th>\\x1b[31m</th>" in shown
+    assert "<td>a\n\\u202e&lt;script&gt;</td>" in shown
+    assert len(shown) < 10_000

@@ -46,7 +46,7 @@ class Top:
         ({"share": True}, "top.inner.share: has the wrong type (got True); give a number"),
         ({"share": None}, "top.inner.share: must not be null (got None); give a number, or leave the field out"),
         ({"decay": 1}, "top.inner.decay: must be 0 or more and below 1, or null (got 1); try 0.9"),
-        ({"size": 0}, "top.inner.size: must be 1 or more, or full (got 0); try 32"),
+        ({"size": 0}, "top.inner.size: must be 1 or more and at most 1,000,000,000, or full (got 0); try 32"),
         ({"size": "half"}, "top.inner.size: has the wrong type (got 'half'); give an integer, or full"),
         ({"size": True}, "top.inner.size: has the wrong type (got True); give an integer, or full"),
         ({"steps": 1}, "top.inner.steps: must be 2 or more, or null (got 1); try 5"),

@@ -12,6 +12,7 @@ from pytorch_lightning import Trainer
 from torch import nn
 
 from lightning_modules import AugmentationConfig, DataConfig, ImageClassifier, ImageDataModule, InputError
+from lightning_modules.datamodule import load_dataset
 from lightning_modules.datasets import ImageDataset, LabelledImages
 
 
@@ -144,3 +145,28 @@ def test_paths_are_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("HOME", "/home/someone")
     config = DataConfig(source="arrays", root="~/data", path="x.npy", labels_path="/y.npy")
     assert (config.root, config.path, config.labels_path) == ("/home/someone/data", f"{tmp_path}/x.npy", "/y.npy")
+
+
+def test_a_label_that_is_not_unicode_is_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x=np.zeros((4, 2, 2), np.uint8), y=np.array(["a\ud800", "b"] * 2))
+    with pytest.raises(InputError, match=r"^data\.path: the class 'a\\ud800' is not Unicode text"):
+        load_dataset(DataConfig(source="arrays", path=str(tmp_path / "a.npz")))
+
+
+def test_labels_of_more_classes_than_any_network_has_are_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x=np.zeros((30_001, 1, 1), np.uint8), y=np.arange(30_001))
+    with pytest.raises(InputError, match=r"^data\.path: has 30,001 classes, more than 30,000: are the labels classes"):
+        load_dataset(DataConfig(source="arrays", path=str(tmp_path / "a.npz")))
+
+
+def test_whatever_goes_wrong_while_data_are_read_is_bad_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    np.savez(tmp_path / "a.npz", x=np.zeros((4, 2, 2), np.uint8), y=np.array([0, 1] * 2))
+
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(np, "unique", fail)
+    with pytest.raises(
+        InputError, match=r"cannot be read as data of source arrays: it needs more memory than there is"
+    ):
+        load_dataset(DataConfig(source="arrays", path=str(tmp_path / "a.npz")))

@@ -80,3 +80,10 @@ def test_a_file_without_weights_that_fit_is_refused(tmp_path: Path) -> None:
     (tmp_path / "broken.ckpt").write_bytes(b"broken")
     with pytest.raises(InputError, match=r"^model\.weights: cannot be read: "):
         load_given(network(), tmp_path / "broken.ckpt")
+
+
+@pytest.mark.parametrize("held", [[1, 2], torch.zeros(2), {"state_dict": 3}, {1: torch.zeros(2)}], ids=str)
+def test_a_checkpoint_of_something_else_is_refused(held: object, tmp_path: Path) -> None:
+    torch.save(held, tmp_path / "other.ckpt")
+    with pytest.raises(InputError, match=r"^model\.weights: (cannot be read|none of its 1 tensors has)"):
+        load_given(network(), tmp_path / "other.ckpt")

@@ -93,3 +93,27 @@ def test_every_trial_has_a_seed_of_its_own_and_a_thread_to_itself() -> None:
     assert len(set(seeds)) == 25
     config = sweep.trial_config({"optimizer.lr": 0.5}, seeds[0])
     assert (config.seed, config.optimizer.lr, config.trainer.threads) == (seeds[0], 0.5, 1)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("budget.trials", 10**6 + 1),
+        ("budget.hours", 1e300),
+        ("finalists.seeds", 10_001),
+        ("finalists.top", 10**20),
+        ("retries", 1001),
+        ("sampler.candidates", 10**5 + 1),
+        ("pruner.startup_trials", 10**9 + 1),
+        ("constraints.parameters", 10**400),
+    ],
+)
+def test_numbers_have_upper_bounds(field: str, value: float) -> None:
+    with pytest.raises(InputError, match=rf"^{field}: must be .*at most [0-9,]+(, or null)? \(got"):
+        load_sweep("digits", {field: value})
+
+
+@pytest.mark.parametrize("name", ["x" * 251, "a\0", "\ud800"])
+def test_databases_can_hold_the_name_of_a_sweep(name: str) -> None:
+    with pytest.raises(InputError, match=r"^--name: (has 251 characters, more than 250|is not Unicode text)"):
+        load_sweep("digits", name=name)

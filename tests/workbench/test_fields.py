@@ -37,11 +37,11 @@ def test_every_field_is_listed_with_its_meaning(listed: Callable[..., dict[str, 
     ("path", "kind", "default", "choices"),
     [
         ("optimizer.lr", "a number, above 0", 0.001, []),
-        ("trainer.threads", "an integer, 1 or more, or null", None, []),
+        ("trainer.threads", "an integer, 1 or more and at most 1,024, or null", None, []),
         ("data.augmentation.padding", "one of black, mirror", "black", ["black", "mirror"]),
         ("trainer.exact", "true or false", False, []),
         ("model.network_args", "a mapping", {}, []),
-        ("sampler.candidates", "an integer, 1 or more, or null", None, []),
+        ("sampler.candidates", "an integer, 1 or more and at most 100,000, or null", None, []),
     ],
 )
 def test_a_field_has_type_default_and_choices(

@@ -11,7 +11,7 @@ from mlflow.entities import Run
 import workbench
 from experiments import Store
 from experiments.tracking.lifecycle import create_run
-from workbench._layout import new_table, print_fitting
+from workbench._layout import new_table, print_fitting, print_prose
 
 Screen = Callable[..., list[str]]
 # Lines with a link or a command, which are whole, so that they can be copied.
@@ -138,3 +138,24 @@ def test_prose_is_wrapped_between_words(screen: Screen, capsys: pytest.CaptureFi
     lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
     assert max(map(len, lines)) <= 80
     assert sum(line.split().count("word") for line in lines) == 30
+
+
+def test_what_could_act_on_a_terminal_is_shown_as_an_escape(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = new_table(["na\x1bme", "text"], ["text"])
+    shown.add_row("\x1b[31m\u202ered", "a\x07\nb")
+    shown.caption = "\x9b"
+    print_fitting(shown)
+    print_prose("\x1b]0;title\x07")
+    printed = capsys.readouterr().out
+    escaped = ("na\\x1bme", "\\x1b[31m\\u202ered", "a\\x07", "\\x9b", "\\x1b]0;title")
+    assert [word for word in escaped if word not in printed] == []
+    assert not {"\x1b", "\x07", "\u202e", "\x9b"} & set(printed)
+
+
+def test_a_name_of_100_000_characters_is_cut(scratch_store: Store, screen: Screen) -> None:
+    run_id = create_run(scratch_store, experiment="e", name="\x1b[2J" + "x" * 100_000, kind="train")
+    scratch_store.client.set_terminated(run_id, "KILLED")
+    lines = screen("runs", "--store", scratch_store.folder)
+    assert sum(map(len, lines)) < 10_000
+    assert "\x1b" not in "".join(lines)
+    scratch_store.client.delete_run(run_id)

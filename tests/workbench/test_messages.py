@@ -216,3 +216,45 @@ def test_a_full_disk_is_named_only_if_it_is_full(
     with pytest.raises(StoreError) as raised, scratch_store.telling_failures():
         raise sqlite3.OperationalError("disk I/O error")
     assert raised.value.message == f"{scratch_store.folder} failed: disk I/O error{suffix}"
+
+
+# Hostile input.
+
+
+@pytest.mark.parametrize("url", ["mysql://", "mysql://u:secret@127.0.0.1/x", "postgresql://[", "mssql://x"])
+def test_a_database_of_runs_that_cannot_be_opened_is_named(
+    url: str, refused: Refused, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
+    error = refused("runs")
+    assert error["field"] == "MLFLOW_TRACKING_URI"
+    assert "secret" not in json.dumps(error)
+
+
+@pytest.mark.parametrize("url", ["mysql://", "postgresql://[", "\x1b://"])
+def test_a_database_of_studies_that_cannot_be_opened_is_named(url: str, refused: Refused) -> None:
+    assert refused("sweep", "digits", "--storage", json.dumps(url))["field"] == "storage"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("train", "digits", "--name", "caf\udce9"),
+        ("train", "digits", "--notes", "\ud800"),
+        ("train", "digits", "--tag", "a=\ud800"),
+        ("train", "digits", "--experiment", "\udcff"),
+        ("train", "\udcff" * 3),
+        ("train", "x" * 5_000),
+        ("sweep", "digits", "--name", "\udcff"),
+        ("runs", "--limit", "9" * 5_000),
+        ("runs", "--filter", "\ud800"),
+        ("compare", "\ud800", "x" * 100_000),
+        ("predict", "latest", "x" * 5_000),
+        ("data", "check", "x" * 5_000),
+        ("data", "check", "\udcff"),
+        ("clean", "--only", "\x1b[31m"),
+    ],
+    ids=lambda words: " ".join(words)[:20].encode("ascii", "backslashreplace").decode(),
+)
+def test_words_that_nothing_can_hold_are_bad_input(words: tuple[str, ...], refused: Refused) -> None:
+    assert refused(*words)["remedy"]

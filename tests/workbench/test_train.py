@@ -60,6 +60,17 @@ def test_a_dry_run_tells_the_learning_rate_of_each_epoch(tmp_path: Path, capsys:
     assert [rate["last"] for rate in rates] == pytest.approx([0.003, 0.003, 0.0003, 0.0003])
 
 
+def test_a_dry_run_of_very_many_epochs_tells_some_of_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["train", "digits", "--dry-run", "--trainer.max_epochs=1000000", "--store", tmp_path / "store"]
+    for schedule in ("constant", "cosine"):
+        rates = document(capsys, *words, f"--optimizer.schedule.kind={schedule}")["learning_rates"]
+        assert (len(rates), rates[0]["epoch"], rates[-1]["epoch"]) == (1000, 1, 10**6)
+    path = "torch.optim.lr_scheduler.ConstantLR"
+    found = document(capsys, *words, f"--optimizer.schedule.kind={path}")
+    assert found["learning_rates"] == []
+    assert found["rates_unknown"].startswith("the schedule would be tried for all 41,000,000 steps")
+
+
 def test_a_schedule_of_torch_steps_once_an_epoch_in_a_dry_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

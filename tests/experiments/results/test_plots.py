@@ -103,3 +103,13 @@ def test_no_more_mistakes_are_shown_than_there_is_room_for(
     plots.plot_mistakes(subset, np.tile(np.float32([0.1, 0.9]), (images, 1)), ["a", "b"], "val", tmp_path / "many.png")
     (axes,) = figures["many.png"].axes
     assert len(axes.images) == len(axes.texts) == shown
+
+
+def test_names_of_classes_are_no_formulas_and_are_cut(tmp_path: Path, figures: dict[str, Figure]) -> None:
+    names, target = [r"$\frac{$", "b" * 100_000], np.array([0, 1])
+    plots.plot_confusion(target, target, names, r"$\x$: val", tmp_path / "confusion.png")
+    (axes,) = figures["confusion.png"].axes
+    assert [label.get_text() for label in axes.get_xticklabels()] == [r"\$\frac{\$", "b" * 40 + "…"]
+    assert max(figures["confusion.png"].get_size_inches()) < 10
+    plots.plot_mistakes(SUBSET, np.array([[0.9, 0.1]] * 4, np.float32), names, "val", tmp_path / "mistakes.png")
+    assert r"\$\frac{\$ 0.90" in texts(figures["mistakes.png"].axes[0])[0]

@@ -4,6 +4,7 @@ import io
 import os
 import pickle
 import re
+import struct
 import tracemalloc
 import zipfile
 from collections.abc import Callable, Mapping
@@ -341,3 +342,11 @@ def test_a_header_that_declares_more_than_there_is_is_refused(
         write_npz(path, {"x.npy": npy_that_declares(shape), "y.npy": npy(Y)})
     with pytest.raises(InputError, match=r"^data\.path: cannot be read as NumPy arrays"):
         load(path, path if suffix == "npy" else None)
+
+
+@pytest.mark.parametrize("header", ["(" * 3_000, "[" * 20, "-" * 9_000 + "1", "{'descr': " * 50, "9" * 5_000, "\\"])
+def test_a_header_that_is_no_header_is_refused(header: str, tmp_path: Path) -> None:
+    path = tmp_path / "data.npy"
+    path.write_bytes(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header) + 1) + header.encode() + b"\n")
+    with pytest.raises(InputError, match=r"^data\.path: cannot be read as NumPy arrays"):
+        load(path, path)

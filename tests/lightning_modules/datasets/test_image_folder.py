@@ -237,3 +237,16 @@ def test_any_mix_of_modes_formats_and_sizes_is_one_array(
     assert dataset.train.names is not None
     folders = [name.split("/")[0] for name in dataset.train.names]
     assert [dataset.class_names[label] for label in dataset.train.labels] == folders
+
+
+def test_a_class_whose_name_is_not_unicode_is_refused(tmp_path: Path, cache: Path) -> None:
+    folder = put(tmp_path / "pets")
+    put(folder, {os.fsdecode(b"caf\xe9/a.png"): 1})
+    with pytest.raises(InputError, match=r"^data\.path: the class 'caf\\udce9' is not Unicode text"):
+        load(folder, cache)
+
+
+def test_names_of_files_may_be_anything(tmp_path: Path, cache: Path) -> None:
+    names = ["cat/new\nline\x1b.png", os.fsdecode(b"cat/caf\xe9.png"), "dog/\u202e.png"]
+    dataset = load(put(tmp_path / "pets", dict.fromkeys(names, 1)), cache)
+    assert set(dataset.train.names or ()) == set(names)

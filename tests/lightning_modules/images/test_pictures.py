@@ -117,3 +117,12 @@ def test_floats_without_a_range_are_refused(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((2, 2), np.float32)).save(tmp_path / "a.tif")
     with pytest.raises(PictureError, match="32 bits per pixel"):
         decode(tmp_path / "a.tif", None, 1)
+
+
+def test_a_picture_that_unpacks_to_far_more_than_its_file_is_refused(tmp_path: Path) -> None:
+    Image.new("RGB", (5_000, 5_000)).save(tmp_path / "a.png")  # 75 MB of zeros
+    assert (tmp_path / "a.png").stat().st_size < 10**5
+    with pytest.raises(PictureError, match=r"unpacks from [0-9,]+ bytes to 75,000,000: a decompression bomb\?"):
+        decode(tmp_path / "a.png", (8, 8), 3)
+    Image.new("1", (5_000, 5_000)).save(tmp_path / "page.png")  # such as a scanned page, of 3 MB
+    assert decode(tmp_path / "page.png", (8, 8), 1).shape == (8, 8, 1)

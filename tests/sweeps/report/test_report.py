@@ -5,6 +5,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import optuna
 import pytest
 from matplotlib.image import imread
 from optuna.trial import TrialState
@@ -13,7 +14,7 @@ from experiments import Store
 from sweeps import load_sweep
 from sweeps import run as run_sweep
 from sweeps.report import plots
-from sweeps.report.leaderboard import headline
+from sweeps.report.leaderboard import description, headline
 from sweeps.report.page import page
 from sweeps.report.result import SweepResult
 from sweeps.study.stage import settle
@@ -157,3 +158,28 @@ def test_conditional_parameters_leave_a_trial_its_parallel_coordinates(untrained
     kinds = {trial.params["optimizer.kind"] for trial in search.trials() if trial.state == TrialState.COMPLETE}
     assert kinds == {"sgd", "adamw"}  # so no trial has all parameters, and they share but two
     assert imread(pictures["Parallel coordinates"]).std() > 0.05
+
+
+def test_choices_are_no_formulas_and_no_markup(tmp_path: Path) -> None:
+    study = optuna.create_study(direction="maximize")
+    choices = [r"$\frac{$", "<script>|$x$"]
+    for number in range(6):
+        trial = study.ask()
+        trial.suggest_categorical("model.network_args.act", choices)
+        study.tell(trial, 0.1 * number)
+    rows = [
+        {"number": each.number, "state": each.state.name, "outcome": "finished", "value": each.value}
+        | {"params": each.params, "seed": 0, "run_id": None}
+        for each in study.trials
+    ]
+    finalist = {"number": 5, "params": {"act": choices[0]}, "values": [0.5], "mean": 0.5, "ci95": None}
+    document: dict[str, Any] = {"sweep": "\x1b[31m<b>", "metric": "val/accuracy", "direction": "maximize"}
+    document |= {"finalists": [finalist], "champion": None, "baseline": None, "runner_up": None, "luck": None}
+    document |= {"trials": rows, "trials_url": "http://x/#y"}
+    pictures = plots.draw(study, document, tmp_path / "plots")
+    html = page(document, pictures)
+    shown = _Page(html)  # which fails on a script
+    assert "act=<script>|$x$" in shown.text
+    assert "\\x1b[31m<b>" in shown.text
+    assert r"act=&lt;script&gt;\|$x$ |" in description(document)
+    assert {*pictures} >= {"Parallel coordinates", "Slices", "Finalists"}

@@ -140,3 +140,35 @@ def test_a_bad_choice_is_found_in_a_space_too_large_to_try_every_corner() -> Non
     tree |= {"trainer.max_epochs": [1, 2, 3, 4, 5], "model.network_args.hidden": [16, 32, 64, 128, 256]}
     with pytest.raises(InputError, match=r"beta1.*sgd"):
         SearchSpace.parse(tree, BASE)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"low": 1, "high": 2**53 + 1}, r"space\.optimizer\.lr\.high: is too large"),
+        ({"low": 0.1, "high": math.inf}, r"space\.optimizer\.lr\.high: is too large"),
+        ({"low": -math.inf, "high": 1.0}, r"space\.optimizer\.lr\.low: is too large"),
+        ({"low": math.nan, "high": 1.0}, r"space\.optimizer\.lr\.low: is too large"),
+        ({"low": 0.1, "high": 1.0, "step": 5e-324}, r"space\.optimizer\.lr\.step: makes too many steps"),
+        ({"low": 0.1, "high": 1.0, "step": 10**400}, r"space\.optimizer\.lr\.step: makes too many steps"),
+    ],
+)
+def test_ranges_have_bounds(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=f"^{message}"):
+        SearchSpace.parse({"optimizer.lr": given}, BASE)
+
+
+def test_a_space_has_a_most_of_fields() -> None:
+    tree = {f"model.network_args.a{index}": [1, 2] for index in range(501)}
+    with pytest.raises(InputError, match=r"^space: has more than 500 fields"):
+        SearchSpace.parse(tree, BASE)
+
+
+def test_a_long_choice_is_cut_in_the_description_of_a_point() -> None:
+    assert describe({"model.network_args.kind": "\x1b" + "x" * 100}) == "\\x1b" + "x" * 59 + "… (101 characters)"
+
+
+@pytest.mark.parametrize("choice", ["x" * 251, "\ud800", "a\0"])
+def test_a_choice_is_short_text(choice: str) -> None:
+    with pytest.raises(InputError, match=r"^space\.optimizer\.kind: a choice is no Unicode text of at most 250"):
+        SearchSpace.parse({"optimizer.kind": ["sgd", choice]}, BASE)
