@@ -62,6 +62,7 @@ def serve(store: Store, port: int = DEFAULT_PORT, *, browser: bool = False) -> N
     if store.is_served:
         raise InputError("MLFLOW_TRACKING_URI", store.tracking_uri, "is already a server", "open that address")
     store.ensure_database()
+    store.check_schema()  # MLflow's server would upgrade an old database by itself
     if (reason := _listen_error(port)) is not None:
         raise InputError("--port", port, f"cannot be used: {reason}", f"add --port {_free_port(port)}, which is free")
     LOG.info(f"MLflow's dashboard: http://{HOST}:{port} (ready in a few seconds; Ctrl-C stops it)")

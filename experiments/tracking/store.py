@@ -20,13 +20,16 @@ from mlflow import MlflowClient
 from mlflow.entities import RunInfo
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from sqlalchemy.engine import make_url
+from sqlalchemy.pool import NullPool
 
 from experiments.errors import StoreError
 from experiments.process.redaction import without_credentials
 from experiments.process.retry import retry
 from experiments.process.setup import prepare_process
+from experiments.schema import MLFLOW, schema_version
 from experiments.tracking.addresses import follow, local_folder
-from experiments.tracking.postgres import checked_url
+from experiments.tracking.postgres import checked_url, connect
 from experiments.tracking.trust import own, own_if_empty
 from lightning_modules import InputError
 from lightning_modules.log import LOG
@@ -98,7 +101,7 @@ class Store:
     def open(cls, folder: str | Path = DEFAULT_FOLDER) -> "Store":
         """Opens the store in `folder`, which it creates if needed. If MLFLOW_TRACKING_URI is set, runs go there.
 
-        Raises InputError if the folder cannot be written or its database is damaged.
+        Raises InputError if the folder cannot be written, or its database is damaged or of another MLflow.
         """
         prepare_process()
         tune_sqlite()
@@ -107,6 +110,7 @@ class Store:
         with store._writing():
             if store.is_local and (folder / "mlflow.db").exists():
                 check_database(folder / "mlflow.db")
+                store.check_schema()  # before anything writes to it
                 own_if_empty(folder)
                 if count := follow(folder / "mlflow.db", folder / "artifacts"):
                     LOG.info(f"{folder} was moved: the addresses of {count} runs were adapted")
@@ -122,6 +126,7 @@ class Store:
     def client(self) -> MlflowClient:
         """The MLflow client of this store."""
         self.ensure_database()
+        self.check_schema()
         try:
             client = MlflowClient(self.tracking_uri)
             client.search_experiments(max_results=1)
@@ -129,11 +134,32 @@ class Store:
             reason = server_away(error) or without_credentials(str(error).splitlines()[0])
             where = without_credentials(self.tracking_uri)
             if self.is_local:
-                field, remedy = "--store", "upgrade that database (mlflow db upgrade), or name another store"
+                field, remedy = "--store", "name another store"
             else:
                 field, remedy = "MLFLOW_TRACKING_URI", "start that server, correct the address, or unset the variable"
             raise InputError(field, where, f"MLflow cannot open it: {reason}", remedy) from error
         return client
+
+    def check_schema(self) -> None:
+        """Raises InputError if the database of runs is of another MLflow than the installed one. Changes nothing.
+
+        A tracking server looks after its own database.
+        """
+        if self.is_served:
+            return
+        url = make_url(self.tracking_uri)
+        field, where = ("--store", str(self.folder)) if self.is_local else ("MLFLOW_TRACKING_URI", str(url))
+        if url.get_backend_name() == "sqlite":
+            file = Path(url.database or "")
+            if file.is_file():
+                with closing(sqlite3.connect(file, timeout=60)) as connection:
+                    MLFLOW.check_file(connection, field, where, self.command("store", "upgrade"))
+        elif url.get_backend_name() == "postgresql":
+            engine = connect(self.tracking_uri, field, poolclass=NullPool)
+            with engine.connect() as connected:
+                if (revision := schema_version(connected)) is not None:
+                    upgrade = f"back it up (pg_dump), then: mlflow db upgrade {shlex.quote(where)}"
+                    MLFLOW.check(revision, field, where, upgrade)
 
     def ensure_database(self) -> None:
         """Creates this folder's MLflow database if it is missing. Several processes may call this at the same time."""

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, text
 from experiments.process.file_copy import CopiedFiles, copy_files
 from experiments.process.owner import Owner
 from experiments.process.redaction import without_credentials
+from experiments.schema import schema_version
 from experiments.tracking.addresses import ADDRESSES, below, local_folder
 from experiments.tracking.store import Store, store_failure
 from experiments.tracking.trust import is_trusted, own
@@ -26,7 +27,6 @@ from sweeps.store_copy.table_copy import (
     contents,
     copy_tables,
     row_counts,
-    schema_version,
     snapshot,
 )
 
@@ -88,15 +88,21 @@ def _check_source(source: Database, reader: Connection) -> None:
     if schema_version(reader) is None:
         message, remedy = f"has no tables for {source.kind.name}", "give the database that has them"
         raise InputError(source.field, source.shown, message, remedy)
+    source.check_schema(reader)
+    check_ended(source, reader)
+    if source.kind is RUNS and not source.place.artifacts.is_dir() and row_counts(reader)["runs"]:
+        remedy = "give the folder that contains it; a server's --artifacts-destination says where it is"
+        raise InputError("FROM", str(source.place.folder), "has runs but no artifacts/", remedy)
+
+
+def check_ended(source: Database, reader: Connection) -> None:
+    """Raises InputError if a process may still be writing a run or a trial."""
     for name, text_of_owner in reader.execute(text(source.kind.owners)):
         owner = Owner.parse(text_of_owner.strip('"'))
         if owner is not None and not owner.is_gone():
             message = f"{source.kind.item} {name} is still open in process {owner.pid} on {owner.host}"
             remedy = f"let the process end, or stop it; if {owner.host} no longer exists, set the status to failed"
             raise InputError(source.field, source.shown, message, remedy)
-    if source.kind is RUNS and not source.place.artifacts.is_dir() and row_counts(reader)["runs"]:
-        remedy = "give the folder that contains it; a server's --artifacts-destination says where it is"
-        raise InputError("FROM", str(source.place.folder), "has runs but no artifacts/", remedy)
 
 
 def _check_target(source: Database, target: Database, reader: Connection, change: Change) -> None:
@@ -106,10 +112,7 @@ def _check_target(source: Database, target: Database, reader: Connection, change
         raise InputError(*where, f"already holds these {what}", "give another folder or database")
     target.make_tables()
     with target.engine.connect() as connection:
-        versions = schema_version(reader), schema_version(connection)
-        if versions[0] != versions[1]:
-            message = f"its {what} have schema version {versions[1]}, those to copy have {versions[0]}"
-            raise InputError(*where, message, f"back up both, then upgrade both: {target.kind.upgrade}")
+        target.check_schema(connection)
         if not _is_new(target, connection):
             different = _differences(contents(reader, change), contents(connection))
             if different:
