@@ -191,7 +191,7 @@ def test_only_one_of_copy_and_upgrade_takes_folders(old: Path, capsys: pytest.Ca
 def test_a_postgresql_database_of_runs_is_checked_too(
     postgres: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str, word: str
 ) -> None:
-    url = stamped(postgres, f"runs {word}", version)
+    url = stamped(postgres, f"runs_{word}", version)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
     with pytest.raises(InputError, match=f"MLFLOW_TRACKING_URI: is the database of an? {word} MLflow") as told:
         _ = Store.open(tmp_path / "store").client
@@ -203,10 +203,10 @@ def test_a_postgresql_database_of_runs_is_checked_too(
 def test_a_postgresql_database_of_studies_is_checked_too(
     postgres: Postgres, tmp_path: Path, version: str, word: str
 ) -> None:
-    url = stamped(postgres, f"studies {word}", version)
-    with pytest.raises(InputError, match=f"storage: is the database of an? {word} Optuna") as told:
-        with Storage(Store.open(tmp_path / "store"), url).open():
-            pass
+    url = stamped(postgres, f"studies_{word}", version)
+    storage = Storage(Store.open(tmp_path / "store"), url)
+    with pytest.raises(InputError, match=f"storage: is the database of an? {word} Optuna") as told, storage.open():
+        pass
     assert ("pg_dump" in told.value.remedy) == (word == "older")
     assert postgres.password not in str(told.value)
 
