@@ -5,6 +5,7 @@ import os
 import sys
 import warnings
 
+from experiments.process.redaction import without_credentials
 from lightning_modules.log import LOG
 
 _VARIABLES = {
@@ -53,7 +54,7 @@ def prepare_process() -> None:
 
 
 class _StandardError(logging.Handler):
-    """Prints each message unchanged to the current `sys.stderr`, which a progress bar may have replaced."""
+    """Prints each message, without credentials, to the current `sys.stderr`, which a progress bar may have replaced."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(record.getMessage(), file=sys.stderr)
+        print(without_credentials(record.getMessage()), file=sys.stderr)

@@ -26,10 +26,12 @@ def users_tags(tags: Mapping[str, str], notes: str | None) -> dict[str, str]:
             raise InputError("--tag", key, "is no name for a tag", remedy)
         if len(value) > _MOST_TAG:
             raise InputError(f"--tag {key}", f"{value[:20]}…", f"has more than {_MOST_TAG:,} characters", "shorten it")
+    tags = {key: without_credentials(value) for key, value in tags.items()}
     if notes is None:
-        return dict(tags)
+        return tags
     if len(notes) > _MOST_NOTES:
         raise InputError("--notes", f"{notes[:20]}…", f"has more than {_MOST_NOTES:,} characters", "shorten it")
+    notes = without_credentials(notes)
     return {**tags, _NOTES: notes, DESCRIPTION: notes}
 
 

@@ -6,12 +6,13 @@ import sqlalchemy
 from sqlalchemy.engine import URL, Engine, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
 
-from experiments.process.redaction import without_credentials
+from experiments.process.redaction import know, without_credentials
 from lightning_modules import InputError
 
 
 def checked_url(url: str, field: str) -> URL:
     """Returns the URL with its driver. Raises InputError if it is not a PostgreSQL URL or the driver is missing."""
+    know(url)
     shown = without_credentials(url)
     try:
         parsed = make_url(url)
@@ -21,6 +22,8 @@ def checked_url(url: str, field: str) -> URL:
         if parsed.drivername == "postgresql":
             parsed = parsed.set(drivername="postgresql+psycopg")
         parsed.get_dialect().import_dbapi()
+        if "@" in (parsed.host or ""):
+            raise InputError(field, shown, "has an @ in its password", "write it as %40")
     except (ArgumentError, NoSuchModuleError) as error:
         remedy = "write postgresql://USER@HOST/DATABASE"
         raise InputError(field, shown, "is not a database URL", remedy) from error
@@ -36,7 +39,7 @@ def connect(url: str, field: str, **options: Any) -> Engine:
     try:
         engine.connect().close()
     except OperationalError as error:
-        reason = str(error.orig).strip().splitlines()[-1]
+        reason = without_credentials(str(error.orig).strip().splitlines()[-1])
         remedy = "start that server, or correct the URL (it is best to keep a password in PGPASSWORD or ~/.pgpass)"
         raise InputError(field, without_credentials(url), f"cannot be opened: {reason}", remedy) from error
     return engine

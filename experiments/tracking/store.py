@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import requests
 import sqlalchemy
@@ -132,12 +133,11 @@ class Store:
             client.search_experiments(max_results=1)
         except (MlflowException, sqlalchemy.exc.SQLAlchemyError) as error:
             reason = server_away(error) or without_credentials(str(error).splitlines()[0])
-            where = without_credentials(self.tracking_uri)
             if self.is_local:
                 field, remedy = "--store", "name another store"
             else:
                 field, remedy = "MLFLOW_TRACKING_URI", "start that server, correct the address, or unset the variable"
-            raise InputError(field, where, f"MLflow cannot open it: {reason}", remedy) from error
+            raise InputError(field, self.address, f"MLflow cannot open it: {reason}", remedy) from error
         return client
 
     def check_schema(self) -> None:
@@ -148,7 +148,7 @@ class Store:
         if self.is_served:
             return
         url = make_url(self.tracking_uri)
-        field, where = ("--store", str(self.folder)) if self.is_local else ("MLFLOW_TRACKING_URI", str(url))
+        field, where = ("--store", str(self.folder)) if self.is_local else ("MLFLOW_TRACKING_URI", self.address)
         if url.get_backend_name() == "sqlite":
             file = Path(url.database or "")
             if file.is_file():
@@ -184,6 +184,11 @@ class Store:
     def command(self, *words: str) -> str:
         """Returns `workbench WORDS…` on this store, quoted so that it can be pasted into a shell."""
         return command_on(self.folder, *words)
+
+    @property
+    def address(self) -> str:
+        """Where runs go, without credentials: for everything that is shown or written."""
+        return without_credentials(self.tracking_uri).rstrip("/")
 
     @property
     def is_local(self) -> bool:
@@ -260,7 +265,21 @@ def _tracking_uri() -> str | None:
         raise InputError("MLFLOW_TRACKING_URI", without_credentials(uri), message, remedy)
     if uri and uri.startswith("postgresql://"):
         return checked_url(uri, "MLFLOW_TRACKING_URI").render_as_string(hide_password=False)
+    if uri and uri.startswith("http"):
+        _check_server_url(uri)
     return uri
+
+
+def _check_server_url(uri: str) -> None:
+    """Raises InputError if the address of a server cannot be read, as with a slash in the password."""
+    try:
+        parts = urlsplit(uri)
+        is_address = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:  # the port is no number
+        is_address = False
+    if not is_address:
+        remedy = "write http://HOST:PORT; in a password, write / as %2F, # as %23, ? as %3F and @ as %40"
+        raise InputError("MLFLOW_TRACKING_URI", without_credentials(uri), "is no address of a server", remedy)
 
 
 def _make_mlflow_database(folder: Path) -> None:

@@ -21,6 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 from experiments.artifact_names import CODE_BUNDLE
 from experiments.code.kept import Code
 from experiments.config import LOCATIONS, ExperimentConfig, flatten
+from experiments.process.redaction import urls_without_credentials
 from experiments.tracking.store import Store
 from lightning_modules import InputError
 from sweeps.config import Sweep
@@ -134,7 +135,7 @@ def _study_of(sweep: Sweep, data_sha256: str, code: Code, database: RDBStorage) 
     study = find_study(sweep.name, database)
     identity = json.loads(json.dumps(sweep.identity() | {"data": data_sha256}))
     before = None if study is None else study.user_attrs.get("identity")
-    if before is not None and (name := _first_change(before, identity)) is not None:
+    if before is not None and (name := _first_change(urls_without_credentials(before), identity)) is not None:
         message = f"the sweep {sweep.name} was started with {before.get(name)!r}"
         remedy = "restore the old value, or start a new sweep with another --name"
         raise InputError(name, identity.get(name), message, remedy)
