@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from contextlib import redirect_stdout, suppress
 from typing import Any
 
-from experiments.process.redaction import know, redacted_streams
+from experiments.process.redaction import know_words, redacted_streams
 from lightning_modules.errors import WorkbenchError
 from workbench._command import Document, Stream
 from workbench._parser import parse
@@ -40,8 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             with suppress(OSError):
                 stream.reconfigure(errors="backslashreplace")
     words = list(sys.argv[1:] if argv is None else argv)
-    for word in words:
-        know(word)
+    know_words(words)
     with redacted_streams():
         return _run(words)
 

@@ -9,7 +9,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from fnmatch import fnmatch
 from functools import lru_cache
@@ -21,10 +21,13 @@ _FILES = (".env", ".env.*", "*.pem", "*.key", "*id_rsa*", "*credentials*", "*sec
 _URLS = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")  # variables that may hold a URL with a password
 _PASSWORDS = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "PGPASSWORD", "AWS_SECRET_ACCESS_KEY")
 _WORDS = r"token|secret|passw|credential|auth|key"
-# Everything before the host, except ssh's `git@`: it is not a secret, and the URL does not work without it.
-_USERINFO = re.compile(r"(?<=://)(?!git@)[^/\s]*@")
+# Everything before the host, except ssh's `git@`: it is not a secret, and the URL does not work without it. Our own
+# messages have the placeholder `USER@`.
+_USERINFO = re.compile(r"(?<=://)(?!git@|USER@)[^/\s]*@")
 # With a slash in the password. What follows the colon must not be a port and the path behind it, which may hold an `@`.
 _USERINFO_WITH_SLASH = re.compile(r"""(?<=://)[^/\s:@]*:(?!\d*(?:[/?#\s]|$))[^\s"'<>]*@""")
+# An argument that is a URL with a password, or sets an option to one.
+_GIVEN = re.compile(r"(?:--[^=\s]*=)?(?:postgres[\w+]*://.*@|[\w+.-]+://[^/?#@:]*:(?!\d*(?:[/?#]|$)).*@)", re.DOTALL)
 _QUERY = re.compile(rf"([?&][^=&\s]*(?:{_WORDS})[^=&\s]*=)[^&#\s]*", re.IGNORECASE)
 
 _told: dict[str, None] = {}  # URLs that were given in another way than by a variable
@@ -33,9 +36,15 @@ _Tree = TypeVar("_Tree", bound=Mapping[str, Any])
 
 
 def know(url: str) -> None:
-    """Tells this module a URL that may hold a password. Call it where the URL is read, before anything can fail."""
-    if "://" in url and "@" in url:
+    """Tells this module the URL of a database or a server. Call it where it is read, before anything can fail."""
+    if "@" in url:
         _told[url] = None
+
+
+def know_words(words: Iterable[str]) -> None:
+    """Tells this module those of a command's arguments that are URLs with a password."""
+    for word in filter(_GIVEN.match, words):
+        know(word)
 
 
 def is_secret_file(name: str) -> bool:
@@ -128,7 +137,7 @@ def _texts(urls: tuple[str, ...], passwords: tuple[str, ...]) -> tuple[tuple[str
 
 def _userinfos(url: str) -> set[str]:
     """Returns what may be user and password of a URL whose password may hold `@`, `/`, `?` and `#` as they are."""
-    rest = url.partition("://")[2]
+    rest = url.partition("://")[2] or url
     ends = {rest.find("@"), re.split(r"[/?#]", rest, maxsplit=1)[0].rfind("@")}
     if not ends - {-1} or re.match(r"[^/?#@]*:[^/?#@]*[/?#]", rest):  # the first of these is in the password
         ends.add(rest.rfind("@"))

@@ -22,14 +22,16 @@ def checked_url(url: str, field: str) -> URL:
         if parsed.drivername == "postgresql":
             parsed = parsed.set(drivername="postgresql+psycopg")
         parsed.get_dialect().import_dbapi()
-        if "@" in (parsed.host or ""):
-            raise InputError(field, shown, "has an @ in its password", "write it as %40")
-    except (ArgumentError, NoSuchModuleError) as error:
-        remedy = "write postgresql://USER@HOST/DATABASE"
+    except InputError:
+        raise
+    except (ArgumentError, NoSuchModuleError, ValueError) as error:  # ValueError: the port is no number
+        remedy = "write postgresql://USER@HOST/DATABASE, and @ in a password as %40, : as %3A, / as %2F"
         raise InputError(field, shown, "is not a database URL", remedy) from error
     except ImportError as error:
         remedy = "pip install 'lightning-workbench[postgres]' -c constraints.txt"
         raise InputError(field, shown, f"its driver is missing: {error.name}", remedy) from error
+    if "@" in (parsed.host or ""):
+        raise InputError(field, shown, "has an @ in its password", "write it as %40")
     return parsed
 
 

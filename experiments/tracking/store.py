@@ -131,7 +131,7 @@ class Store:
         try:
             client = MlflowClient(self.tracking_uri)
             client.search_experiments(max_results=1)
-        except (MlflowException, sqlalchemy.exc.SQLAlchemyError) as error:
+        except (MlflowException, sqlalchemy.exc.SQLAlchemyError, ImportError) as error:
             reason = server_away(error) or without_credentials(str(error).splitlines()[0])
             if self.is_local:
                 field, remedy = "--store", "name another store"

@@ -15,6 +15,7 @@ import pytest
 
 from benchmarks.postgres import Postgres
 from tests.conftest import TrackingServer
+from workbench import main
 
 # Each has a core that is searched for, and characters that URLs, JSON, HTML and shells treat in their own ways.
 HARD = 'Zq7/{}#x?y@z:1 é%2F&"<'
@@ -145,3 +146,41 @@ def test_no_password_is_printed_or_left_behind(
             rows = [str(connection.execute(f'SELECT * FROM "{table}"'.encode()).fetchall()) for (table,) in tables]
         assert len(tables) > 10
         assert leaks("\n".join(rows).encode()) == []
+
+
+@pytest.mark.parametrize("command", [["runs"], ["train", "digits"], ["sweep", "digits"], ["ui"]], ids="".join)
+@pytest.mark.parametrize("start", ["http://me:", "postgresql://me:", "ftp://me:", "mysql://me:"])
+@pytest.mark.parametrize("is_encoded", [True, False])
+def test_an_address_that_cannot_be_used_is_told_without_its_password(
+    command: list[str],
+    start: str,
+    is_encoded: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    written = quote(PASSWORDS["away"], safe="") if is_encoded else PASSWORDS["away"]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"{start}{written}@127.0.0.1:9/db")
+    assert main([*command, "--json", "--store", str(tmp_path)]) == 2
+    printed = "".join(capfd.readouterr())
+    assert "MLFLOW_TRACKING_URI" in printed
+    assert "Traceback" not in printed
+    assert leaks(printed.encode()) == []
+    assert leaking_files(tmp_path) == {}
+
+
+@pytest.mark.parametrize("start", ["postgresql://me:", "mysql://me:"])
+@pytest.mark.parametrize("is_encoded", [True, False])
+def test_a_storage_that_cannot_be_used_is_told_without_its_password(
+    start: str, is_encoded: bool, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    written = quote(PASSWORDS["away"], safe="") if is_encoded else PASSWORDS["away"]
+    url = f"{start}{written}@127.0.0.1:9/db"
+    for command in (["sweep", "digits", "--storage", url], ["train", "digits", f"--storage={url}"]):
+        assert main([*command, "--store", str(tmp_path)]) == 2
+    (tmp_path / "mlflow.db").touch()
+    assert main(["store", "copy", str(tmp_path), str(tmp_path / "to"), "--to-tracking", url]) == 2
+    printed = "".join(capfd.readouterr())
+    assert "Traceback" not in printed
+    assert leaks(printed.encode()) == []
+    assert leaking_files(tmp_path) == {}
