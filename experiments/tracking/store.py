@@ -48,7 +48,8 @@ def command_on(folder: str | Path, *words: str) -> str:
     return shlex.join(["workbench", *words, *options])
 
 
-_KNOWN_TO_MLFLOW = ("http://", "https://", "postgresql", "sqlite:", "mysql", "mssql", "databricks")  # addresses of runs
+_DATABASES = ("postgresql", "sqlite:", "mysql", "mssql")
+_KNOWN_TO_MLFLOW = ("http://", "https://", "databricks", *_DATABASES)  # addresses of runs
 _BUSY = {408, 429}  # HTTP codes of a server that may answer later, as it may after an error of its own (500 and above)
 _ALMOST_NOTHING = 10**6  # bytes
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
@@ -145,7 +146,7 @@ class Store:
 
         A tracking server looks after its own database.
         """
-        if self.is_served:
+        if not self.tracking_uri.startswith(("sqlite:", "postgresql")):
             return
         url = make_url(self.tracking_uri)
         field, where = ("--store", str(self.folder)) if self.is_local else ("MLFLOW_TRACKING_URI", self.address)
@@ -154,7 +155,7 @@ class Store:
             if file.is_file():
                 with closing(sqlite3.connect(file, timeout=60)) as connection:
                     MLFLOW.check_file(connection, field, where, self.command("store", "upgrade"))
-        elif url.get_backend_name() == "postgresql":
+        else:
             engine = connect(self.tracking_uri, field, poolclass=NullPool)
             with engine.connect() as connected:
                 if (revision := schema_version(connected)) is not None:
@@ -267,6 +268,8 @@ def _tracking_uri() -> str | None:
         return checked_url(uri, "MLFLOW_TRACKING_URI").render_as_string(hide_password=False)
     if uri and uri.startswith("http"):
         _check_server_url(uri)
+    elif uri and uri.startswith(_DATABASES):
+        _check_database_url(uri)
     return uri
 
 
@@ -280,6 +283,17 @@ def _check_server_url(uri: str) -> None:
     if not is_address:
         remedy = "write http://HOST:PORT; in a password, write / as %2F, # as %23, ? as %3F and @ as %40"
         raise InputError("MLFLOW_TRACKING_URI", without_credentials(uri), "is no address of a server", remedy)
+
+
+def _check_database_url(uri: str) -> None:
+    """Raises InputError if the address of a database cannot be read, or if its driver is missing."""
+    try:
+        make_url(uri).get_dialect().import_dbapi()
+    except (sqlalchemy.exc.SQLAlchemyError, ValueError, ImportError) as error:  # ValueError: the port is no number
+        message, remedy = "is no database URL", "in a password, write @ as %40, : as %3A and / as %2F"
+        if isinstance(error, ImportError):
+            message, remedy = f"its driver is missing: {error.name}", "install it, or name another database"
+        raise InputError("MLFLOW_TRACKING_URI", without_credentials(uri), message, remedy) from error
 
 
 def _make_mlflow_database(folder: Path) -> None:
