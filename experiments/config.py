@@ -14,6 +14,7 @@ from experiments.code.loading import watch
 from experiments.code.portable import located, portable
 from experiments.lightning_arguments import REFUSED
 from experiments.names import EXPERIMENT, check_name
+from experiments.process.redaction import urls_without_credentials
 from experiments.recipe import Tree, build, field_paths, find_recipe, read_recipe, unknown_field, with_overrides
 from lightning_modules import DataConfig, InputError, ModelConfig, OptimizerConfig
 from lightning_modules.checked_path import checked_path
@@ -213,7 +214,10 @@ class ExperimentConfig:
         return dataclasses.asdict(self)
 
     def as_recorded(self) -> dict[str, Any]:
-        """Returns all fields as records hold them: with paths that are valid on another machine, where possible."""
+        """Returns all fields as records hold them: with paths that are valid on another machine, where possible.
+
+        Without the credentials in URLs.
+        """
         tree = self.tree()
         flat = flatten(tree)
         tree = with_overrides(tree, {name: portable(flat[name]) for name in _FILES if _is_path(flat[name])})
@@ -222,7 +226,7 @@ class ExperimentConfig:
             del tree["optimizer"]
         if self.data.module is not None:
             tree["data"] = {name: tree["data"][name] for name in ("module", "module_args", "split_seed")}
-        return tree
+        return urls_without_credentials(tree)
 
     def to_yaml(self) -> str:
         """Returns a complete recipe of this run."""

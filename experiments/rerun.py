@@ -22,6 +22,7 @@ import torch
 from experiments.code.snapshot import first_snapshot
 from experiments.config import ExperimentConfig
 from experiments.errors import Interrupted
+from experiments.process.redaction import redacted_streams
 from experiments.process.setup import prepare_process
 from experiments.recipe import build
 from experiments.runner import Role, run_as
@@ -90,7 +91,7 @@ def main() -> int:
     job = Job(**json.loads(sys.stdin.readline()))
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        with contextlib.redirect_stdout(sys.stderr):
+        with redacted_streams(), contextlib.redirect_stdout(sys.stderr):
             result = answer(job)
     except (Interrupted, KeyboardInterrupt):
         return 130

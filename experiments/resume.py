@@ -13,6 +13,7 @@ from experiments.artifact_names import CODE_BUNDLE, CONFIG, LAST_CHECKPOINT, PRO
 from experiments.code.kept import Code
 from experiments.code.portable import located
 from experiments.config import LOCATIONS, ExperimentConfig, flatten, with_located_files
+from experiments.process.redaction import urls_without_credentials
 from experiments.provenance.record import read_provenance
 from experiments.recipe import build, read_recipe
 from experiments.tracking.ownership import owner_of
@@ -118,7 +119,7 @@ def _find_files(store: Store, run: Run, scratch: Path) -> Path:
 def _check_config(recorded: Path, config: ExperimentConfig) -> None:
     """Compares a config.yaml, which may lack fields that are newer than it. Imports none of the parts that it names."""
     before = flatten(with_located_files(read_recipe(recorded), [], is_recorded=True))
-    trees = flatten(ExperimentConfig().tree()) | before, flatten(config.tree())
+    trees = flatten(ExperimentConfig().tree()) | before, flatten(urls_without_credentials(config.tree()))
     started, now = ({name: value for name, value in tree.items() if value != {}} for tree in trees)
     for name in (name for name in {**started, **now} if name not in LOCATIONS):
         if name not in started:

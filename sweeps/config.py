@@ -11,7 +11,7 @@ from pydantic import Field
 from experiments.code.loading import watch
 from experiments.config import LOCATIONS, ExperimentConfig, flatten, load_config, located_overrides
 from experiments.names import check_name
-from experiments.process.redaction import without_credentials
+from experiments.process.redaction import know, urls_without_credentials, without_credentials
 from experiments.recipe import build, field_paths, find_recipe, read_recipe, which_field, with_overrides
 from lightning_modules import InputError
 from lightning_modules.checked_path import checked_path
@@ -162,7 +162,8 @@ class Sweep:
     def config_tree(self) -> dict[str, Any]:
         """Returns the sweep's settings as a complete nested recipe. All fields of the experiment are in `overrides`."""
         storage = self.config.storage and without_credentials(self.config.storage)
-        return asdict(self.config) | {"overrides": flatten(self.base.as_recorded()), "storage": storage}
+        tree = asdict(self.config) | {"overrides": flatten(self.base.as_recorded()), "storage": storage}
+        return urls_without_credentials(tree)
 
     def identity(self) -> dict[str, Any]:
         """Returns the settings that must stay the same when the sweep is continued.
@@ -172,7 +173,8 @@ class Sweep:
         one would come too late. Sampler, pruner, budget, finalists and retries may change: they decide which points are
         tried, how long and how many, but not what existing values mean.
         """
-        base = {name: value for name, value in flatten(self.base.tree()).items() if name not in LOCATIONS}
+        fields = flatten(urls_without_credentials(self.base.tree()))
+        base = {name: value for name, value in fields.items() if name not in LOCATIONS}
         space = {f"space.{path}": value for path, value in self.config.space.items()}
         limits = {f"constraints.{name}": limit for name, limit in vars(self.config.constraints).items() if limit}
         start = self.config.start
@@ -209,7 +211,9 @@ def load_sweep(recipe: str, overrides: Mapping[str, Any] | None = None, *, name:
         if not tree.get(required):
             remedy = "see sweeps/recipes for examples; run an experiment recipe with: workbench train"
             raise InputError(required, None, f"is missing in the sweep recipe {path}", remedy)
-    config = build(SweepConfig, with_overrides(tree, for_sweep))
+    tree = with_overrides(tree, for_sweep)
+    know(str(tree.get("storage")))
+    config = build(SweepConfig, tree)
     if (beside := path.parent / checked_path("recipe", config.recipe)).is_file():
         config = replace(config, recipe=str(beside.resolve()))
     config = replace(config, overrides=located_overrides(config.overrides, [path.parent.resolve(), Path.cwd()]))

@@ -1,4 +1,4 @@
-"""The errors that a sweep or a copy of a store can raise."""
+"""The errors that a sweep, or the copy or upgrade of a store, can raise."""
 
 from experiments.errors import Pruned
 from lightning_modules.errors import WorkbenchError
@@ -18,3 +18,11 @@ class CopyError(WorkbenchError, RuntimeError):
     def __init__(self, where: str, reason: str) -> None:
         message = f"the copy to {where} failed and stored no rows: {reason}"
         super().__init__(message, "fix the cause, then run the same command again", "store copy", where)
+
+
+class UpgradeError(WorkbenchError, RuntimeError):
+    """Upgrading a store's database failed. The database is as it was."""
+
+    def __init__(self, where: str, reason: str) -> None:
+        remedy = "fix the cause, then run the same command again"
+        super().__init__(f"the upgrade of {where} failed, which is as it was: {reason}", remedy, "store upgrade", where)

@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from contextlib import redirect_stdout, suppress
 from typing import Any
 
+from experiments.process.redaction import know_words, redacted_streams
 from lightning_modules.errors import InputError, WorkbenchError
 from lightning_modules.showable import PROSE, showable
 from workbench._command import Document, Stream
@@ -41,6 +42,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             with suppress(OSError):
                 stream.reconfigure(errors="backslashreplace")
     words = list(sys.argv[1:] if argv is None else argv)
+    know_words(words)
+    with redacted_streams():
+        return _run(words)
+
+
+def _run(words: list[str]) -> int:
     as_json = "--json" in words
     printed: list[Document] = []
     try:

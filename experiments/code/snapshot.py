@@ -11,7 +11,7 @@ from typing import Any
 from experiments.artifact_names import PAGE_MARK
 from experiments.code.repository import Repository, find_repository
 from experiments.process.file_hashes import known_sha256
-from experiments.process.redaction import is_secret_file
+from experiments.process.redaction import holds_credentials, is_secret_file
 from lightning_modules.errors import InputError
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -106,7 +106,10 @@ class Snapshot:
             left_out[name] = LeftOut(beyond[name], known_sha256(path), size)
         if len(beyond) > _MOST_NAMED:
             left_out[f"and {len(beyond) - _MOST_NAMED} more files"] = LeftOut("more than the limits allow")
-        return Contents({name: self.modules.get(name) or _read(path) for name, path in kept.items()}, left_out)
+        files = {name: self.modules.get(name) or _read(path) for name, path in kept.items()}
+        secret = {name for name, file in files.items() if holds_credentials(file.content)}
+        left_out |= {name: LeftOut("it holds a password that this process uses") for name in secret}
+        return Contents({name: file for name, file in files.items() if name not in secret}, left_out)
 
     def _stores(self) -> list[Path]:
         """Returns the stores in folders below the root."""

@@ -5,6 +5,7 @@ import os
 import sys
 import warnings
 
+from experiments.process.redaction import without_credentials
 from lightning_modules.log import LOG
 from lightning_modules.showable import PROSE, showable
 
@@ -57,7 +58,7 @@ def prepare_process() -> None:
 
 
 class _StandardError(logging.Handler):
-    """Prints each message in one line to the current `sys.stderr`, which a progress bar may have replaced."""
+    """Prints each message in one line, without credentials, to the current `sys.stderr`: a bar may have replaced it."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(showable(record.getMessage(), PROSE), file=sys.stderr)
+        print(showable(without_credentials(record.getMessage()), PROSE), file=sys.stderr)

@@ -51,7 +51,7 @@ def view_url(store: Store, experiment_id: str, run_id: str) -> str:
 
 
 def _base(store: Store) -> str:
-    return store.tracking_uri.rstrip("/") if store.is_served else f"http://{HOST}:{DEFAULT_PORT}"
+    return store.address if store.is_served else f"http://{HOST}:{DEFAULT_PORT}"
 
 
 def serve(store: Store, port: int = DEFAULT_PORT, *, browser: bool = False) -> None:
@@ -60,8 +60,9 @@ def serve(store: Store, port: int = DEFAULT_PORT, *, browser: bool = False) -> N
     `browser`: opens the dashboard in the user's browser once it answers. Raises InputError if the port is in use.
     """
     if store.is_served:
-        raise InputError("MLFLOW_TRACKING_URI", store.tracking_uri, "is already a server", "open that address")
+        raise InputError("MLFLOW_TRACKING_URI", store.address, "is already a server", "open that address")
     store.ensure_database()
+    store.check_schema()  # MLflow's server would upgrade an old database by itself
     if (reason := _listen_error(port)) is not None:
         raise InputError("--port", port, f"cannot be used: {reason}", f"add --port {_free_port(port)}, which is free")
     LOG.info(f"MLflow's dashboard: http://{HOST}:{port} (ready in a few seconds; Ctrl-C stops it)")

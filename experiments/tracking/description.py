@@ -30,12 +30,14 @@ def users_tags(tags: Mapping[str, str], notes: str | None) -> dict[str, str]:
             raise InputError(f"--tag {key}", value, _NO_TEXT, "leave that out")
         if len(value) > _MOST_TAG:
             raise InputError(f"--tag {key}", f"{value[:20]}…", f"has more than {_MOST_TAG:,} characters", "shorten it")
+    tags = {key: without_credentials(value) for key, value in tags.items()}
     if notes is None:
-        return dict(tags)
+        return tags
     if not is_text(notes):
         raise InputError("--notes", notes, _NO_TEXT, "leave that out")
     if len(notes) > _MOST_NOTES:
         raise InputError("--notes", f"{notes[:20]}…", f"has more than {_MOST_NOTES:,} characters", "shorten it")
+    notes = without_credentials(notes)
     return {**tags, _NOTES: notes, DESCRIPTION: notes}
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import requests
 import sqlalchemy
@@ -20,6 +21,8 @@ from mlflow import MlflowClient
 from mlflow.entities import RunInfo
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from sqlalchemy.engine import make_url
+from sqlalchemy.pool import NullPool
 
 from experiments.errors import StoreError
 from experiments.process.owner import Owner
@@ -27,6 +30,7 @@ from experiments.process.presence import present
 from experiments.process.redaction import without_credentials
 from experiments.process.retry import retry
 from experiments.process.setup import prepare_process
+from experiments.schema import MLFLOW, schema_version
 from experiments.tracking.addresses import follow, local_folder
 from experiments.tracking.postgres import checked_url, connect
 from experiments.tracking.trust import own, own_if_empty
@@ -46,7 +50,8 @@ def command_on(folder: str | Path, *words: str) -> str:
     return shlex.join(["workbench", *words, *options])
 
 
-_KNOWN_TO_MLFLOW = ("http://", "https://", "postgresql", "sqlite:", "mysql", "mssql", "databricks")  # addresses of runs
+_DATABASES = ("postgresql", "sqlite:", "mysql", "mssql")
+_KNOWN_TO_MLFLOW = ("http://", "https://", "databricks", *_DATABASES)  # addresses of runs
 _BUSY = {408, 429}  # HTTP codes of a server that may answer later, as it may after an error of its own (500 and above)
 _ALMOST_NOTHING = 10**6  # bytes
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
@@ -100,7 +105,7 @@ class Store:
     def open(cls, folder: str | Path = DEFAULT_FOLDER) -> "Store":
         """Opens the store in `folder`, which it creates if needed. If MLFLOW_TRACKING_URI is set, runs go there.
 
-        Raises InputError if the folder cannot be written or its database is damaged.
+        Raises InputError if the folder cannot be written, or its database is damaged or of another MLflow.
         """
         prepare_process()
         tune_sqlite()
@@ -109,6 +114,7 @@ class Store:
         with store._writing():
             if store.is_local and (folder / "mlflow.db").exists():
                 check_database(folder / "mlflow.db")
+                store.check_schema()  # before anything writes to it
                 own_if_empty(folder)
                 if count := follow(folder / "mlflow.db", folder / "artifacts"):
                     LOG.info(f"{folder} was moved: the addresses of {count} runs were adapted")
@@ -124,20 +130,40 @@ class Store:
     def client(self) -> MlflowClient:
         """The MLflow client of this store."""
         self.ensure_database()
-        if self.tracking_uri.startswith("postgresql"):  # MLflow itself would try for minutes, and say nothing
-            connect(self.tracking_uri, "MLFLOW_TRACKING_URI").dispose()
+        self.check_schema()
         try:
             client = MlflowClient(self.tracking_uri)
             client.search_experiments(max_results=1)
         except (MlflowException, sqlalchemy.exc.SQLAlchemyError, ImportError, ValueError) as error:  # or: no driver
             reason = server_away(error) or without_credentials(str(error).splitlines()[0])
-            where = without_credentials(self.tracking_uri)
             if self.is_local:
-                field, remedy = "--store", "upgrade that database (mlflow db upgrade), or name another store"
+                field, remedy = "--store", "name another store"
             else:
                 field, remedy = "MLFLOW_TRACKING_URI", "start that server, correct the address, or unset the variable"
-            raise InputError(field, where, f"MLflow cannot open it: {reason}", remedy) from error
+            raise InputError(field, self.address, f"MLflow cannot open it: {reason}", remedy) from error
         return client
+
+    def check_schema(self) -> None:
+        """Raises InputError if the database of runs is of another MLflow than the installed one. Changes nothing.
+
+        A tracking server looks after its own database.
+        """
+        if not self.tracking_uri.startswith(("sqlite:", "postgresql")):
+            return
+        url = make_url(self.tracking_uri)
+        field, where = ("--store", str(self.folder)) if self.is_local else ("MLFLOW_TRACKING_URI", self.address)
+        if url.get_backend_name() == "sqlite":
+            file = Path(url.database or "")
+            if file.is_file():
+                with closing(sqlite3.connect(file, timeout=60)) as connection:
+                    MLFLOW.check_file(connection, field, where, self.command("store", "upgrade"))
+        else:
+            # MLflow itself would try for minutes to connect, and say nothing.
+            engine = connect(self.tracking_uri, field, poolclass=NullPool)
+            with engine.connect() as connected:
+                if (revision := schema_version(connected)) is not None:
+                    upgrade = f"back it up (pg_dump), then: mlflow db upgrade {shlex.quote(where)}"
+                    MLFLOW.check(revision, field, where, upgrade)
 
     def ensure_database(self) -> None:
         """Creates this folder's MLflow database if it is missing. Several processes may call this at the same time."""
@@ -166,6 +192,11 @@ class Store:
     def present(self) -> Owner:
         """Makes it known that this process works on the store, until it ends; returns its identity."""
         return present(self.folder)
+
+    @property
+    def address(self) -> str:
+        """Where runs go, without credentials: for everything that is shown or written."""
+        return without_credentials(self.tracking_uri).rstrip("/")
 
     @property
     def is_local(self) -> bool:
@@ -242,7 +273,34 @@ def _tracking_uri() -> str | None:
         raise InputError("MLFLOW_TRACKING_URI", without_credentials(uri), message, remedy)
     if uri and uri.startswith("postgresql://"):
         return checked_url(uri, "MLFLOW_TRACKING_URI").render_as_string(hide_password=False)
+    if uri and uri.startswith("http"):
+        _check_server_url(uri)
+    elif uri and uri.startswith(_DATABASES):
+        _check_database_url(uri)
     return uri
+
+
+def _check_server_url(uri: str) -> None:
+    """Raises InputError if the address of a server cannot be read, as with a slash in the password."""
+    try:
+        parts = urlsplit(uri)
+        is_address = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:  # the port is no number
+        is_address = False
+    if not is_address:
+        remedy = "write http://HOST:PORT; in a password, write / as %2F, # as %23, ? as %3F and @ as %40"
+        raise InputError("MLFLOW_TRACKING_URI", without_credentials(uri), "is no address of a server", remedy)
+
+
+def _check_database_url(uri: str) -> None:
+    """Raises InputError if the address of a database cannot be read, or if its driver is missing."""
+    try:
+        make_url(uri).get_dialect().import_dbapi()
+    except (sqlalchemy.exc.SQLAlchemyError, ValueError, ImportError) as error:  # ValueError: the port is no number
+        message, remedy = "is no database URL", "in a password, write @ as %40, : as %3A and / as %2F"
+        if isinstance(error, ImportError):
+            message, remedy = f"its driver is missing: {error.name}", "install it, or name another database"
+        raise InputError("MLFLOW_TRACKING_URI", without_credentials(uri), message, remedy) from error
 
 
 def _make_mlflow_database(folder: Path) -> None:

@@ -18,6 +18,7 @@ from mlflow.entities import DatasetInput
 
 from experiments.errors import TakenOver
 from experiments.process.interrupts import uninterrupted
+from experiments.process.redaction import without_credentials
 from experiments.tracking.ownership import OWNER, LeaseKeeper, check_owned
 from experiments.tracking.seal import break_seal, remove_file, seal
 from experiments.tracking.spool import Entry, Outbox, Point, tell_waiting
@@ -122,7 +123,7 @@ class TrackedRun:
                 self.params |= batch
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
-        cut = {name: text[:_MAX_TAG] for name, text in tags.items()}
+        cut = {name: without_credentials(text)[:_MAX_TAG] for name, text in tags.items()}
         with uninterrupted():
             self._outbox.put(Entry(tags=cut))
             self.tags |= cut
@@ -195,12 +196,14 @@ class TrackedRun:
 def as_param(value: Any) -> str:
     """Converts a param to text, cut to MLflow's limit; None and booleans become null, true and false as in YAML."""
     words = {None: "null", True: "true", False: "false"}
-    return words[value] if value is None or isinstance(value, bool) else str(value)[:_MAX_PARAM]
+    return words[value] if value is None or isinstance(value, bool) else without_credentials(str(value))[:_MAX_PARAM]
 
 
 def end_of_run(outcome: Outcome, error: str) -> Entry:
     """Returns the entry that ends a run now."""
-    tags = {"workbench.outcome": outcome} | ({"workbench.error": error[:_MAX_TAG]} if error else {})
+    tags = {"workbench.outcome": outcome} | (
+        {"workbench.error": without_credentials(error)[:_MAX_TAG]} if error else {}
+    )
     return Entry(tags=tags, status=STATUS[outcome], end_time=int(time.time() * 1000))
 
 

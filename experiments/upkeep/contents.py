@@ -11,6 +11,7 @@ from pathlib import Path
 from mlflow.entities import Run, ViewType
 
 from experiments.process.owner import Owner
+from experiments.schema import MLFLOW
 from experiments.tracking.addresses import local_folder
 from experiments.tracking.store import Store
 from experiments.upkeep.reading import reading
@@ -110,6 +111,7 @@ def read_contents(store: Store, *, in_place: bool) -> Contents:
     """Reads the store's database; see `reading`."""
     if store.is_local:
         with reading(store.folder / "mlflow.db", in_place=in_place) as connection:
+            MLFLOW.check_file(connection, "--store", str(store.folder), store.command("store", "upgrade"))
             return _from_database(connection)
     experiments = store.client.search_experiments(view_type=ViewType.ALL)
     runs: dict[str, RunRow] = {}

@@ -28,6 +28,7 @@ from experiments.code.own import as_loaded
 from experiments.code.scratch import shared_folder
 from experiments.errors import Interrupted, StoreError
 from experiments.process.interrupts import interruptible
+from experiments.process.redaction import redacted_streams
 from experiments.process.setup import prepare_process
 from experiments.tracking.store import Store
 from lightning_modules import InputError
@@ -182,6 +183,7 @@ class _Workers(Crew):
             member.kill()
 
 
+@redacted_streams()
 def _run_worker(task: _Task, pipe: Connection) -> None:
     """The main function of a worker process."""
     os.environ.clear()

@@ -22,7 +22,7 @@ from ray.exceptions import NodeDiedError, RayError, RayTaskError
 from experiments.code.kept import Code
 from experiments.errors import Interrupted
 from experiments.process.interrupts import interruptible
-from experiments.process.redaction import without_credentials
+from experiments.process.redaction import redacted_streams, without_credentials
 from experiments.tasks.prepare import cores
 from experiments.tracking.store import Store
 from lightning_modules import InputError
@@ -167,7 +167,7 @@ def _run_next(job: _Job, dataset: ImageDataset | None) -> int | None:
             numbers.append(claim.trial.number)
 
     try:
-        with interruptible():
+        with redacted_streams(), interruptible():
             store.await_server()
             with job.stage.open(store, job.sweep, job.data_sha256, job.code) as stage:
                 stage.storage.persist(run_next)

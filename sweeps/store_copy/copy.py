@@ -13,6 +13,7 @@ from experiments.process.file_copy import CopiedFiles, copy_files
 from experiments.process.owner import Owner
 from experiments.process.presence import gone
 from experiments.process.redaction import without_credentials
+from experiments.schema import schema_version
 from experiments.tracking.addresses import ADDRESSES, below, local_folder
 from experiments.tracking.store import Store, store_failure
 from experiments.tracking.trust import is_trusted, own
@@ -27,7 +28,6 @@ from sweeps.store_copy.table_copy import (
     contents,
     copy_tables,
     row_counts,
-    schema_version,
     snapshot,
 )
 
@@ -89,16 +89,24 @@ def _check_source(source: Database, reader: Connection) -> None:
     if schema_version(reader) is None:
         message, remedy = f"has no tables for {source.kind.name}", "give the database that has them"
         raise InputError(source.field, source.shown, message, remedy)
-    open_ = {name: Owner.parse(found.strip('"')) for name, found in reader.execute(text(source.kind.owners))}
-    ended = gone({owner for owner in open_.values() if owner is not None}, source.place.folder)
-    for name, owner in open_.items():
-        if owner is not None and owner not in ended:
-            message = f"{source.kind.item} {name} is still open in process {owner.pid} on {owner.host}"
-            remedy = f"let the process end, or stop it; if {owner.host} no longer exists, set the status to failed"
-            raise InputError(source.field, source.shown, message, remedy)
+    source.check_schema(reader)
+    check_ended(source, reader)
     if source.kind is RUNS and not source.place.artifacts.is_dir() and row_counts(reader)["runs"]:
         remedy = "give the folder that contains it; a server's --artifacts-destination says where it is"
         raise InputError("FROM", str(source.place.folder), "has runs but no artifacts/", remedy)
+
+
+def check_ended(source: Database, reader: Connection) -> None:
+    """Raises InputError if a process may still be writing a run or a trial."""
+    open_ = {name: Owner.parse(found.strip('"')) for name, found in reader.execute(text(source.kind.owners))}
+    owners = {owner for owner in open_.values() if owner is not None}
+    is_file = source.url is None  # else other hosts may write to it, whose leases are not in the folder
+    ended = gone(owners, source.place.folder) if is_file else {each for each in owners if each.fate() == "gone"}
+    for name, owner in open_.items():
+        if owner is not None and owner not in ended:
+            message = f"{source.kind.item} {name} is still open in {owner.shown}"
+            remedy = f"let the process end, or stop it; if {owner.host} no longer exists, set the status to failed"
+            raise InputError(source.field, source.shown, message, remedy)
 
 
 def _check_target(source: Database, target: Database, reader: Connection, change: Change) -> None:
@@ -108,10 +116,7 @@ def _check_target(source: Database, target: Database, reader: Connection, change
         raise InputError(*where, f"already holds these {what}", "give another folder or database")
     target.make_tables()
     with target.engine.connect() as connection:
-        versions = schema_version(reader), schema_version(connection)
-        if versions[0] != versions[1]:
-            message = f"its {what} have schema version {versions[1]}, those to copy have {versions[0]}"
-            raise InputError(*where, message, f"back up both, then upgrade both: {target.kind.upgrade}")
+        target.check_schema(connection)
         if not _is_new(target, connection):
             different = _differences(contents(reader, change), contents(connection))
             if different:

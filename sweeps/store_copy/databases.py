@@ -1,19 +1,21 @@
 """The two databases of a store, SQLite or PostgreSQL: MLflow's with the runs, Optuna's with the studies."""
 
+import shlex
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 import sqlalchemy
+from sqlalchemy import Connection
 from sqlalchemy.engine import Engine
 from sqlalchemy.pool import NullPool
 
 from experiments.process.redaction import without_credentials
+from experiments.schema import MLFLOW, Schema, schema_version
 from experiments.tracking.postgres import connect
-from experiments.tracking.store import Store, check_database
-from sweeps.store_copy.table_copy import schema_version
-from sweeps.study.storage import Storage
+from experiments.tracking.store import Store, check_database, command_on
+from sweeps.study.storage import OPTUNA, Storage
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,8 @@ class DatabaseKind:
     option: str  # the end of the command-line option for its URL
     new_has: frozenset[str]  # the tables that have one row each right after creation
     owners: str  # a query for open entries, each with its process
-    upgrade: str  # the command that upgrades its schema
+    schema: Schema
+    upgrade: str  # the command that upgrades a PostgreSQL database
 
 
 RUNS = DatabaseKind(
@@ -54,7 +57,8 @@ RUNS = DatabaseKind(
     new_has=frozenset({"experiments", "workspaces"}),
     owners="SELECT runs.run_uuid, tags.value FROM runs JOIN tags ON tags.run_uuid = runs.run_uuid "
     "WHERE runs.status = 'RUNNING' AND tags.key = 'workbench.owner'",
-    upgrade="mlflow db upgrade URL",
+    schema=MLFLOW,
+    upgrade="mlflow db upgrade",
 )
 STUDIES = DatabaseKind(
     name="studies",
@@ -64,7 +68,8 @@ STUDIES = DatabaseKind(
     new_has=frozenset({"version_info"}),
     owners="SELECT trials.trial_id, given.value_json FROM trials JOIN trial_user_attributes given "
     "ON given.trial_id = trials.trial_id WHERE trials.state = 'RUNNING' AND given.key = 'owner'",
-    upgrade="optuna storage upgrade --storage URL",
+    schema=OPTUNA,
+    upgrade="optuna storage upgrade --storage",
 )
 
 
@@ -106,6 +111,14 @@ class Database:
             return connect(self.url, self.field, poolclass=NullPool)
         check_database(self.file)
         return sqlalchemy.create_engine(f"sqlite:///{self.file}", poolclass=NullPool)
+
+    def check_schema(self, connection: Connection) -> None:
+        """Raises InputError if it was made by another MLflow or Optuna than the installed one."""
+        if self.url is None:
+            upgrade = command_on(self.place.folder, "store", "upgrade")
+        else:
+            upgrade = f"back it up (pg_dump), then: {self.kind.upgrade} {shlex.quote(self.shown)}"
+        self.kind.schema.check(schema_version(connection), self.field, self.shown, upgrade)
 
     def make_tables(self) -> None:
         """Lets MLflow or Optuna create its tables if there are none."""

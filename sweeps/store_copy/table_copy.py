@@ -8,13 +8,14 @@ from hashlib import sha256
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import JSON, Connection, Integer, MetaData, Table, delete, func, insert, inspect, select, text
+from sqlalchemy import JSON, Connection, Integer, MetaData, Table, delete, func, insert, select
 from sqlalchemy.engine import Engine
+
+from experiments.schema import REVISIONS
 
 Row = dict[str, Any]
 Change = Callable[[str, Row], Row]  # takes a table's name and one of its rows
 
-_VERSION = "alembic_version"
 _ROWS_AT_A_TIME = 2000
 
 
@@ -39,13 +40,6 @@ def snapshot(engine: Engine) -> Iterator[Connection]:
         yield connection
 
 
-def schema_version(connection: Connection) -> str | None:
-    """Returns Alembic's revision of the schema; None if there is no schema."""
-    if not inspect(connection).has_table(_VERSION):
-        return None
-    return str(connection.scalar(text(f"SELECT version_num FROM {_VERSION}")))
-
-
 def tables_of(connection: Connection) -> list[Table]:
     """Returns all tables except Alembic's, each after the tables that its foreign keys point to."""
     metadata = MetaData()
@@ -54,7 +48,7 @@ def tables_of(connection: Connection) -> list[Table]:
         for column in table.columns:
             if isinstance(column.type, JSON):
                 column.type.none_as_null = True
-    return [table for table in metadata.sorted_tables if table.name != _VERSION]
+    return [table for table in metadata.sorted_tables if table.name != REVISIONS]
 
 
 def row_counts(connection: Connection) -> dict[str, int]:

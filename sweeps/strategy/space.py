@@ -18,6 +18,7 @@ from functools import cached_property
 from typing import Any
 
 import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from experiments.config import ExperimentConfig, flatten
 from experiments.recipe import field_paths, which_field
@@ -52,6 +53,15 @@ class Parameter:
     step: float | None = None
     integer: bool = False
     when: Mapping[str, tuple[Scalar, ...]]  # path → the values under which this parameter exists
+
+    @property
+    def distribution(self) -> BaseDistribution:
+        """What Optuna records of the parameter with every trial that `suggest` gave a value of it."""
+        if self.choices:
+            return CategoricalDistribution(self.choices)
+        if self.integer:
+            return IntDistribution(int(self.low), int(self.high), log=self.log, step=int(self.step or 1))
+        return FloatDistribution(self.low, self.high, log=self.log, step=self.step)
 
     def suggest(self, trial: optuna.Trial) -> Scalar:
         if self.choices:

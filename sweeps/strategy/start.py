@@ -41,7 +41,10 @@ def earlier_study(name: str, storage: BaseStorage) -> optuna.Study:
     if name not in names:
         remedy = choose_from(name, names) if names else "run it first"
         raise InputError("start.sweep", name, "no such sweep in this store", remedy)
-    return optuna.load_study(study_name=name, storage=storage)
+    study = optuna.load_study(study_name=name, storage=storage)
+    if len(study.directions) > 1:
+        raise InputError("start.sweep", name, "is no sweep: its study has several objectives", "name a sweep")
+    return study
 
 
 def first_points(start: StartConfig, space: SearchSpace, earlier: Sequence[FrozenTrial]) -> list[Point]:

@@ -26,6 +26,7 @@ from lightning_modules.datasets import ImageDataset
 from sweeps.config import Sweep
 from sweeps.strategy.budget import counts
 from sweeps.strategy.space import Point, describe
+from sweeps.study.ours import finalists_name
 from sweeps.study.search import Search
 from sweeps.study.stage import ATTEMPT, Claim, Stage, best_trials, deaths, latest_attempt
 from sweeps.study.storage import database_of, id_of
@@ -75,7 +76,7 @@ class Finals(Stage):
         with Search.open(store, sweep, data_sha256, code) as search:
             with search.storage.lock("optuna"):
                 study = optuna.create_study(
-                    study_name=f"{sweep.name} finalists",
+                    study_name=finalists_name(sweep),
                     storage=database_of(search.study),
                     sampler=RandomSampler(seed=0),  # draws nothing: the parameters of every trial are given
                     pruner=NopPruner(),

@@ -21,6 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 from experiments.artifact_names import CODE_BUNDLE
 from experiments.code.kept import Code
 from experiments.config import LOCATIONS, ExperimentConfig, flatten
+from experiments.process.redaction import urls_without_credentials
 from experiments.tracking.store import Store
 from lightning_modules import InputError
 from sweeps.config import Sweep
@@ -29,6 +30,7 @@ from sweeps.strategy.pruners import make_pruner
 from sweeps.strategy.samplers import make_sampler, next_listed
 from sweeps.strategy.space import Point, describe
 from sweeps.strategy.start import earlier_study, first_points
+from sweeps.study.ours import check_finalists, check_search, finalists_name, find_study
 from sweeps.study.stage import Claim, Stage, best_trials, latest_attempt
 from sweeps.study.storage import Storage
 
@@ -125,8 +127,23 @@ class Search(Stage):
 
 
 def _study_of(sweep: Sweep, data_sha256: str, code: Code, database: RDBStorage) -> optuna.Study:
-    """Returns the sweep's study, creating it if needed; raises InputError if it was started with other settings."""
-    start = [] if _is_started(sweep.name, database) else _first_points(sweep, database)
+    """Returns the sweep's study, creating it if needed.
+
+    Raises InputError, before it writes anything, if the sweep was started with other settings, or if the study or that
+    of the finalists is not this sweep's.
+    """
+    study = find_study(sweep.name, database)
+    identity = json.loads(json.dumps(sweep.identity() | {"data": data_sha256}))
+    before = None if study is None else study.user_attrs.get("identity")
+    if before is not None and (name := _first_change(urls_without_credentials(before), identity)) is not None:
+        message = f"the sweep {sweep.name} was started with {before.get(name)!r}"
+        remedy = "restore the old value, or start a new sweep with another --name"
+        raise InputError(name, identity.get(name), message, remedy)
+    if study is not None:
+        check_search(study, sweep)
+    if (finals := find_study(finalists_name(sweep), database)) is not None:
+        check_finalists(finals, sweep, [] if study is None else study.get_trials(deepcopy=False))
+    start = _first_points(sweep, database) if before is None else []
     study = optuna.create_study(
         study_name=sweep.name,
         storage=database,
@@ -134,27 +151,15 @@ def _study_of(sweep: Sweep, data_sha256: str, code: Code, database: RDBStorage) 
         pruner=make_pruner(sweep.config.pruner, sweep.max_epochs),
         load_if_exists=True,
     )
-    identity = json.loads(json.dumps(sweep.identity() | {"data": data_sha256}))
-    before = study.user_attrs.get("identity")
     if before is None:
         study.set_user_attr("start", start)
         study.set_user_attr("code", {"began": datetime.now().strftime("%Y-%m-%d %H:%M"), **code.as_dict()})
         study.set_user_attr("identity", identity)
-    elif (name := _first_change(before, identity)) is not None:
-        message = f"the sweep {sweep.name} was started with {before.get(name)!r}"
-        remedy = "restore the old value, or start a new sweep with another --name"
-        raise InputError(name, identity.get(name), message, remedy)
     return study
 
 
 def _of_slot(trials: list[FrozenTrial], slot: int) -> list[FrozenTrial]:
     return [trial for trial in trials if trial.user_attrs.get("slot") == slot]
-
-
-def _is_started(name: str, database: RDBStorage) -> bool:
-    if name not in optuna.get_all_study_names(database):
-        return False
-    return "identity" in optuna.load_study(study_name=name, storage=database).user_attrs
 
 
 def _first_change(before: dict[str, Any], now: dict[str, Any]) -> str | None:

@@ -17,6 +17,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from experiments.code.kept import Code
 from experiments.process.owner import Owner
+from experiments.process.redaction import without_credentials
 from experiments.tracking.store import Store
 from experiments.tracking.tracked_run import Outcome
 from sweeps.config import Sweep
@@ -119,7 +120,7 @@ def settle(study: optuna.Study, trial: Trial, outcome: Outcome, value: float | N
         if trial.user_attrs.get("owner") != str(Owner.current()):
             trial.set_user_attr("settled_by_another", True)  # its true end time is unknown
         if error:
-            trial.set_user_attr("error", error)
+            trial.set_user_attr("error", without_credentials(error))
     except UpdateFinishedTrialError:
         return
     states = {"finished": TrialState.COMPLETE, "pruned": TrialState.PRUNED}

@@ -1,8 +1,10 @@
 """The database of studies: an SQLite file in the store's folder, or a PostgreSQL database for several machines."""
 
+import shlex
+import sqlite3
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -20,11 +22,13 @@ from sqlalchemy.pool import NullPool
 from experiments.errors import StoreError
 from experiments.process.redaction import without_credentials
 from experiments.process.retry import pauses, retry
+from experiments.schema import Schema, schema_version
 from experiments.tracking.postgres import connect
 from experiments.tracking.store import Store, check_database, enable_wal
 
 BEAT = 15  # seconds between two signs of life of a trial
 GRACE = 120  # seconds without a sign of life after which another process takes over the trial
+OPTUNA = Schema("Optuna", "optuna.storages._rdb", "alembic")  # where its migrations are: private, like more below
 _RETRIES = 5  # of an operation that lost its connection
 
 _Result = TypeVar("_Result")
@@ -41,16 +45,24 @@ class Storage:
     def open(self) -> Iterator[RDBStorage]:
         """Opens Optuna's storage for a `with` block and closes its connections at the end; creates missing tables.
 
-        Raises InputError if the database cannot be opened.
+        Raises InputError if the database cannot be opened, or is of another Optuna than the installed one.
         """
         with self.lock("optuna"):
             if self.url is None:
                 database = self.store.folder / "optuna.db"
                 if database.exists():
                     check_database(database)
+                    upgrade = self.store.command("store", "upgrade")
+                    with closing(sqlite3.connect(database, timeout=60)) as connection:
+                        OPTUNA.check_file(connection, "--store", str(self.store.folder), upgrade)
                 storage = _rdb_storage(f"sqlite:///{database}")
                 enable_wal(database)
             else:
+                with self._server.connect() as connected:
+                    if (revision := schema_version(connected)) is not None:
+                        where = without_credentials(self.url)
+                        upgrade = f"back it up (pg_dump), then: optuna storage upgrade --storage {shlex.quote(where)}"
+                        OPTUNA.check(revision, "storage", where, upgrade)
                 storage = _rdb_storage(self._server.url.render_as_string(hide_password=False), pool_pre_ping=True)
                 _retry_connecting(storage.engine)
         try:

@@ -185,7 +185,7 @@ def test_what_cannot_be_copied_is_refused_in_one_line(origin: Store, tmp_path: P
     old = Path(shutil.copytree(origin.folder, tmp_path / "old"))
     with closing(sqlite3.connect(old / "mlflow.db")) as database, database:
         database.execute("UPDATE alembic_version SET version_num = 'ancient'")
-    with pytest.raises(InputError, match=r"have schema version ancient.*mlflow db upgrade"):
+    with pytest.raises(InputError, match=r"TO: is the database of a newer MLflow.*schema ancient"):
         copy_store(home, StorePlace(old))
 
     run_id = create_run(origin, experiment="digits", name="open", kind="train")
