@@ -20,14 +20,14 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.pool import NullPool
 
 from experiments.errors import StoreError
+from experiments.process.presence import BEAT, SILENCE, WATCH
 from experiments.process.redaction import without_credentials
 from experiments.process.retry import pauses, retry
 from experiments.schema import Schema, schema_version
 from experiments.tracking.postgres import connect
 from experiments.tracking.store import Store, check_database, enable_wal
 
-BEAT = 15  # seconds between two signs of life of a trial
-GRACE = 120  # seconds without a sign of life after which another process takes over the trial
+GRACE = int(SILENCE + WATCH)  # seconds without a sign of life after which another process takes over the trial
 OPTUNA = Schema("Optuna", "optuna.storages._rdb", "alembic")  # where its migrations are: private, like more below
 _RETRIES = 5  # of an operation that lost its connection
 
@@ -138,7 +138,7 @@ def silent_trials(study: optuna.Study) -> set[int]:
 def _rdb_storage(url: str, **engine: Any) -> RDBStorage:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)  # Optuna marks heartbeats so since 2.9
-        return RDBStorage(url, engine_kwargs=engine, heartbeat_interval=BEAT, grace_period=GRACE)
+        return RDBStorage(url, engine_kwargs=engine, heartbeat_interval=int(BEAT), grace_period=GRACE)
 
 
 @contextmanager
