@@ -28,7 +28,8 @@ _USERINFO = re.compile(r"(?<=://)(?!git@|USER@)[^/\s]*@")
 _USERINFO_WITH_SLASH = re.compile(r"""(?<=://)[^/\s:@]*:(?!\d*(?:[/?#\s]|$))[^\s"'<>]*@""")
 # An argument that is a URL with a password, or sets an option to one.
 _GIVEN = re.compile(r"(?:--[^=\s]*=)?(?:postgres[\w+]*://.*@|[\w+.-]+://[^/?#@:]*:(?!\d*(?:[/?#]|$)).*@)", re.DOTALL)
-_QUERY = re.compile(rf"([?&][^=&\s]*(?:{_WORDS})[^=&\s]*=)[^&#\s]*", re.IGNORECASE)
+# The key of a view that MLflow's UI shares is no secret, and the link does not work without it.
+_QUERY = re.compile(rf"""([?&](?!viewStateShareKey=)[^=&\s]*(?:{_WORDS})[^=&\s]*=)[^&#\s"'<>]*""", re.IGNORECASE)
 
 _told: dict[str, None] = {}  # URLs that were given in another way than by a variable
 

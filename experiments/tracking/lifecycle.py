@@ -4,11 +4,14 @@ Starting or resuming a run needs the tracking server. `Store.persist` waits unti
 """
 
 import getpass
+import secrets
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
+
+from mlflow.entities import Run
 
 from experiments.errors import Interrupted, Pruned, TakenOver
 from experiments.tracking.ownership import dead_runs, is_abandoned, owned, owner_of
@@ -16,6 +19,8 @@ from experiments.tracking.spool import deliver, write
 from experiments.tracking.store import Store, store_failure
 from experiments.tracking.tracked_run import Outcome, TrackedRun, end_of_run
 from lightning_modules.log import LOG
+
+_CREATION = "workbench.creation"  # a tag that requests for one run share
 
 RunKind = Literal["train", "sweep", "trial", "finalist", "reproduction", "comparison"]
 
@@ -30,8 +35,20 @@ def create_run(store: Store, *, experiment: str, name: str, kind: RunKind, tags:
         "mlflow.source.name": Path(sys.argv[0]).name,
         **tags,
     }
+    if store.is_served:
+        all_tags[_CREATION] = secrets.token_hex(8)
     run = store.persist(lambda: store.client.create_run(store.experiment_id(experiment), run_name=name, tags=all_tags))
+    if store.is_served:
+        store.persist(lambda: _delete_doubles(store, run, all_tags[_CREATION]))
     return str(run.info.run_id)
+
+
+def _delete_doubles(store: Store, run: Run, creation: str) -> None:
+    """Deletes what a server made of earlier requests for this run, if their answers were lost."""
+    same = store.client.search_runs([run.info.experiment_id], f"tags.`{_CREATION}` = '{creation}'")
+    for double in same:
+        if double.info.run_id != run.info.run_id:
+            store.client.delete_run(double.info.run_id)
 
 
 @contextmanager

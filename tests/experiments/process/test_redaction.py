@@ -106,3 +106,10 @@ def test_what_is_printed_and_logged_is_redacted(capsys: pytest.CaptureFixture[st
 def test_a_variable_is_known_by_its_name() -> None:
     assert is_secret_variable("TORCH_API_TOKEN")
     assert not is_secret_variable("OMP_NUM_THREADS")
+
+
+def test_a_document_with_links_stays_whole() -> None:
+    link = "http://127.0.0.1:5000/#/experiments/1/runs?viewStateShareKey=ab12"
+    assert without_credentials(json.dumps({"url": link})) == json.dumps({"url": link})
+    asked = json.dumps({"url": "http://host/?access_token=ab12", "next": 1})
+    assert json.loads(without_credentials(asked)) == {"url": "http://host/?access_token=***", "next": 1}
