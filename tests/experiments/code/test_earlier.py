@@ -74,7 +74,8 @@ def tree(folder: Path) -> dict[str, tuple[bool, bytes]]:
 
 def everything(folder: Path) -> dict[str, bytes]:
     """Every file, git's own included."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    found = (path for path in folder.rglob("*") if path.is_file() and path.parent.name != "owners")
+    return {str(path.relative_to(folder)): path.read_bytes() for path in found}
 
 
 def patch_of(project: Path) -> bytes:
