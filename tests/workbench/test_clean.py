@@ -138,7 +138,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (store.folder / "artifacts" / ("0" * 32) / "artifacts").mkdir(parents=True)
     (store.folder / "artifacts" / ("0" * 32) / "artifacts" / "config.yaml").write_text("seed: 0\n")
     (store.folder / "artifacts" / result.trials[1]["run_id"] / "artifacts" / "checkpoints" / "new.ckpt").write_text("x")
-    gone = f"{replace(Owner.current(), pid=2**22 + 1)}+abc".replace("/", "+")
+    gone = f"{replace(Owner.current(), pid=2**22 + 1, key='ff00')}+abc".replace("/", "+")
     (store.folder / "scratch" / gone).mkdir(parents=True)
     (store.folder / "scratch" / gone / "file").write_text("left")
     return store.folder.rename(store.folder.with_name("moved"))

@@ -1,5 +1,6 @@
 """Who may write a run: no live run is taken for dead, and a process that lost its run writes nothing more to it."""
 
+import json
 import subprocess
 import sys
 import time
@@ -72,14 +73,26 @@ def test_a_run_of_another_container_is_closed_once_its_lease_is_over(
     monkeypatch.setattr(presence, "WATCH", 0.0)
     lives, gone = (new_run(scratch_store, **{"workbench.owner": str(each)}) for each in (_unseen("1"), _unseen("2")))
     for key, uptime in (("1", presence._uptime()), ("2", 0.0)):
-        (scratch_store.folder / "owners" / f"00{key}").write_text(f"{uptime:015.3f} {_unseen(key)}")
+        (scratch_store.folder / "owners" / _unseen(key).key).write_text(f"{uptime:015.3f} {_unseen(key)}")
     assert gone in (closed := close_dead_runs(scratch_store))
     assert lives not in closed
     assert "process" in scratch_store.client.get_run(gone).data.tags["workbench.error"]
 
 
+def test_what_tells_who_lives_is_no_input_of_a_run(scratch_store: Store, tmp_path: Path) -> None:
+    store = Store.open(tmp_path)
+    new_run(store, **{"workbench.owner": str(_unseen("3"))})
+    lease = f"{presence._uptime():015.3f} {_unseen('3')}".encode()  # written by another process
+    subprocess.run(["tee", tmp_path / "owners" / _unseen("3").key], input=lease, capture_output=True, check=True)
+    assert close_dead_runs(store) == []
+    config = ExperimentConfig().with_overrides({"trainer.max_epochs": 1, "data.source": "digits"})
+    ended = run(config, name="beside another", store=scratch_store)
+    told = scratch_store.files_folder(scratch_store.client.get_run(ended.run_id).info) / "provenance.json"
+    assert [file for file in json.loads(told.read_text())["inputs"]["files"] if "owners" in file["path"]] == []
+
+
 def _unseen(key: str) -> Owner:
-    return replace(Owner.current(), namespace="17", key=f"00{key}")
+    return replace(Owner.current(), namespace="17", key=f"{key:0>16}")
 
 
 def test_two_processes_that_resume_one_run_do_not_both_write_it(scratch_store: Store) -> None:

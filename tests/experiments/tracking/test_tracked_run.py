@@ -199,7 +199,7 @@ def test_a_running_run_of_a_live_process_is_left_alone(scratch_store: Store) -> 
 
 def test_a_running_run_of_a_process_that_is_gone_is_closed_as_died(scratch_store: Store) -> None:
     here = Owner.current()
-    run_id = new_run(scratch_store, **{"workbench.owner": str(replace(here, started=here.started - 1))})
+    run_id = new_run(scratch_store, **{"workbench.owner": str(replace(here, started=here.started - 1, key="ff00"))})
     assert run_id in close_dead_runs(scratch_store)
     closed = reread(scratch_store, run_id)
     assert (closed.info.status, closed.data.tags["workbench.outcome"]) == ("FAILED", "died")
