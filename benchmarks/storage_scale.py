@@ -13,7 +13,7 @@ import sqlalchemy
 
 from benchmarks.postgres import Postgres
 from experiments import Store
-from experiments.tracking.postgres import checked_url
+from experiments.databases.postgres import checked_url
 from sweeps import load_sweep
 from sweeps.study.search import Search
 from sweeps.study.stage import settle

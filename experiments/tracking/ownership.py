@@ -20,10 +20,10 @@ from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
 from sqlalchemy.pool import NullPool
 
+from experiments.databases.postgres import connect
 from experiments.errors import TakenOver
 from experiments.process.owner import Owner
 from experiments.process.presence import BEAT, Lease, gone
-from experiments.tracking.postgres import connect
 from experiments.tracking.store import Store
 
 OWNER = "workbench.owner"

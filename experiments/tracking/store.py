@@ -24,15 +24,15 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 from sqlalchemy.engine import make_url
 from sqlalchemy.pool import NullPool
 
+from experiments.databases.postgres import checked_url, connect
+from experiments.databases.schema import MLFLOW, schema_version
 from experiments.errors import StoreError
 from experiments.process.owner import Owner
 from experiments.process.presence import present
 from experiments.process.redaction import without_credentials
 from experiments.process.retry import retry
 from experiments.process.setup import prepare_process
-from experiments.schema import MLFLOW, schema_version
 from experiments.tracking.addresses import follow, local_folder
-from experiments.tracking.postgres import checked_url, connect
 from experiments.tracking.trust import own, own_if_empty
 from lightning_modules import InputError
 from lightning_modules.log import LOG

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from mlflow.entities import Run, ViewType
 
+from experiments.databases.schema import MLFLOW
 from experiments.process.owner import Owner
-from experiments.schema import MLFLOW
 from experiments.tracking.addresses import local_folder
 from experiments.tracking.store import Store
 from experiments.upkeep.reading import reading

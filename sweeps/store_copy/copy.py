@@ -9,11 +9,11 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
+from experiments.databases.schema import schema_version
 from experiments.process.file_copy import CopiedFiles, copy_files
 from experiments.process.owner import Owner
 from experiments.process.presence import gone
 from experiments.process.redaction import without_credentials
-from experiments.schema import schema_version
 from experiments.tracking.addresses import ADDRESSES, below, local_folder
 from experiments.tracking.store import Store, store_failure
 from experiments.tracking.trust import is_trusted, own

@@ -11,9 +11,9 @@ from sqlalchemy import Connection
 from sqlalchemy.engine import Engine
 from sqlalchemy.pool import NullPool
 
+from experiments.databases.postgres import connect
+from experiments.databases.schema import MLFLOW, Schema, schema_version
 from experiments.process.redaction import without_credentials
-from experiments.schema import MLFLOW, Schema, schema_version
-from experiments.tracking.postgres import connect
 from experiments.tracking.store import Store, check_database, command_on
 from sweeps.study.storage import OPTUNA, Storage
 

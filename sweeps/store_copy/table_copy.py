@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import JSON, Connection, Integer, MetaData, Table, delete, func, insert, select
 from sqlalchemy.engine import Engine
 
-from experiments.schema import REVISIONS
+from experiments.databases.schema import REVISIONS
 
 Row = dict[str, Any]
 Change = Callable[[str, Row], Row]  # takes a table's name and one of its rows

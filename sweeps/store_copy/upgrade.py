@@ -16,7 +16,7 @@ import sqlalchemy
 from filelock import FileLock
 from sqlalchemy.pool import NullPool
 
-from experiments.schema import schema_version
+from experiments.databases.schema import schema_version
 from experiments.tracking.store import check_database, enable_wal
 from lightning_modules import InputError
 from lightning_modules.log import LOG

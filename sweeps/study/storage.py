@@ -19,12 +19,12 @@ from optuna.trial import FrozenTrial, Trial
 from sqlalchemy.engine import Engine
 from sqlalchemy.pool import NullPool
 
+from experiments.databases.postgres import connect
+from experiments.databases.schema import Schema, schema_version
 from experiments.errors import StoreError
 from experiments.process.presence import BEAT, SILENCE, WATCH
 from experiments.process.redaction import without_credentials
 from experiments.process.retry import pauses, retry
-from experiments.schema import Schema, schema_version
-from experiments.tracking.postgres import connect
 from experiments.tracking.store import Store, check_database, enable_wal
 
 GRACE = int(SILENCE + WATCH)  # seconds without a sign of life after which another process takes over the trial

@@ -16,8 +16,9 @@ from mlflow import MlflowClient
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 from experiments import Store
+from experiments.databases import postgres
 from experiments.errors import StoreError
-from experiments.tracking import postgres, store
+from experiments.tracking import store
 from lightning_modules import InputError
 
 OPENER = """
