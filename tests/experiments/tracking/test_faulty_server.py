@@ -33,7 +33,7 @@ def faulty_proxy(server: str, seed: int) -> Iterator[tuple[str, Counter[str]]]:
         protocol_version = "HTTP/1.1"
 
         def handle_any(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            body = self.body()
             with drawing:
                 fault = draw.choice(FAULTS) if draw.random() < SHARE else ""
                 struck[fault] += 1
@@ -45,7 +45,8 @@ def faulty_proxy(server: str, seed: int) -> Iterator[tuple[str, Counter[str]]]:
                 return
             if fault == "slow":
                 time.sleep(draw.uniform(0.1, 0.5))
-            headers = {name: text for name, text in self.headers.items() if name.lower() not in ("host", "connection")}
+            own = ("host", "connection", "content-length", "transfer-encoding")
+            headers = {name: text for name, text in self.headers.items() if name.lower() not in own}
             passed_on = HTTPConnection(str(target.hostname), target.port, timeout=60)
             passed_on.request(self.command, self.path, body, headers | {"Host": target.netloc})
             got = passed_on.getresponse()
@@ -56,6 +57,16 @@ def faulty_proxy(server: str, seed: int) -> Iterator[tuple[str, Counter[str]]]:
                 return
             told = {name: text for name, text in got.getheaders() if name.lower() in ("content-type", "date")}
             self.answer(got.status, told, content, cut=fault == "truncated")
+
+        def body(self) -> bytes:
+            if self.headers.get("Transfer-Encoding") != "chunked":
+                return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            chunks = []
+            while size := int(self.rfile.readline(), 16):
+                chunks.append(self.rfile.read(size))
+                self.rfile.readline()
+            self.rfile.readline()
+            return b"".join(chunks)
 
         def answer(self, status: int, headers: dict[str, str], content: bytes, *, cut: bool = False) -> None:
             self.send_response_only(status)
