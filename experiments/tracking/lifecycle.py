@@ -29,7 +29,6 @@ def create_run(store: Store, *, experiment: str, name: str, kind: RunKind, tags:
     """Creates a run that is RUNNING and owned by this process; returns its id, for `open_run`."""
     all_tags = {
         "workbench.kind": kind,
-        **owned(store),
         "mlflow.user": _user(),
         "mlflow.source.type": "LOCAL",
         "mlflow.source.name": Path(sys.argv[0]).name,
@@ -37,7 +36,12 @@ def create_run(store: Store, *, experiment: str, name: str, kind: RunKind, tags:
     }
     if store.is_served:
         all_tags[_CREATION] = secrets.token_hex(8)
-    run = store.persist(lambda: store.client.create_run(store.experiment_id(experiment), run_name=name, tags=all_tags))
+
+    def create() -> Run:
+        experiment_id = store.experiment_id(experiment)
+        return store.client.create_run(experiment_id, run_name=name, tags=owned(store) | all_tags)
+
+    run = store.persist(create)
     if store.is_served:
         store.persist(lambda: _delete_doubles(store, run, all_tags[_CREATION]))
     return str(run.info.run_id)
