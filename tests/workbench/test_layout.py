@@ -29,9 +29,8 @@ budget: {trials: 2}
 
 
 def assert_whole(lines: list[str], names: set[str]) -> None:
-    """Asserts that lines fit, and that they hold each name as one word. A word that is too long is left whole."""
-    long = [line for line in lines if len(line.rstrip()) > 80 and max(map(len, line.split())) < 60]
-    assert [line for line in long if not line.startswith(TO_COPY)] == []
+    """Asserts that lines fit, and that they hold each name as one word."""
+    assert [line for line in lines if len(line.rstrip()) > 80 and not line.startswith(TO_COPY)] == []
     words = {word for line in lines for word in line.split()}
     assert names - words == set()
 
@@ -86,7 +85,10 @@ def test_compare_breaks_no_name(
     words = ("compare", "first", "second", *options, "--store", digits_store)
     found = as_document(*words)
     names = {word for row in found["differences"] for word in row["field"].split()}
-    assert_whole(screen(*words), names | {row["name"] for row in found["metrics"]})
+    # The value of PATH is one long word. It differs if another test has changed it before one of the runs.
+    paths = {value for row in found["differences"] if "variable PATH" in row["field"] for value in row["values"].values()}
+    lines = [line for line in screen(*words) if not any(str(path) in line for path in paths)]
+    assert_whole(lines, names | {row["name"] for row in found["metrics"]})
 
 
 def test_a_sweep_breaks_no_name(tmp_path: Path, screen: Screen) -> None:

@@ -165,9 +165,8 @@ def test_a_run_is_resumed_by_its_name_alone(
     recipe.write_text("model: {network: net_beside_recipe.Net}\ndata: {source: digits}\noptimizer: {lr: 0.02}\n")
     with pytest.raises(RuntimeError):
         run(load_config(str(recipe), TWO_EPOCHS), name="to resume by name", store=scratch_store, observers=[break_off])
-    ended = workbench(
-        "train", "--resume", "to resume by name", "--store", scratch_store.folder, "--json"
-    )  # knows no such folder
+    words = ("--resume", "to resume by name", "--store", scratch_store.folder, "--json")
+    ended = workbench("train", *words)  # in a process that knows no such folder
     resumed = named(scratch_store, "to resume by name")
     assert (ended.returncode, resumed.data.tags["workbench.outcome"]) == (0, "finished"), ended.stderr
     assert (resumed.data.params["optimizer.lr"], resumed.data.params["trainer.max_epochs"]) == ("0.02", "2")
