@@ -33,13 +33,13 @@ from experiments.tracking.description import DESCRIPTION, describe_run, users_ta
 from experiments.tracking.lifecycle import RunKind, close_dead_runs, create_run, open_run, reopen_run
 from experiments.tracking.run_logger import RunLogger
 from experiments.tracking.store import Store
-from experiments.tracking.tracked_run import STATUS, Outcome, TrackedRun
+from experiments.tracking.tracked_run import IN_EPOCHS, STATUS, Outcome, TrackedRun
 from experiments.training.checkpoints import Checkpoints, epochs_done, load_weights
 from experiments.training.epochs import Epoch, EpochEnd, Observer, begin, check_finite
 from experiments.training.kept import kept_checkpoint, superfluous
 from experiments.training.memory import explain_out_of_memory
 from experiments.training.progress import showing
-from experiments.training.trace import Trace, starting_point
+from experiments.training.trace import Trace, read_trace, starting_point
 from experiments.training.trainer import make_trainer
 from experiments.webpage import Link, Shown, table
 from lightning_modules.datasets import ImageDataset
@@ -145,9 +145,8 @@ def run_as(
     error = ""
     with interruptible(), store.telling_failures():
         name = role.name or config.experiment
-        run_id = role.resumes or create_run(
-            store, experiment=config.experiment, name=name, kind=role.kind, tags=role.tags
-        )
+        tags = {**IN_EPOCHS, **role.tags}
+        run_id = role.resumes or create_run(store, experiment=config.experiment, name=name, kind=role.kind, tags=tags)
         try:
             opened = reopen_run(store, run_id) if role.resumes else open_run(store, run_id)
             with opened as tracked, _failure_told(tracked, task), explain_out_of_memory(config):
@@ -163,7 +162,7 @@ def run_as(
                 with provenance.finished(tracked, code):
                     trainer = _fit(tracked, task, observers, callbacks)
                     if role.read_test:
-                        _test(tracked, task, trainer, trainer.global_step)
+                        _test(tracked, task, trainer)
                 tracked.set_tags(_description(tracked, task))
                 keep = config.trainer.keep_checkpoints, config.trainer.weights
                 tracked.superfluous |= superfluous(*keep, is_finalist=role.kind == "finalist")
@@ -213,14 +212,14 @@ def read_test(store: Store, run_id: str, *, dataset: ImageDataset | None = None)
     if not kept_weights.exists():
         raise waits
     task = prepare(config, dataset, store, reads_test=True)
-    step = load_weights(task.module, kept_weights)
+    load_weights(task.module, kept_weights)
     code = replace(provenance.code_for(config, store), since=since)
     kept = read_provenance(run_folder / PROVENANCE).get("code")
     if kept is not None:
         code = code.continuing(store.folder, kept, run_folder, "run", "", may_change=True)
     with interruptible(), reopen_run(store, run_id) as tracked:
         with provenance.finished(tracked, code) if kept is not None else nullcontext():
-            _test(tracked, task, make_trainer(config), step)
+            _test(tracked, task, make_trainer(config))
         tracked.set_tags(_description(tracked, task))
 
 
@@ -257,13 +256,14 @@ def _fit(
     config = task.config.trainer
 
     def log_scores(epoch: Epoch) -> None:
-        run.log_metrics(epoch.scores | task.throughput(epoch.train_seconds), epoch.step)
+        _log_epoch(run, epoch.number, epoch.step, epoch.scores | task.throughput(epoch.train_seconds))
         run.flush_metrics()  # an epoch's metrics must be in the store before its checkpoint is written
 
     done = epochs_done(run.folder)
     trace = Trace(run.path(TRACE), task.digests, task.module, epochs=done)
     for line in trace.history:  # an earlier process may have been killed before it logged these
-        run.log_metrics({name: line[name] for name in line.keys() - {"epoch", "step"}}, int(line["step"]))
+        scores = {name: line[name] for name in line.keys() - {"epoch", "step"}}
+        _log_epoch(run, int(line["epoch"]), int(line["step"]), scores)
     checkpoints = Checkpoints(run.folder, config, trace.history)
     epoch_end = EpochEnd(
         [lambda _: run.check_owned(), trace, log_scores, checkpoints, check_finite, *observers], task.is_score
@@ -282,8 +282,19 @@ def _fit(
     is_anew = config.weights == "best" or done == config.max_epochs  # no pass over val had these weights
     task.record_training(run, trace.history)
     task.record_val(run, make_trainer(task.config) if is_anew else None)
-    run.log_metrics({"value": value}, trainer.global_step)  # a run with a value is fully trained and validated
+    run.log_metrics({"value": value}, _last_step(run))  # a run with a value is fully trained and validated
     return trainer
+
+
+def _log_epoch(run: TrackedRun, epoch: int, optimizer_steps: int, metrics: Mapping[str, float]) -> None:
+    progress = {"progress/optimizer_steps": optimizer_steps} if run.counts_epochs else {}
+    run.log_metrics({**metrics, **progress}, run.step_of(epoch, optimizer_steps))
+
+
+def _last_step(run: TrackedRun) -> int:
+    """Returns the step of the last epoch's scores."""
+    last = read_trace(run.path(TRACE))[-1]
+    return run.step_of(last["epoch"], last["step"])
 
 
 def _profiler(kind: str, folder: Path) -> Profiler:
@@ -292,5 +303,5 @@ def _profiler(kind: str, folder: Path) -> Profiler:
     return made(dirpath=folder, filename="profile")
 
 
-def _test(run: TrackedRun, task: Task, trainer: pl.Trainer, step: int) -> None:
-    run.log_metrics(task.record_test(run, trainer), step)
+def _test(run: TrackedRun, task: Task, trainer: pl.Trainer) -> None:
+    run.log_metrics(task.record_test(run, trainer), _last_step(run))

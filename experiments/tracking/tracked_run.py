@@ -35,6 +35,7 @@ STATUS: dict[Outcome, str] = {
     "failed": "FAILED",
     "died": "FAILED",
 }
+IN_EPOCHS = {"workbench.step": "epoch"}  # the tag of runs whose metrics have the epoch as their step
 _MAX_METRICS, _MAX_PARAMS = 1000, 100  # MLflow's limits on one batch
 _MAX_TAG, _MAX_PARAM = 5000, 6000  # MLflow's limits on the characters of one value
 
@@ -87,8 +88,17 @@ class TrackedRun:
         if self.tags.get("workbench.kind") != "sweep":
             check_owned(self.store, self.run_id)
 
+    @property
+    def counts_epochs(self) -> bool:
+        """Whether the step of its scores is the epoch. In runs of earlier versions it is the optimizer step."""
+        return IN_EPOCHS.items() <= self.tags.items()
+
+    def step_of(self, epoch: int, optimizer_steps: int) -> int:
+        """Returns the step of the scores of an epoch (1 is the first), after so many optimizer steps in all."""
+        return epoch if self.counts_epochs else optimizer_steps
+
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
-        """Queues the values and returns immediately. `step` counts optimizer steps."""
+        """Queues the values and returns immediately."""
         self.latest |= metrics
         self._writer.add({k: v for k, v in metrics.items() if (k, step) not in self._known_points}, step)
 

@@ -68,8 +68,6 @@ def epochs_done(run_folder: Path) -> int:
         return 0
 
 
-def load_weights(module: pl.LightningModule, checkpoint: Path) -> int:
-    """Loads the weights of a checkpoint and returns the optimizer step at which it was written."""
+def load_weights(module: pl.LightningModule, checkpoint: Path) -> None:
     loaded = torch.load(checkpoint, weights_only=True, map_location="cpu")
     module.load_state_dict(loaded["state_dict"])
-    return int(loaded["global_step"])

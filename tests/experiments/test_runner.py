@@ -18,9 +18,13 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from sklearn.datasets import load_digits
 
-from experiments import ExperimentConfig, RunResult, Store, load_config, run
+from experiments import ExperimentConfig, RunResult, Store, load_config, run, runner
+from experiments.errors import Interrupted
 from experiments.results import plots
 from experiments.runner import read_test
+from experiments.tracking import system_metrics
+from experiments.tracking.runs import find_runs
+from experiments.training.epochs import Epoch
 from experiments.training.trace import as_scores, tensors_sha256
 from lightning_modules import ImageClassifier, ImageDataModule
 from lightning_modules.metrics import METRICS
@@ -96,19 +100,48 @@ def test_the_experiment_is_the_config_s(client: MlflowClient, first_run: Run) ->
 
 
 @pytest.mark.parametrize("name", [*EPOCH_METRICS, "throughput/images_per_second"])
-def test_an_epoch_has_one_point_at_its_optimizer_step(client: MlflowClient, first_run: Run, name: str) -> None:
-    assert [step for step, _ in history(client, first_run, name)] == [STEPS_AN_EPOCH * epoch for epoch in (1, 2, 3)]
+def test_an_epoch_has_one_point_at_its_number(client: MlflowClient, first_run: Run, name: str) -> None:
+    assert [step for step, _ in history(client, first_run, name)] == [1, 2, 3]
+
+
+def test_the_optimizer_steps_so_far_are_a_metric(client: MlflowClient, first_run: Run) -> None:
+    progress = history(client, first_run, "progress/optimizer_steps")
+    assert progress == [(epoch, STEPS_AN_EPOCH * epoch) for epoch in (1, 2, 3)]
 
 
 @pytest.mark.parametrize("name", [*(f"test/{name}" for name in METRICS), "value"])
-def test_test_metrics_and_value_are_logged_once_at_the_last_step(
+def test_test_metrics_and_value_are_logged_once_at_the_last_epoch(
     client: MlflowClient, first_run: Run, name: str
 ) -> None:
-    assert [step for step, _ in history(client, first_run, name)] == [3 * STEPS_AN_EPOCH]
+    assert [step for step, _ in history(client, first_run, name)] == [3]
 
 
-def test_system_metrics_are_logged(first_run: Run) -> None:
-    measured = first_run.data.metrics
+def test_a_run_begun_in_optimizer_steps_stays_in_them(scratch_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(epoch: Epoch) -> None:
+        raise Interrupted("SIGINT")
+
+    config = load_config("digits", {"trainer.max_epochs": 2, "trainer.threads": 1})
+    with monkeypatch.context() as earlier, pytest.raises(Interrupted):
+        earlier.setattr(runner, "IN_EPOCHS", {})  # as runs of earlier versions had no such tag
+        run(config, store=scratch_store, name="earlier", observers=[interrupt])
+    (stopped,) = find_runs(scratch_store, "attributes.run_name = 'earlier'")
+    result = run(config, store=scratch_store, resume=stopped.info.run_id)
+    curve = history(scratch_store.client, stopped, "val/accuracy")
+    assert [step for step, _ in curve] == [STEPS_AN_EPOCH, 2 * STEPS_AN_EPOCH]
+    assert [step for step, _ in history(scratch_store.client, stopped, "test/accuracy")] == [2 * STEPS_AN_EPOCH]
+    latest = scratch_store.client.get_run(result.run_id).data.metrics
+    assert latest["val/accuracy"] == curve[-1][1]
+    assert "progress/optimizer_steps" not in latest
+
+
+def test_system_metrics_begin_after_a_minute(
+    first_run: Run, scratch_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not [name for name in first_run.data.metrics if name.startswith("system/")]
+    monkeypatch.setattr(system_metrics, "FROM", 0.0)
+    config = load_config("digits", {"trainer.max_epochs": 1, "trainer.threads": 1})
+    longer = run(config, store=scratch_store)
+    measured = scratch_store.client.get_run(longer.run_id).data.metrics
     assert 0 <= measured["system/cpu_utilization_percentage"] <= 100  # psutil gives 0 the first time
     assert 0 < measured["system/system_memory_usage_percentage"] < 100
     share = measured["system/system_memory_usage_megabytes"] * 1e6 / psutil.virtual_memory().total

@@ -120,7 +120,7 @@ def test_no_metric_is_lost_or_doubled_and_no_run_is_stuck(
         told = [as_scores(line) for line in read_trace(folder / "trace.jsonl") if line["stage"] == "epoch"]
         for name in ("train/loss", "val/loss", "val/accuracy"):
             points = client.get_metric_history(each.info.run_id, name)
-            assert [(point.step, point.value) for point in points] == [(line["step"], line[name]) for line in told]
+            assert [(point.step, point.value) for point in points] == [(line["epoch"], line[name]) for line in told]
         assert len(told) == EPOCHS
         record = json.loads((folder / "record.json").read_text())
         assert record["params"] == each.data.params

@@ -7,6 +7,7 @@ from queue import Queue
 import pytest
 
 from experiments import Store
+from experiments.tracking import system_metrics
 from experiments.tracking.lifecycle import create_run
 from experiments.tracking.system_metrics import SystemMetrics
 
@@ -18,6 +19,7 @@ def test_every_interval_and_the_rest_at_the_end_are_given_from_the_step_after_th
 ) -> None:
     run_id = create_run(scratch_store, experiment="digits", name="measured", kind="train")
     scratch_store.client.log_metric(run_id, CPU, 99.0, step=4)
+    monkeypatch.setattr(system_metrics, "FROM", 0.0)
     percents = itertools.count(10.0, 10.0)
     monkeypatch.setattr("psutil.cpu_percent", lambda: next(percents))
     monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.01")

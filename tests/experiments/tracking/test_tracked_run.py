@@ -136,13 +136,6 @@ def test_values_that_the_store_refused_at_first_arrive_later(
     assert points(scratch_store, run_id, "kept") == [(0, 0.0), (1, 1.0), (2, 2.0), (3, 3.0)]
 
 
-def test_system_metrics_of_a_short_run_are_logged(scratch_store: Store) -> None:
-    run_id = new_run(scratch_store)
-    with open_run(scratch_store, run_id) as run:
-        run.monitor_system()
-    assert any(name.startswith("system/") for name in reread(scratch_store, run_id).data.metrics)
-
-
 # Status and outcome.
 
 

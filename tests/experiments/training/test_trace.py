@@ -47,7 +47,7 @@ def test_traced_floats_are_the_logged_ones_exactly(
     client: MlflowClient, first_run: Run, first_folder: Path, name: str
 ) -> None:
     lines = [json.loads(line) for line in (first_folder / "trace.jsonl").read_text().splitlines()]
-    traced = [(line["step"], float.fromhex(line["metrics"][name])) for line in lines if line["stage"] == "epoch"]
+    traced = [(line["epoch"], float.fromhex(line["metrics"][name])) for line in lines if line["stage"] == "epoch"]
     logged = [(point.step, point.value) for point in client.get_metric_history(first_run.info.run_id, name)]
     assert traced == logged
     assert lines[-1]["metrics"][name].startswith("0x")
