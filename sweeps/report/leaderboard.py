@@ -57,6 +57,37 @@ def headline(document: Mapping[str, Any]) -> str:
     return f"{found}; one seed is too few seeds to tell." if is_one else f"{found}."
 
 
+def verdict(document: Mapping[str, Any]) -> str:
+    """Says in one sentence whether the search was worth it, and whether there is one winner."""
+    finalists, own, second = document["finalists"], document["baseline"], document["runner_up"]
+    if document["champion"] is None or not finalists:
+        return headline(document)
+    sentences = []
+    if own is not None and own["difference"] is not None:
+        words = {
+            "ahead": f"The search beat {_OWN}",
+            "behind": f"The search did worse than {_OWN}",
+            "alike": f"The search did not beat {_OWN}",
+            "unknown": f"Too few seeds to tell whether the search beat {_OWN}",
+        }
+        standing = _standing(document, own["difference"], own["difference_ci95"])
+        sentences.append(f"{words[standing]}: {_points(document, own['difference'], own['difference_ci95'])}")
+    if second is not None:
+        is_clear = second["distinguishable"]
+        sentences.append("the first place is clear" if is_clear else "first and second cannot be told apart")
+    found = "; ".join(sentences) or f"Best: {describe(finalists[0]['params'])}"
+    return f"{found[0].upper()}{found[1:]}."
+
+
+def _points(document: Mapping[str, Any], difference: float, ci95: tuple[float, float] | None) -> str:
+    """Returns a difference with its interval: of shares in percentage points, with plus where the search is better."""
+    metric = METRICS.get(document["metric"].removeprefix("val/"))
+    is_share = metric is not None and not metric.is_relative
+    scale, unit, digits = (100, " points", 1) if is_share else (1, "", 4)
+    interval = "" if ci95 is None else " [{:+.{d}f}, {:+.{d}f}]".format(*(scale * end for end in ci95), d=digits)
+    return f"{scale * difference:+z.{digits}f}{unit}{interval}"
+
+
 def _verdict(document: Mapping[str, Any], seeds: str) -> str:
     """Says how the first finalist, which has the best mean, compares with the recipe's own settings."""
     baseline, best = document["baseline"], f"the best mean {seeds}"

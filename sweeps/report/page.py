@@ -1,27 +1,131 @@
-"""A sweep's report as one self-contained HTML page."""
+"""A sweep's report as one self-contained HTML page, while the sweep runs and after it; and as parts for a notebook."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.webpage import heading, paragraph, picture, table, webpage
-from sweeps.report.leaderboard import as_text, doubts, headline, ranked
+from experiments.pages.page import render
+from experiments.webpage import heading, paragraph, table
+from sweeps.report import charts
+from sweeps.report.leaderboard import as_text, doubts, headline, ranked, verdict
 from sweeps.strategy.space import describe
 
+_TEMPLATE = Path(__file__).parent / "templates" / "sweep.html"
+_COLOURS = 6
 
-def page(document: Mapping[str, Any], pictures: Mapping[str, Path]) -> str:
-    """Returns the page for a result (`SweepResult.as_dict`). `pictures` maps each title to a PNG file."""
-    parts = [
-        heading(document["sweep"], level=1),
-        *result_parts(document),
-        *(picture(title, path) for title, path in pictures.items()),
-        heading("Trials"),
-        trials_table(document, len(document["trials"])),
-    ]
-    return webpage(f"Sweep {document['sweep']}", parts)
+Document = Mapping[str, Any]
 
 
-def result_parts(document: Mapping[str, Any]) -> list[str]:
+@dataclass(frozen=True)
+class Column:
+    name: str
+    is_number: bool = False
+
+
+def page(document: Document) -> str:
+    """Returns the page for a result (`SweepResult.as_dict`)."""
+    configurations = charts.configurations(document)
+    axes = charts.axes(document)
+    lines = charts.lines(document, axes) if axes else []
+    columns, rows = _table(document)
+    return render(
+        _TEMPLATE,
+        {
+            "axes": [axis.for_script() for axis in axes],
+            "lines": [(line.number, [round(share, 3) for share in line.shares]) for line in lines],
+        },
+        sweep=document["sweep"],
+        metric=document["metric"],
+        trials=document["trials"],
+        status=_status(document),
+        verdict=[verdict(document), headline(document), *doubts(document)],
+        facts=_facts(document),
+        configurations=configurations,
+        colours={name: "own" if name == charts.OWN else n % _COLOURS for n, (name, _) in enumerate(configurations)},
+        own_mean=document["baseline"] and document["baseline"]["mean"],
+        forest=charts.forest(document),
+        history=charts.history(document),
+        trial_curves=charts.trial_curves(document),
+        curves=charts.curves(document),
+        axes=axes,
+        lines=lines,
+        importance=document["importance"],
+        importance_scale=charts.importance(document),
+        audit=document["audit"],
+        slices=[(charts.Chart(axis.scale, axes[-1].scale), axis.path) for axis in axes[:-1]],
+        columns=columns,
+        rows=rows,
+        workers=charts.workers(document),
+        outcomes=_outcomes(document),
+        commands=document["commands"],
+        score=as_text,
+        value=value,
+    )
+
+
+def _status(document: Document) -> str:
+    """Says how far the sweep is, and what it took."""
+    outcomes = ", ".join(f"{count} {outcome}" for outcome, count in _outcomes(document))
+    total = f" of {document['target']}" if document["target"] else ""
+    return f"{len(document['trials'])}{total} trials: {outcomes}."
+
+
+def _outcomes(document: Document) -> list[tuple[str, int]]:
+    outcomes = [trial["outcome"] for trial in document["trials"]]
+    return [(outcome, outcomes.count(outcome)) for outcome in dict.fromkeys(outcomes)]
+
+
+def _facts(document: Document) -> list[tuple[str, str]]:
+    """Returns names and values of what a reader looks for first."""
+    champion, baseline = document["champion"], document["baseline"]
+    seconds = sum(trial["seconds"] or 0 for trial in document["trials"])
+    epochs = sum(len(trial["curve"]) for trial in document["trials"])
+    found = []
+    if champion and champion.get("test_accuracy"):
+        found.append(("champion's test accuracy", as_text(champion["test_accuracy"])))
+    if baseline and baseline["difference"] is not None:
+        difference = {"mean": baseline["difference"], "ci95": baseline["difference_ci95"]}
+        found.append(("best finalist minus the recipe's own settings", as_text(difference)))
+    found.append(("trained in the search", f"{epochs} epochs, {_duration(seconds)}"))
+    return found
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def _table(document: Document) -> tuple[list[Column], list[dict[str, Any]]]:
+    """Returns the columns and the rows of the table of trials, best first."""
+    fields = [field["path"] for field in document["space"]]
+    columns = [Column("rank", is_number=True), Column("trial", is_number=True), Column(document["metric"], is_number=True)]
+    columns += [Column("outcome"), *(Column(field) for field in fields)]
+    columns += [Column("epochs", is_number=True), Column("seconds", is_number=True), Column("seed"), Column("run")]
+    rows = []
+    for rank, trial in enumerate(ranked(document), start=1):
+        is_ranked = trial["state"] == "COMPLETE"
+        values = (_shown(trial["params"].get(field)) for field in fields)
+        seconds = "" if trial["seconds"] is None else f"{trial['seconds']:.1f}"
+        cells = [rank if is_ranked else "", trial["number"], value(trial), trial["outcome"], *values]
+        cells += [len(trial["curve"]) or "", seconds, trial["seed"], (trial["run_id"] or "")[:8]]
+        rows.append({"number": trial["number"], "cells": cells})
+    return columns, rows
+
+
+def _shown(value: Any) -> str:
+    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def value(trial: Mapping[str, Any]) -> str:
+    return "" if trial["value"] is None else f"{trial['value']:.4f}"
+
+
+# In a notebook.
+
+
+def result_parts(document: Document) -> list[str]:
     """Returns the sentences on the result, and the table of finalists."""
     finalists, columns = _finalists(document), ("", "params", document["metric"], "seeds")
     return [
@@ -30,23 +134,22 @@ def result_parts(document: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def trials_table(document: Mapping[str, Any], most: int) -> str:
+def trials_table(document: Document, most: int) -> str:
     """Returns the table of the best `most` trials."""
     columns = ("rank", "trial", document["metric"], "outcome", "params", "seed", "run")
     return table(columns, _trials(document)[:most])
 
 
-def _finalists(document: Mapping[str, Any]) -> list[tuple[object, ...]]:
-    rows = [(f"trial {each['number']}", each) for each in document["finalists"]]
-    rows += [("the recipe's own", document["baseline"])] if document["baseline"] else []
+def _finalists(document: Document) -> list[tuple[object, ...]]:
+    rows: Sequence[tuple[str, Any]] = [(f"trial {each['number']}", each) for each in document["finalists"]]
+    rows = [*rows, ("the recipe's own", document["baseline"])] if document["baseline"] else rows
     return [(name, describe(row["params"]), as_text(row), len(row["values"])) for name, row in rows]
 
 
-def _trials(document: Mapping[str, Any]) -> list[tuple[object, ...]]:
+def _trials(document: Document) -> list[tuple[object, ...]]:
     rows: list[tuple[object, ...]] = []
     for rank, trial in enumerate(ranked(document), start=1):
         place = rank if trial["outcome"] == "finished" else ""
-        value = "" if trial["value"] is None else f"{trial['value']:.4f}"
         words = (trial["outcome"], describe(trial["params"]), trial["seed"], trial["run_id"] or "")
-        rows.append((place, trial["number"], value, *words))
+        rows.append((place, trial["number"], value(trial), *words))
     return rows

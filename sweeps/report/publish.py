@@ -32,5 +32,4 @@ def publish(search: Search, tracked: TrackedRun, result: SweepResult) -> None:
         }
     )
     tracked.path(LEADERBOARD).write_text(json.dumps(document, indent=2), encoding="utf-8")
-    pictures = plots.draw(search.study, document, tracked.path(PLOTS))
-    tracked.path(REPORT_PAGE).write_text(page(document, pictures), encoding="utf-8")
+    tracked.path(REPORT_PAGE).write_text(page(document), encoding="utf-8")

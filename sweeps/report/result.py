@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from optuna.trial import FrozenTrial
@@ -18,7 +18,11 @@ from experiments.tracking.tracked_run import TrackedRun
 from experiments.webpage import Shown, heading, link
 from lightning_modules.metrics import METRICS, Direction
 from sweeps.config import Sweep
+from sweeps.report.audit import audit
+from sweeps.report.importance import importance
 from sweeps.report.page import result_parts, trials_table
+from sweeps.report.rows import curve, seconds, trial_row
+from sweeps.strategy.space import Parameter
 from sweeps.study.finalists import Finalist
 from sweeps.study.search import Search
 from sweeps.study.stage import best_trials
@@ -36,9 +40,13 @@ class SweepResult(Shown):
     target: int | None  # trials in total; None if only hours or no_improvement end the search
     metric: str
     direction: Direction
-    trials: list[dict[str, Any]]  # in order: number, state, outcome, value, params, run_id, seed
+    space: list[dict[str, Any]]  # the searched fields: path, and choices, or low, high and log
+    # In order: number, state, outcome, value, params, run_id, seed, started, seconds, worker, error, and curve: the
+    # objective after each epoch, as [epoch, value].
+    trials: list[dict[str, Any]]
     best: dict[str, Any] | None  # the best single trial: number, value, params, run_id
-    finalists: list[dict[str, Any]]  # best mean first: number, params, mean, ci95, values, run_ids
+    # Best mean first: number, params, mean, ci95, and for each seed values, run_ids, seconds, curves.
+    finalists: list[dict[str, Any]]
     # The configuration with the best mean: number (None: the recipe's own settings), run_ids, test_accuracy and every
     # other metric as test_NAME, model (None if it has none). None if no configuration has a score for every seed.
     champion: dict[str, Any] | None
@@ -48,6 +56,9 @@ class SweepResult(Shown):
     baseline: dict[str, Any] | None
     # The best trial's value compared with its configuration's mean over two or more seeds: number, value, mean, luck.
     luck: dict[str, Any] | None
+    importance: dict[str, Any]  # fields: path, share, ci95, most important first; reason: why there are none
+    audit: list[dict[str, str]]  # what speaks against the result: finding, field, remedy (YAML for the recipe)
+    commands: list[tuple[str, str]]  # lines to paste: what each does, and the line
     dashboard_url: str  # the page of the sweep's run
     trials_url: str  # the table of its trials and finalists, best first
 
@@ -75,13 +86,14 @@ def gather(search: Search, tracked: TrackedRun, finalists: list[Finalist], champ
     finalists = [each for each in finalists if not each.is_baseline]
     trials = _trials(search)
     best = next(iter(best_trials(search.study)), None)
-    return SweepResult(
+    result = SweepResult(
         sweep=sweep.name,
         sweep_run_id=tracked.run_id,
         study=search.study.study_name,
         target=sweep.config.budget.target,
         metric=sweep.config.objective.metric,
         direction=sweep.config.objective.direction,
+        space=[_as_field(parameter) for parameter in sweep.space.parameters],
         trials=trials,
         best={name: trials[best.number][name] for name in ("number", "value", "params", "run_id")} if best else None,
         finalists=[_as_row(finalist) for finalist in finalists],
@@ -89,27 +101,36 @@ def gather(search: Search, tracked: TrackedRun, finalists: list[Finalist], champ
         runner_up=_runner_up(*finalists[:2]) if len(finalists) > 1 else None,
         baseline=_baseline(sweep, baseline, finalists[0]) if baseline else None,
         luck=_luck(best, finalists, sweep.config.objective.sign) if best else None,
+        importance=importance(search.study),
+        audit=[],
+        commands=list(_commands(store, sweep, has_champion=champion is not None)),
         dashboard_url=dashboard.run_url(store, tracked.experiment_id, tracked.run_id),
         trials_url=dashboard.view_url(store, tracked.experiment_id, tracked.run_id),
     )
+    return replace(result, audit=audit(result.as_dict()))
+
+
+def _commands(store: Store, sweep: Sweep, *, has_champion: bool) -> Iterator[tuple[str, str]]:
+    """Yields what can be done with the sweep, and the line that does it."""
+    if has_champion:
+        champion = f"{sweep.name}:champion"
+        yield "Run the champion again, and see whether it is the same:", store.command("reproduce", champion)
+        yield "Label pictures of yours with it:", store.command("predict", champion, "FILE")
+    yield "Compare all trials and finalists:", store.command("compare", f"{sweep.name}:all")
+    yield "See the runs in MLflow:", store.command("ui")
 
 
 def _trials(search: Search) -> list[dict[str, Any]]:
     """Returns the trials in order, each with the id of its MLflow run."""
     runs = children(search.store, search.sweep_run_id, {"workbench.kind": "trial"})
     run_ids = {int(run.data.tags["workbench.trial"]): run.info.run_id for run in runs}
-    return [
-        {
-            "number": trial.number,
-            "state": trial.state.name,
-            "outcome": trial.user_attrs.get("outcome", "running"),
-            "value": trial.value,
-            "params": trial.params,
-            "run_id": run_ids.get(trial.number),
-            "seed": trial.user_attrs.get("seed"),
-        }
-        for trial in search.trials()
-    ]
+    return [trial_row(trial, run_ids.get(trial.number)) for trial in search.trials()]
+
+
+def _as_field(parameter: Parameter) -> dict[str, Any]:
+    if parameter.choices:
+        return {"path": parameter.path, "choices": list(parameter.choices)}
+    return {"path": parameter.path, "low": parameter.low, "high": parameter.high, "log": parameter.log}
 
 
 def _as_row(finalist: Finalist) -> dict[str, Any]:
@@ -122,6 +143,8 @@ def _as_row(finalist: Finalist) -> dict[str, Any]:
         **score,
         "values": values,
         "run_ids": finalist.run_ids,
+        "seconds": [seconds(trial) for trial in finalist.trials],
+        "curves": [curve(trial) for trial in finalist.trials],
     }
 
 

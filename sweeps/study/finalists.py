@@ -38,12 +38,16 @@ Place = tuple[int, int]  # (a trial number of the search or BASELINE, index of a
 
 @dataclass(frozen=True, kw_only=True)
 class Finalist:
-    """A configuration trained over fresh seeds. `values` has its validation score for each seed, NaN if it failed."""
+    """A configuration trained over fresh seeds: its trial for each. `values` has their scores, NaN for a failed one."""
 
     number: int  # its trial number in the search, or BASELINE
     params: dict[str, Any]
-    values: list[float] = field(default_factory=list)
+    trials: list[FrozenTrial] = field(default_factory=list)
     run_ids: list[str] = field(default_factory=list)
+
+    @property
+    def values(self) -> list[float]:
+        return [math.nan if trial.value is None else trial.value for trial in self.trials]
 
     @property
     def has_all_scores(self) -> bool:
@@ -129,7 +133,7 @@ class Finals(Stage):
             finalist = found.setdefault(number, Finalist(number=number, params=self._params(number)))
             attempts = _attempts_at(trials, place)
             trial = next(filter(counts, attempts), attempts[-1])
-            finalist.values.append(math.nan if trial.value is None else trial.value)
+            finalist.trials.append(trial)
             if (run_id := run_ids.get(str(id_of(trial)))) is not None:
                 finalist.run_ids.append(run_id)
         sign = self.sweep.config.objective.sign

@@ -1,0 +1,1 @@
+"""Draws a result as one HTML file: templates, the scales of charts, style and script. Knows nothing of runs and sweeps."""
