@@ -5,12 +5,13 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from experiments.code.scratch import scratch_folder
+from experiments.comparison import details
 from experiments.comparison.comparable import cannot_be_compared, different_images, without_score
 from experiments.comparison.differences import differences, does_differ, read_provenances
-from experiments.comparison.groups import group_by_param, group_by_seed
-from experiments.comparison.objective import objective_of
+from experiments.comparison.groups import Group, group_by_param, group_by_seed
+from experiments.comparison.objective import Objective, objective_of
 from experiments.comparison.page import parts_of
-from experiments.comparison.significance import corrected, image_tests, seed_tests
+from experiments.comparison.significance import NEXT, corrected, image_tests, seed_tests
 from experiments.results.artifacts import Artifacts
 from experiments.tracking import dashboard
 from experiments.tracking.runs import RunSummary, resolve
@@ -51,6 +52,8 @@ def compare(
     - `tests`: {name, metric, between, difference, ci95, p_value, uncorrected_p_value, distinguishable}: between groups
       over their seeds if at least two have several runs, else between runs on the images that they labelled;
     - `other_tests`: the same by every other metric, of the best run or group against the next;
+    - `curves`: the scores over the epochs of the best runs (`details.curves`);
+    - `answers`: what the two runs of the first test, or the first seeds of its groups, answered (`details.answers`);
     - `notes`: one sentence for each thing that could not be compared, with the reason;
     - `dashboard_url`: MLflow's own comparison of these runs.
 
@@ -71,6 +74,11 @@ def _compare(store: Store, runs: Sequence[RunSummary], group_by: str | None, sho
         groups = group_by_param(runs, group_by, objective) if group_by else group_by_seed(runs, rows, objective)
         with_seeds = [group for group in groups if len(group.runs) > 1]
         found = seed_tests(groups, recorded) if len(with_seeds) > 1 else image_tests(artifacts, recorded, objective)
+        members = {group.name: group.runs[0].run_id for group in with_seeds}
+        by_id = {each.run_id: each for each in recorded}
+        pair = [by_id[members.get(each, each)] for each in found.tests[0].between] if found.tests else []
+        answered = details.answers(artifacts, pair, objective.split) if pair else None
+        curves = details.curves(artifacts, _drawn(objective, runs, with_seeds))
     scored = [each for each in recorded if objective.score(each.run) is not None]
     different = different_images(scored)
     told = {"train", objective.split} if len(with_seeds) > 1 else {"train"}  # tests over seeds have their own note
@@ -84,10 +92,19 @@ def _compare(store: Store, runs: Sequence[RunSummary], group_by: str | None, sho
         tests=corrected(found.tests),
         other_tests=corrected(found.others),
         notes=[*without_score(runs, objective), *cannot_be_compared(different, told), *doubts, *notes, *found.notes],
+        curves=curves,
+        answers=answered,
         dashboard_url=dashboard.compare_url(
             store, sorted({run.experiment_id for run in runs}), [run.run_id for run in runs]
         ),
     )
+
+
+def _drawn(objective: Objective, runs: Sequence[RunSummary], groups: Sequence[Group]) -> list[RunSummary]:
+    """Returns the runs whose curves are shown: those of the best groups, or the best ones."""
+    if groups:
+        return [run for group in groups[: 1 + NEXT] for run in group.runs]
+    return (objective.ranked(runs) or list(runs))[: 1 + NEXT]
 
 
 def _metrics(

@@ -1,19 +1,178 @@
-"""A comparison as parts of an HTML page: sentences and tables."""
+"""A comparison as one self-contained HTML page, and as parts for a notebook."""
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from string import ascii_uppercase
 from typing import Any
 
+from experiments.comparison.curves import curves
 from experiments.comparison.text import cell, field, group, group_columns, labels, score, short_cell, verdicts
+from experiments.pages.page import render
+from experiments.pages.scales import Scale
 from experiments.webpage import heading, link, paragraph, table
+from lightning_modules.metrics import sign_of
+from lightning_modules.showable import showable
 
+_TEMPLATE = Path(__file__).parent / "templates" / "comparison.html"
 _MOST_COLUMNS = 12  # up to this many runs are columns; more are rows
+_COLOURS = 6
+_MOST_CELLS = 30  # classes in the table of confusions
 
 Document = Mapping[str, Any]
+Chips = Mapping[str, tuple[str, int]]  # letter and colour, by a run's id or a group's name
 
 
 def title_of(document: Document) -> str:
     names = [run["name"] for run in document["runs"]]
     return f"{names[0]} against {names[1]}" if len(names) == 2 else f"comparison of {len(names)} runs"
+
+
+def page(document: Document, images: Sequence[str], to_serve: str) -> str:
+    """Returns the page. `images`: those of `answers.disagreements`, as data URLs; `to_serve`: starts the dashboard."""
+    chips = _chips(document)
+    answers = document["answers"]
+    found, *more = verdicts(document) or ["Nothing could be tested."]
+    return render(
+        _TEMPLATE,
+        None,
+        title=title_of(document),
+        metric=document["metric"],
+        verdict=_with_chips(found, document, chips),
+        sentences=[_with_chips(sentence, document, chips) for sentence in [*more, *document["notes"]]],
+        runs=document["runs"],
+        chips=chips,
+        scores={place["run_id"]: f"{place['score']:.4f}" for place in document["ranking"]},
+        are_columns=len(document["runs"]) <= _MOST_COLUMNS,
+        differences=[row for row in document["differences"] if row["kind"] != "code"],
+        code=[(row["field"], _diff(row, chips)) for row in document["differences"] if row["kind"] == "code"],
+        many=_many(document),
+        metrics=document["metrics"],
+        tests=_tests(document),
+        groups=[each for each in document["groups"] if each["name"] in _groups(document)],
+        group_scale=_group_scale(document),
+        charts_of_epochs=_curves(document, chips),
+        answers=answers,
+        recall_scale=answers and _recall_scale(answers),
+        confusion=answers and answers["confusion"] if answers and len(answers["classes"]) <= _MOST_CELLS else None,
+        largest=max((abs(n) for row in (answers and answers["confusion"] or []) for n in row), default=0),
+        images=images,
+        sweeps=[],
+        field=field,
+        cell=cell,
+        short_cell=short_cell,
+        score=score,
+        to_serve=to_serve,
+        dashboard_url=document["dashboard_url"],
+    )
+
+
+def _chips(document: Document) -> Chips:
+    """Returns letter and colour of each run, A being the first that was named; of runs in groups, those of the group."""
+    groups = _groups(document)
+    ids = [*groups, *(run["run_id"] for run in document["runs"])] if groups else [r["run_id"] for r in document["runs"]]
+    chips = {each: (_letters(number), number % _COLOURS) for number, each in enumerate(ids)}
+    return chips | {run_id: chips[name] for name, run_ids in groups.items() for run_id in run_ids}
+
+
+def _letters(number: int) -> str:
+    """Returns A for 0, B for 1, and AA after Z."""
+    more, last = divmod(number, len(ascii_uppercase))
+    return (_letters(more - 1) if more else "") + ascii_uppercase[last]
+
+
+def _with_chips(sentence: str, document: Document, chips: Chips) -> str:
+    """Puts letters for the names of runs and groups, which stand beside them on the page."""
+    named = {**labels(document), **{name: name for name in _groups(document)}}
+    for each, label in sorted(named.items(), key=lambda item: -len(item[1])):
+        sentence = sentence.replace(label, chips[each][0])
+    return sentence
+
+
+def _groups(document: Document) -> dict[str, list[str]]:
+    """Returns the groups that are compared with each other, with their runs; none if runs are."""
+    tested = {each for test in document["tests"] for each in test["between"]}
+    return {each["name"]: each["run_ids"] for each in document["groups"] if each["name"] in tested or not tested}
+
+
+def _diff(row: Mapping[str, Any], chips: Chips) -> list[tuple[str, str]]:
+    """Returns the lines of a code difference, each with ' ', '-' (only before) or '+': the first version against others."""
+    versions: dict[str | None, list[str]] = {}
+    for run_id, text in row["values"].items():
+        versions.setdefault(text, []).append(chips[run_id][0])
+    first, *others = versions.items()
+    lines: list[tuple[str, str]] = []
+    for text, letters in others:
+        lines.append((" ", f"{', '.join(first[1])} → {', '.join(letters)}"))
+        before, after = ((each or "no such file").splitlines() for each in (first[0], text))
+        lines += [(line[0], line[2:]) for line in difflib.ndiff(before, after) if line[0] in " -+"]
+    return lines
+
+
+def _tests(document: Document) -> list[tuple[str, Scale, list[dict[str, Any]]]]:
+    """Returns the tests by metric, each with the scale of its differences."""
+    named = labels(document)
+    by_metric: dict[str, list[dict[str, Any]]] = {}
+    for test in [*document["tests"], *document["other_tests"]]:
+        sign = sign_of(test["metric"])
+        better = "" if not test["distinguishable"] else "better" if sign * test["difference"] > 0 else "worse"
+        chips = _chips(document)
+        between = [chips[each][0] if each in chips else each for each in test["between"]]
+        row = {**test, "between": between, "better": better, "full": [named.get(each, each) for each in test["between"]]}
+        by_metric.setdefault(test["metric"], []).append(row)
+    return [
+        (metric, Scale.around([0.0, *(end for test in tests for end in test["ci95"])]), tests)
+        for metric, tests in by_metric.items()
+    ]
+
+
+def _group_scale(document: Document) -> Scale:
+    numbers = [value for each in document["groups"] for value in each["values"]]
+    return Scale.around([*numbers, *(end for each in document["groups"] for end in each["ci95"] or ())])
+
+
+def _curves(document: Document, chips: Chips) -> list[tuple[str, Any, Any, dict[str, Any]]]:
+    """Returns the charts over epochs: title, scales, curves, and each curve's colour."""
+    named = labels(document)
+    groups = {f"{chips[name][0]}: {name}": run_ids for name, run_ids in _groups(document).items()} or {
+        f"{chips[run_id][0]}: {named[run_id]}": [run_id] for run_id in document["curves"]
+    }
+    colours = {name: chips[run_ids[0]][1] for name, run_ids in groups.items()}
+    metric = document["metric"].partition("/")[2] or document["metric"]
+    found = []
+    for name in dict.fromkeys([f"val/{metric}", "val/loss", "train/loss", document["metric"]]):
+        seeds = {
+            group: [_epochs(document["curves"][run_id], name) for run_id in run_ids if run_id in document["curves"]]
+            for group, run_ids in groups.items()
+        }
+        if (drawn := curves(seeds)) is not None:
+            found.append((name, *drawn, colours))
+    return found
+
+
+def _epochs(scores: Sequence[Mapping[str, Any]], name: str) -> list[tuple[int, float]]:
+    return [(each["epoch"], each[name]) for each in scores if each.get(name) is not None]
+
+
+def _recall_scale(answers: Mapping[str, Any]) -> Scale:
+    known = [value for recall in answers["recall"] for value in recall if value is not None]
+    return Scale.around(known)
+
+
+def _many(document: Document) -> tuple[list[str], list[tuple[str, ...]]]:
+    """Returns columns and rows of a table with a row a run, the best first."""
+    named, chips = labels(document), _chips(document)
+    scores = {place["run_id"]: f"{place['score']:.4f}" for place in document["ranking"]}
+    shown = [row for row in document["differences"] if row["kind"] == "param"]
+    ids = [*scores, *(run_id for run_id in named if run_id not in scores)]
+    rows = [
+        (chips[run_id][0], named[run_id], scores.get(run_id, ""), *(short_cell(row, run_id) for row in shown))
+        for run_id in ids
+    ]
+    return ["", "run", document["metric"], *(row["field"] for row in shown)], rows
+
+
+# In a notebook.
 
 
 def parts_of(document: Document, to_serve: str = "workbench ui") -> list[str]:
@@ -36,11 +195,8 @@ def _runs_as_columns(document: Document) -> list[str]:
 
 
 def _runs_as_rows(document: Document) -> list[str]:
-    named = labels(document)
-    scores = {place["run_id"]: f"{place['score']:.4f}" for place in document["ranking"]}
     shown = [row for row in document["differences"] if row["kind"] == "param"]
     also = ", ".join(field(row) for row in document["differences"] if row not in shown)
-    ids = [*scores, *(run_id for run_id in named if run_id not in scores)]
-    rows = [(named[run_id], scores.get(run_id, ""), *(short_cell(row, run_id) for row in shown)) for run_id in ids]
-    columns = ("run", document["metric"], *(row["field"] for row in shown))
-    return [heading("Runs"), paragraph(f"Other differences: {also}.") if also else "", table(columns, rows)]
+    columns, rows = _many(document)
+    more = paragraph(f"Other differences: {showable(also)}.") if also else ""
+    return [heading("Runs"), more, table(columns[1:], [row[1:] for row in rows])]

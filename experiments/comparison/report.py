@@ -1,22 +1,21 @@
-"""Writes a comparison as one page with pictures, to a file or to a run in MLflow."""
+"""Writes a comparison as one page, to a file or to a run in MLflow."""
 
 import json
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.artifact_names import COMPARISON, COMPARISON_PAGE, PLOTS
+from experiments.artifact_names import COMPARISON, COMPARISON_PAGE
 from experiments.code.scratch import scratch_folder
 from experiments.comparison.compare import Document
-from experiments.comparison.page import parts_of, title_of
-from experiments.comparison.pictures import Pictures
+from experiments.comparison.differences import read_provenances
+from experiments.comparison.images import NoImages, images_of
+from experiments.comparison.page import page, title_of
 from experiments.comparison.text import verdicts
 from experiments.results.artifacts import Artifacts
 from experiments.tracking.lifecycle import create_run, open_run
 from experiments.tracking.runs import RunSummary
 from experiments.tracking.store import Store
-from experiments.webpage import heading, picture, webpage
 from lightning_modules import InputError
 from lightning_modules.showable import in_markdown, showable
 
@@ -26,22 +25,30 @@ _NAME = 220  # characters of the name of its run
 def report(
     store: Store, runs: Sequence[RunSummary], document: Document, *, html: str | None, log: bool
 ) -> dict[str, Any]:
-    """Draws a comparison of `runs`; writes its page to the file `html`, and with `log` to a new run in the store.
+    """Writes the page of a comparison of `runs` to the file `html`, and with `log` to a new run in the store.
 
-    Returns what to add to the document: `html`, `comparison_run_id`, and `notes` extended by those on missing pictures.
+    Returns what to add to the document: `html`, `comparison_run_id`, and `notes` extended by one on missing images.
     Raises InputError if the file cannot be written.
     """
-    with scratch_folder(store.folder / "scratch") as scratch:
-        by_id = {run.run_id: run for run in runs}
-        pictures = Pictures(Artifacts(store, scratch), by_id, document, scratch / PLOTS, {}, [])
-        pictures.draw()
-        document = document | {"notes": [*document["notes"], *pictures.notes]}
-        text = _page(document, pictures.drawn, store.command("ui"))
-        more: dict[str, Any] = {"notes": document["notes"]}
-        if html:
-            more["html"] = str(_written(Path(html), text))
-        if log:
-            more["comparison_run_id"] = _logged(store, document, text, pictures.folder)
+    notes = list(document["notes"])
+    images: list[str] = []
+    if (answers := document["answers"]) is not None:
+        first = [run for run in runs if run.run_id == answers["runs"][0]]
+        indices = [each["index"] for each in answers["disagreements"]]
+        with scratch_folder(store.folder / "scratch") as scratch:
+            artifacts = Artifacts(store, scratch)
+            try:
+                (recorded,) = read_provenances(artifacts, first)
+                images = images_of(artifacts, recorded, answers["split"], indices)
+            except NoImages as reason:
+                notes.append(f"the images on which two runs disagree are not shown: {reason}")
+    document = document | {"notes": notes}
+    text = page(document, images, store.command("ui"))
+    more: dict[str, Any] = {"notes": notes}
+    if html:
+        more["html"] = str(_written(Path(html), text))
+    if log:
+        more["comparison_run_id"] = _logged(store, document, text)
     return more
 
 
@@ -53,7 +60,7 @@ def _written(path: Path, text: str) -> Path:
     return path.absolute()
 
 
-def _logged(store: Store, document: Document, text: str, plots: Path) -> str:
+def _logged(store: Store, document: Document, text: str) -> str:
     """Creates the run, in the experiment of the first run compared, and returns its id."""
     first = document["runs"][0]
     experiment = store.client.get_experiment(first["experiment_id"]).name
@@ -68,11 +75,4 @@ def _logged(store: Store, document: Document, text: str, plots: Path) -> str:
         finite = json.loads(json.dumps(document), parse_constant=lambda _: None)  # JSON has no NaN
         (tracked.folder / COMPARISON).write_text(json.dumps(finite, indent=2), encoding="utf-8")
         (tracked.folder / COMPARISON_PAGE).write_text(text, encoding="utf-8")
-        shutil.copytree(plots, tracked.folder / PLOTS, dirs_exist_ok=True)
     return run_id
-
-
-def _page(document: Document, pictures: dict[str, Path], to_serve: str) -> str:
-    drawn = [picture(title, path) for title, path in pictures.items()]
-    parts = parts_of(document, to_serve)
-    return webpage(title_of(document), [heading(title_of(document), level=1), *parts, *drawn])

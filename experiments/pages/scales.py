@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 from matplotlib.ticker import LogLocator, MaxNLocator
 
 Point = tuple[float, float]  # a place: shares of the width, and of the height from below
 
 _TICKS = 5
+_FAR = 3.0  # quartile ranges from the quartiles: values beyond that are drawn at the edge
 _LOG_FROM = 50  # the largest divided by the smallest value
 _LONGEST = 24  # characters of a tick
 
@@ -45,6 +47,14 @@ class Scale:
     def fitting(cls, values: Sequence[float]) -> "Scale":
         """Like `around`; logarithmic if the values are positive and far apart."""
         return cls.around(values, log=bool(values) and min(values) > 0 and max(values) >= _LOG_FROM * min(values))
+
+    @classmethod
+    def robust(cls, values: Sequence[float]) -> "Scale":
+        """Like `around`, without values that are far from the others, such as those of trials that diverged."""
+        finite = [value for value in values if math.isfinite(value)] or [0.0, 1.0]
+        low, high = np.quantile(finite, [0.25, 0.75])
+        far = _FAR * (high - low) or math.inf
+        return cls.around([value for value in finite if low - far <= value <= high + far])
 
     def share(self, value: float) -> float:
         low, high, value = (math.log(n) if self.log else n for n in (self.low, self.high, max(value, self._least)))
@@ -86,6 +96,14 @@ class Categories:
 
 
 AnyScale = Scale | Categories
+
+
+@dataclass(frozen=True)
+class Chart:
+    """The two scales of a chart."""
+
+    x: AnyScale
+    y: AnyScale
 
 
 def shade(share: float, shades: int = 10) -> int:

@@ -3,32 +3,21 @@
 All read the result's JSON document (`SweepResult.as_dict`), so that what is drawn is what `--json` says.
 """
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import accumulate
 from typing import Any
 
-import numpy as np
-
-from experiments.comparison.statistics import estimate
-from experiments.pages.scales import AnyScale, Categories, Point, Scale, shade
+from experiments.comparison.curves import Curve, of_epochs
+from experiments.comparison.curves import curves as over_seeds
+from experiments.pages.scales import AnyScale, Categories, Chart, Point, Scale, shade
 from sweeps.strategy.space import describe
 
 Document = Mapping[str, Any]
 
 OWN = "the recipe's own settings"
 _MOST_LINES = 6  # configurations in one chart of curves: as many as there are colours
-_FAR = 3.0  # quartile ranges from the quartiles: values beyond that are drawn at the edge
-
-
-@dataclass(frozen=True)
-class Chart:
-    """The two scales of a chart."""
-
-    x: AnyScale
-    y: AnyScale
 
 
 @dataclass(frozen=True)
@@ -63,16 +52,6 @@ class Line:
     number: int
     shade: int
     shares: list[float]
-
-
-@dataclass(frozen=True)
-class Curve:
-    """The mean score of a configuration after each epoch, with the 95 % interval over its seeds, if there are several."""
-
-    name: str
-    points: list[Point]
-    low: list[Point]
-    high: list[Point]
 
 
 @dataclass(frozen=True)
@@ -115,7 +94,7 @@ def history(document: Document) -> History | None:
     better = max if document["direction"] == "maximize" else min
     best = list(accumulate((trial["value"] for trial in complete), better))
     x = Scale(-0.5, len(document["trials"]) - 0.5, whole=True)
-    y = _robust([trial["value"] for trial in complete])
+    y = Scale.robust([trial["value"] for trial in complete])
     points = [(x.share(trial["number"]), y.share(value)) for trial, value in zip(complete, best, strict=True)]
     steps = [(later[0], earlier[1]) for earlier, later in zip(points, points[1:], strict=False)]
     line = [point for pair in zip(points, [*steps, (1.0, points[-1][1])], strict=True) for point in pair]
@@ -130,7 +109,7 @@ def axes(document: Document) -> list[Axis]:
         if len(set(values)) > 1:
             found.append(Axis(field["path"], _scale_of(field, [value for value in values if value is not None])))
     scores = [trial["value"] for trial in document["trials"] if trial["state"] == "COMPLETE"]
-    return [*found, Axis(document["metric"], _robust(scores))] if found and len(scores) > 1 else []
+    return [*found, Axis(document["metric"], Scale.robust(scores))] if found and len(scores) > 1 else []
 
 
 def lines(document: Document, shown: Sequence[Axis]) -> list[Line]:
@@ -150,32 +129,13 @@ def curves(document: Document) -> tuple[Chart, list[Curve]] | None:
     """Returns the learning curves of the first finalists and the recipe's own settings; None if there are none."""
     rows = configurations(document)
     shown = [*rows[: _MOST_LINES - 1], *rows[_MOST_LINES - 1 :][-1:]]
-    means: dict[str, dict[int, Any]] = {}
-    for name, row in shown:
-        by_epoch: dict[int, list[float]] = {}
-        for epoch, value in (point for curve in row["curves"] for point in curve):
-            by_epoch.setdefault(epoch, []).append(value)
-        full = max(map(len, by_epoch.values()), default=0)
-        found = {epoch: estimate(values) for epoch, values in sorted(by_epoch.items()) if len(values) == full}
-        means[name] = {epoch: each for epoch, each in found.items() if math.isfinite(each.mean)}
-    chart = _of_epochs((epoch, each.mean) for found in means.values() for epoch, each in found.items())
-    return None if chart is None else (chart, [_curve(name, found, chart) for name, found in means.items() if found])
-
-
-def _curve(name: str, found: Mapping[int, Any], chart: Chart) -> Curve:
-    def line(value_of: Any) -> list[Point]:
-        return [(chart.x.share(epoch), chart.y.share(value_of(each))) for epoch, each in found.items()]
-
-    has_band = any(each.ci95 for each in found.values())
-    low = line(lambda each: each.ci95[0] if each.ci95 else each.mean) if has_band else []
-    high = line(lambda each: each.ci95[1] if each.ci95 else each.mean) if has_band else []
-    return Curve(name, line(lambda each: each.mean), low, high)
+    return over_seeds({name: row["curves"] for name, row in shown})
 
 
 def trial_curves(document: Document) -> tuple[Chart, list[tuple[Mapping[str, Any], list[Point]]]] | None:
     """Returns the learning curves of all trials; None if no trial has reported an epoch."""
     trials = [trial for trial in document["trials"] if trial["curve"]]
-    chart = _of_epochs(point for trial in trials for point in trial["curve"])
+    chart = of_epochs(point for trial in trials for point in trial["curve"])
     if chart is None:
         return None
     return chart, [(trial, [(chart.x.share(x), chart.y.share(y)) for x, y in trial["curve"]]) for trial in trials]
@@ -203,24 +163,8 @@ def workers(document: Document) -> Workers | None:
     return Workers(scale, unit, lanes)
 
 
-def _of_epochs(points: Iterable[tuple[int, float]]) -> Chart | None:
-    known = [(epoch, value) for epoch, value in points if math.isfinite(value)]
-    if not known:
-        return None
-    last = max(epoch for epoch, _ in known)
-    return Chart(Scale(min(epoch for epoch, _ in known) - 0.2, last + 0.2, whole=True), _robust([value for _, value in known]))
-
-
 def _scale_of(field: Mapping[str, Any], values: Sequence[Any]) -> AnyScale:
     """Returns the field's whole range, not only what was tried, so that an empty part is seen."""
     if "choices" in field:
         return Categories(tuple(field["choices"]))
     return Scale.around([field["low"], field["high"], *values], log=field["log"])
-
-
-def _robust(values: Sequence[float]) -> Scale:
-    """Returns a scale of the values without those far from the others, such as trials that diverged."""
-    finite = [value for value in values if math.isfinite(value)] or [0.0, 1.0]
-    low, high = np.quantile(finite, [0.25, 0.75])
-    far = _FAR * (high - low) or math.inf
-    return Scale.around([value for value in finite if low - far <= value <= high + far])

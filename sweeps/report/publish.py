@@ -2,11 +2,10 @@
 
 import json
 
-from experiments.artifact_names import LEADERBOARD, PLOTS, REPORT_PAGE
+from experiments.artifact_names import LEADERBOARD, REPORT_PAGE
 from experiments.tracking import dashboard
 from experiments.tracking.registry import register_model
 from experiments.tracking.tracked_run import TrackedRun
-from sweeps.report import plots
 from sweeps.report.leaderboard import description
 from sweeps.report.page import page
 from sweeps.report.result import SweepResult, registered_name
