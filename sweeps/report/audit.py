@@ -18,8 +18,9 @@ Document = Mapping[str, Any]
 
 _ENOUGH = 10  # completed trials, with fewer of which nothing is said of the search
 _TOP = 0.25  # of the completed trials: the good ones
-_EDGE = 0.1  # of a range
+_EDGE = 0.1  # of a range: where the best trial lies; most of the good ones lie within twice that
 _LATE = 0.2  # of the trials: the last ones
+_MOST_SEEDS = 100  # that are worth it
 _OFTEN = 0.25  # of the trials
 _NEGLIGIBLE = 0.05  # of the importance
 
@@ -81,17 +82,18 @@ def _baseline(document: Document) -> Iterator[Finding]:
 
 
 def _first_place(document: Document) -> Iterator[Finding]:
-    """Is the first place distinguishable from the second?"""
+    """Could some more seeds tell first and second place apart? If it takes very many, they are as good as equal."""
     second = document["runner_up"]
     if second is None or second["distinguishable"] or second["ci95"] is None:
         return
     seeds = len(document["finalists"][0]["values"])
     low, high = second["ci95"]
-    needed = math.ceil(seeds * ((high - low) / 2 / abs(second["difference"])) ** 2) if second["difference"] else math.inf
-    more = f"some {needed} seeds may tell them apart" if needed <= 100 else "their difference is too small to matter"
-    first = describe(document["finalists"][0]["params"])
-    text = f"First and second place cannot be told apart over {seeds} seeds ({first} leads): {more}."
-    yield Finding(text, "finalists.seeds", _yaml({"finalists": {"seeds": min(needed, 100) if needed < 101 else seeds}}))
+    needed = seeds * ((high - low) / 2 / max(abs(second["difference"]), 1e-12)) ** 2
+    if needed <= _MOST_SEEDS:
+        first = describe(document["finalists"][0]["params"])
+        text = f"First and second place cannot be told apart over {seeds} seeds ({first} leads)"
+        text = f"{text}: some {math.ceil(needed)} seeds may."
+        yield Finding(text, "finalists.seeds", _yaml({"finalists": {"seeds": math.ceil(needed)}}))
 
 
 def _noise(document: Document) -> Iterator[Finding]:
@@ -122,10 +124,10 @@ def _edges(document: Document) -> Iterator[Finding]:
         if "choices" in field or len(values) < max(3, len(good) / 2):
             continue
         shares = [_share(field, value) for value in values]
-        middle = float(np.median(shares))
-        if _EDGE < middle < 1 - _EDGE:
+        best, middle = shares[0], float(np.median(shares))
+        is_low = best <= _EDGE and middle <= 2 * _EDGE
+        if not is_low and not (best >= 1 - _EDGE and middle >= 1 - 2 * _EDGE):
             continue
-        is_low = middle <= _EDGE
         end = "lower" if is_low else "upper"
         text = f"The best trials lie at the {end} edge of {field['path']} ({values[0]:.4g}): better ones may lie beyond."
         yield Finding(text, field["path"], _yaml({"space": {field["path"]: _wider(field, is_low)}}))

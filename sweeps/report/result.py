@@ -58,7 +58,7 @@ class SweepResult(Shown):
     luck: dict[str, Any] | None
     importance: dict[str, Any]  # fields: path, share, ci95, most important first; reason: why there are none
     audit: list[dict[str, str]]  # what speaks against the result: finding, field, remedy (YAML for the recipe)
-    commands: list[tuple[str, str]]  # lines to paste: what each does, and the line
+    commands: list[list[str]]  # lines to paste: what each does, and the line
     dashboard_url: str  # the page of the sweep's run
     trials_url: str  # the table of its trials and finalists, best first
 
@@ -110,14 +110,14 @@ def gather(search: Search, tracked: TrackedRun, finalists: list[Finalist], champ
     return replace(result, audit=audit(result.as_dict()))
 
 
-def _commands(store: Store, sweep: Sweep, *, has_champion: bool) -> Iterator[tuple[str, str]]:
+def _commands(store: Store, sweep: Sweep, *, has_champion: bool) -> Iterator[list[str]]:
     """Yields what can be done with the sweep, and the line that does it."""
     if has_champion:
         champion = f"{sweep.name}:champion"
-        yield "Run the champion again, and see whether it is the same:", store.command("reproduce", champion)
-        yield "Label pictures of yours with it:", store.command("predict", champion, "FILE")
-    yield "Compare all trials and finalists:", store.command("compare", f"{sweep.name}:all")
-    yield "See the runs in MLflow:", store.command("ui")
+        yield ["Run the champion again, and see whether it is the same:", store.command("reproduce", champion)]
+        yield ["Label pictures of yours with it:", store.command("predict", champion, "FILE")]
+    yield ["Compare all trials and finalists:", store.command("compare", f"{sweep.name}:all")]
+    yield ["See the runs in MLflow:", store.command("ui")]
 
 
 def _trials(search: Search) -> list[dict[str, Any]]:

@@ -32,9 +32,9 @@ def seconds(trial: FrozenTrial) -> float | None:
     return round((trial.datetime_complete - trial.datetime_start).total_seconds(), 1)
 
 
-def curve(trial: FrozenTrial) -> list[tuple[int, float]]:
-    """Returns (epoch, the objective's value) after each epoch."""
-    return sorted(trial.intermediate_values.items())
+def curve(trial: FrozenTrial) -> list[list[float]]:
+    """Returns [epoch, the objective's value] after each epoch."""
+    return [[epoch, value] for epoch, value in sorted(trial.intermediate_values.items())]
 
 
 def _worker(trial: FrozenTrial) -> str:

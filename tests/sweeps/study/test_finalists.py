@@ -4,12 +4,13 @@ import json
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from io import StringIO
-from math import nan
+from math import isnan, nan
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mlflow import MlflowClient
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from experiments import Store
 from experiments.process.interrupts import Interrupted
@@ -42,9 +43,16 @@ from workbench import main
 def test_a_trial_is_champion_only_where_its_mean_is_above_the_recipe_s_own(
     scores: dict[int, list[float]], sign: int, champion: int | None
 ) -> None:
-    finalists = [Finalist(number=number, params={}, values=values) for number, values in scores.items()]
+    finalists = [
+        Finalist(number=number, params={}, trials=list(map(ended, values))) for number, values in scores.items()
+    ]
     found = champion_of(finalists, sign)
     assert (None if found is None else found.number) == champion
+
+
+def ended(value: float) -> FrozenTrial:
+    failed = isnan(value)
+    return create_trial(value=None if failed else value, state=TrialState.FAIL if failed else TrialState.COMPLETE)
 
 
 @pytest.fixture(scope="module")
