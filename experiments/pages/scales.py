@@ -60,6 +60,10 @@ class Scale:
         low, high, value = (math.log(n) if self.log else n for n in (self.low, self.high, max(value, self._least)))
         return min(max((value - low) / (high - low), 0.0), 1.0)
 
+    def _holds(self, value: float) -> bool:
+        margin = 1e-9 * (value if self.log else self.high - self.low)  # for the last digit
+        return self.low - margin <= value <= self.high + margin
+
     @property
     def _least(self) -> float:
         return self.low if self.log else -math.inf
@@ -73,9 +77,9 @@ class Scale:
         if self.log and decades >= 1:
             locator = LogLocator(subs=(1.0,) if decades >= 3 else (1.0, 3.0), numticks=_TICKS + 1)
             found = [float(value) for value in locator.tick_values(self.low, self.high)]
-            return [(value, f"{value:g}".replace("e-0", "e-")) for value in found if self.low <= value <= self.high]
+            return [(value, f"{value:g}".replace("e-0", "e-")) for value in found if self._holds(value)]
         values = [float(v) for v in MaxNLocator(_TICKS, steps=[1, 2, 2.5, 5, 10], integer=self.whole).tick_values(self.low, self.high)]
-        values = [value for value in values if self.low <= value <= self.high]
+        values = [value for value in values if self._holds(value)]
         step = min((b - a for a, b in zip(values, values[1:], strict=False)), default=1.0)
         digits = next((n for n in range(9) if math.isclose(round(step, n), step, rel_tol=1e-6)), 9)
         return [(value, f"{value:z.{digits}f}") for value in values]

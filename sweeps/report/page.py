@@ -83,7 +83,7 @@ def _facts(document: Document) -> list[tuple[str, str]]:
     epochs = sum(len(trial["curve"]) for trial in document["trials"])
     found = []
     if champion and champion.get("test_accuracy"):
-        found.append(("champion's test accuracy", as_text(champion["test_accuracy"])))
+        found.append(("test accuracy", as_text(champion["test_accuracy"])))
     if baseline and baseline["difference"] is not None:
         difference = {"mean": baseline["difference"], "ci95": baseline["difference_ci95"]}
         found.append(("best finalist minus the recipe's own settings", as_text(difference)))

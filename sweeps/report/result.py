@@ -103,19 +103,19 @@ def gather(search: Search, tracked: TrackedRun, finalists: list[Finalist], champ
         luck=_luck(best, finalists, sweep.config.objective.sign) if best else None,
         importance=importance(search.study),
         audit=[],
-        commands=list(_commands(store, sweep, has_champion=champion is not None)),
+        commands=list(_commands(store, sweep, champion)),
         dashboard_url=dashboard.run_url(store, tracked.experiment_id, tracked.run_id),
         trials_url=dashboard.view_url(store, tracked.experiment_id, tracked.run_id),
     )
     return replace(result, audit=audit(result.as_dict()))
 
 
-def _commands(store: Store, sweep: Sweep, *, has_champion: bool) -> Iterator[list[str]]:
+def _commands(store: Store, sweep: Sweep, champion: Finalist | None) -> Iterator[list[str]]:
     """Yields what can be done with the sweep, and the line that does it."""
-    if has_champion:
-        champion = f"{sweep.name}:champion"
-        yield ["Run the champion again, and see whether it is the same:", store.command("reproduce", champion)]
-        yield ["Label pictures of yours with it:", store.command("predict", champion, "FILE")]
+    if champion is not None:
+        which = f"{sweep.name}:champion" if len(champion.run_ids) > 1 else champion.run_ids[0][:8]
+        yield ["Run the best again, and see whether it is the same:", store.command("reproduce", which)]
+        yield ["Label pictures of yours with it:", store.command("predict", which, "FILE")]
     yield ["Compare all trials and finalists:", store.command("compare", f"{sweep.name}:all")]
     yield ["See the runs in MLflow:", store.command("ui")]
 

@@ -1,6 +1,7 @@
 """Results of sweeps that never ran: documents as `SweepResult.as_dict` makes them, from a formula for the score."""
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -51,7 +52,7 @@ def swept(
                 "params": params,
                 "run_id": f"{number:032x}",
                 "seed": number,
-                "started": f"2026-01-01T00:{number:02d}:00",
+                "started": (datetime(2026, 1, 1) + timedelta(minutes=number)).isoformat(),
                 "seconds": 30.0,
                 "worker": f"process {number % 2 + 1} on host",
                 "curve": points[: end[0]] if end else points,

@@ -1,23 +1,23 @@
-"""The report that a sweep leaves: pictures and a page, whatever its trials were."""
+"""The report that a sweep leaves, whatever its trials were."""
 
+import json
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import optuna
 import pytest
-from matplotlib.image import imread
-from optuna.trial import TrialState
 
 from experiments import Store
 from sweeps import load_sweep
 from sweeps import run as run_sweep
-from sweeps.report import plots
-from sweeps.report.leaderboard import description, headline
+from sweeps.report.importance import importance
+from sweeps.report.leaderboard import description, headline, verdict
 from sweeps.report.page import page
 from sweeps.report.result import SweepResult
+from sweeps.report.rows import trial_row
 from sweeps.study.stage import settle
+from tests.svg import read_page
 
 if TYPE_CHECKING:
     from tests.sweeps.conftest import Untrained
@@ -29,24 +29,6 @@ space:
   optimizer.momentum: {low: 0.0, high: 0.9, when: {optimizer.kind: sgd}}
   optimizer.weight_decay: {low: 0.0, high: 0.1, when: {optimizer.kind: adamw}}
 """
-TITLES = ["History", "Parameter importance", "Parallel coordinates", "Slices", "Learning curves", "Finalists"]
-
-
-class _Page(HTMLParser):
-    """The addresses that a page loads from, and its text."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.addresses: list[str] = []
-        self.text = ""
-        self.feed(html)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        assert tag != "script"
-        self.addresses += [value or "" for name, value in attrs if name in {"src", "href"}]
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
 
 
 @pytest.fixture(scope="module")
@@ -60,28 +42,40 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> tuple[SweepResult, Pat
     return result, Path(store.client.get_run(result.sweep_run_id).info.artifact_uri.removeprefix("file://"))
 
 
-def test_the_page_needs_nothing_from_elsewhere_and_holds_leaderboard_and_pictures(
-    reported: tuple[SweepResult, Path],
-) -> None:
+def test_the_page_of_a_real_sweep_needs_nothing_from_elsewhere(reported: tuple[SweepResult, Path]) -> None:
     result, artifacts = reported
-    html = (artifacts / "report.html").read_text()
-    shown = _Page(html)
-    assert re.findall("<h2>(.*?)</h2>", html) == ["Finalists", *TITLES, "Trials"]
-    assert len(shown.addresses) == len(TITLES)
-    assert all(address.startswith("data:image/png;base64,") for address in shown.addresses)
-    assert "http" not in shown.text
+    shown = read_page((artifacts / "report.html").read_text())
+    assert shown.addresses == []
+    assert {"Finalists over fresh seeds", "The search", "Fields against val/accuracy", "Trials"} <= set(shown.headings)
     for trial in result.trials:
-        assert trial["run_id"] in shown.text
-    assert headline(result.as_dict()) in shown.text
-    for title in TITLES:
-        picture = imread(artifacts / "plots" / f"{title.lower().replace(' ', '_')}.png")
-        assert picture.std() > 0.05
+        assert trial["run_id"][:8] in shown.text
+    for sentence in (verdict(result.as_dict()), headline(result.as_dict())):
+        assert sentence in shown.text
+    assert json.loads((artifacts / "leaderboard.json").read_text()) == json.loads(json.dumps(result.as_dict()))
+    assert not (artifacts / "plots").exists()
+
+
+def test_what_is_known_of_each_trial_is_in_the_result(reported: tuple[SweepResult, Path]) -> None:
+    result, _ = reported
+    epochs = [len(trial["curve"]) for trial in result.trials]
+    assert max(epochs) == 4
+    for trial in result.trials:
+        assert [epoch for epoch, _ in trial["curve"]] == list(range(1, len(trial["curve"]) + 1))
+        assert trial["seconds"] > 0
+        assert trial["worker"].startswith("process ")
+        if trial["outcome"] == "finished":
+            assert trial["value"] == trial["curve"][-1][1]
+    for row in result.finalists:
+        assert [curve[-1][1] for curve in row["curves"]] == row["values"]
+        assert len(row["seconds"]) == 2
+    assert result.importance == {"fields": [], "reason": result.importance["reason"]}
+    assert "too few" in result.importance["reason"]
 
 
 def test_a_result_is_shown_by_a_notebook_and_becomes_a_table(reported: tuple[SweepResult, Path]) -> None:
     result, _ = reported
     html = result._repr_html_()
-    shown = _Page(html)
+    shown = read_page(html)
     assert headline(result.as_dict()) in shown.text
     assert shown.addresses == [result.trials_url, result.dashboard_url]
     assert re.findall("<h2>(.*?)</h2>", html) == ["Finalists", "Trials"]
@@ -107,8 +101,8 @@ def test_the_recipes_own_settings_run_over_the_finalists_seeds(reported: tuple[S
     assert result.champion["run_ids"] == best["run_ids"]
 
 
-def draw(untrained: "Untrained", outcomes: list[tuple[str, float | None]]) -> tuple[dict[str, Path], str]:
-    """Pictures and page of a sweep over CONDITIONAL whose trials ended so, each after two epochs."""
+def page_of(untrained: "Untrained", outcomes: list[tuple[str, float | None]]) -> str:
+    """The page of a sweep over CONDITIONAL whose trials ended so, each after two epochs."""
     search = untrained.search(untrained.sweep(CONDITIONAL, **{"budget.trials": len(outcomes)}))
     for outcome, value in outcomes:
         taken = search.claim()
@@ -116,70 +110,62 @@ def draw(untrained: "Untrained", outcomes: list[tuple[str, float | None]]) -> tu
         for epoch in (1, 2) if outcome != "failed" else ():
             taken.trial.report(0.5 + 0.1 * epoch, step=epoch)
         settle(search.study, taken.trial, outcome, value=value)  # type: ignore[arg-type]
-    document: dict[str, Any] = {"sweep": "<b>mine</b>", "metric": "val/accuracy", "direction": "maximize"}
-    document |= {"finalists": [], "champion": None, "baseline": None, "runner_up": None, "luck": None, "trials": []}
-    for trial in search.trials():
-        state, outcome = trial.state.name, trial.user_attrs["outcome"]
-        row = {"number": trial.number, "state": state, "outcome": outcome, "value": trial.value}
-        document["trials"].append(row | {"params": trial.params, "seed": 0, "run_id": None})
-    pictures = plots.draw(search.study, document, untrained.store.folder / "plots")
-    return pictures, page(document, pictures)
+    return page(document_of(search.study, [trial_row(trial, None) for trial in search.trials()]))
+
+
+def document_of(study: optuna.Study, trials: list[dict[str, Any]]) -> dict[str, Any]:
+    document: dict[str, Any] = {"sweep": "\x1b[31m<b>mine</b>", "metric": "val/accuracy", "direction": "maximize"}
+    document |= {"finalists": [], "champion": None, "baseline": None, "runner_up": None, "luck": None}
+    paths = sorted({path for trial in trials for path in trial["params"]})
+    space = [{"path": path, **_range_of(path, trials)} for path in paths]
+    document |= {"trials": trials, "space": space, "target": len(trials), "importance": importance(study)}
+    return document | {"audit": [], "commands": [], "trials_url": "http://x/#y"}
+
+
+def _range_of(path: str, trials: list[dict[str, Any]]) -> dict[str, Any]:
+    values = [trial["params"][path] for trial in trials if path in trial["params"]]
+    if isinstance(values[0], str):
+        return {"choices": sorted(set(values))}
+    return {"low": min(values) / 2, "high": 2 * max(values), "log": True}
 
 
 @pytest.mark.parametrize(
-    ("outcomes", "titles"),
+    ("outcomes", "charts"),
     [
-        ([], []),
-        ([("failed", None)] * 3, []),
-        ([("pruned", None)] * 2, ["Learning curves"]),
-        ([("finished", 0.7)], ["Learning curves"]),
-        ([("finished", 0.7)] * 3, ["Learning curves"]),  # no value differs: nothing has any importance
+        ([("failed", None)] * 3, set()),
+        ([("pruned", None)] * 2, {"curves"}),
+        ([("finished", 0.7)], {"history", "curves"}),
+        ([("finished", 0.7)] * 3, {"history", "curves", "coordinates"}),
         (
             [("finished", 0.7), ("failed", None), ("pruned", None), *[("finished", 0.1 * n) for n in range(5)]],
-            TITLES[:-1],
+            {"history", "curves", "coordinates"},
         ),
     ],
 )
 def test_a_sweep_of_any_trials_has_a_report(
-    untrained: "Untrained", outcomes: list[tuple[str, float | None]], titles: list[str]
+    untrained: "Untrained", outcomes: list[tuple[str, float | None]], charts: set[str]
 ) -> None:
-    if not outcomes:  # a budget has at least one trial
-        outcomes = [("failed", None)]
-    pictures, html = draw(untrained, outcomes)
-    assert list(pictures) == titles
-    assert all(path.stat().st_size > 5_000 for path in pictures.values())
-    assert "<b>" not in html  # what a user wrote is shown as text
-    assert "No trial completed" in html
+    html = page_of(untrained, outcomes)
+    shown = read_page(html)
+    labels = {"history": "Values of", "curves": "The value of", "coordinates": "Parallel coordinates"}
+    assert {name for name, label in labels.items() if any(each.startswith(label) for each in shown.charts)} == charts
+    assert "<b>mine" not in html  # what a user wrote is shown as text
+    assert "\\x1b[31m<b>mine" in shown.text
+    assert "No trial completed" in shown.text or ("finished" in dict(outcomes))
 
 
-def test_conditional_parameters_leave_a_trial_its_parallel_coordinates(untrained: "Untrained") -> None:
-    pictures, _ = draw(untrained, [("finished", 0.1 * n) for n in range(1, 9)])
-    search = untrained.search(untrained.sweep(CONDITIONAL, **{"budget.trials": 8}))
-    kinds = {trial.params["optimizer.kind"] for trial in search.trials() if trial.state == TrialState.COMPLETE}
-    assert kinds == {"sgd", "adamw"}  # so no trial has all parameters, and they share but two
-    assert imread(pictures["Parallel coordinates"]).std() > 0.05
-
-
-def test_choices_are_no_formulas_and_no_markup(tmp_path: Path) -> None:
+def test_choices_are_no_markup(untrained: "Untrained") -> None:
     study = optuna.create_study(direction="maximize")
     choices = [r"$\frac{$", "<script>|$x$"]
     for number in range(6):
         trial = study.ask()
         trial.suggest_categorical("model.network_args.act", choices)
         study.tell(trial, 0.1 * number)
-    rows = [
-        {"number": each.number, "state": each.state.name, "outcome": "finished", "value": each.value}
-        | {"params": each.params, "seed": 0, "run_id": None}
-        for each in study.trials
-    ]
-    finalist = {"number": 5, "params": {"act": choices[0]}, "values": [0.5], "mean": 0.5, "ci95": None}
-    document: dict[str, Any] = {"sweep": "\x1b[31m<b>", "metric": "val/accuracy", "direction": "maximize"}
-    document |= {"finalists": [finalist], "champion": None, "baseline": None, "runner_up": None, "luck": None}
-    document |= {"trials": rows, "trials_url": "http://x/#y"}
-    pictures = plots.draw(study, document, tmp_path / "plots")
-    html = page(document, pictures)
-    shown = _Page(html)  # which fails on a script
-    assert "act=<script>|$x$" in shown.text
-    assert "\\x1b[31m<b>" in shown.text
+    document = document_of(study, [trial_row(trial, None) for trial in study.trials])
+    finalist = {"number": 5, "params": {"act": choices[0]}, "values": [0.5], "mean": 0.5, "ci95": None, "curves": [[]]}
+    document |= {"finalists": [finalist]}
+    html = page(document)
+    shown = read_page(html)
+    assert html.count("<script") == 2  # the data and the page's own
+    assert "<script>|$x$" in shown.text
     assert r"act=&lt;script&gt;\|$x$ |" in description(document)
-    assert {*pictures} >= {"Parallel coordinates", "Slices", "Finalists"}
