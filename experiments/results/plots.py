@@ -271,7 +271,8 @@ def plot_images(images: Sequence[NDArray[Any]], texts: Sequence[str], title: str
     with in_style([title, *texts]) as letters:
         sheet = Sheet(_PAGE, 0.35 + grid.height * grid.rows(len(images)), letters)
         axes = sheet.bare_axes(0, _PAGE)
-        axes.text(0.1, 0.08, letters.fit(title, _PAGE - 0.2), va="top")
+        at = {"x": 0.1 / _PAGE, "y": 1 - 0.08 / sheet.height, "ha": "left", "va": "top"}
+        axes.set_title(letters.fit(title, _PAGE - 0.2), loc="center", **at)
         grid.draw(axes, images, texts, 0.35, letters)
         sheet.save(path)
 

@@ -70,7 +70,7 @@ def renderer(figure: Figure) -> RendererBase:
 
 def boxes(figure: Figure) -> list[Bbox]:
     """The places of all texts that are drawn, in pixels."""
-    drawn = [text for texts in (figure.texts, *(axes.texts for axes in figure.axes)) for text in texts]
+    drawn = [*figure.texts, *(text for axes in figure.axes for text in (*axes.texts, axes.title))]
     return [text.get_window_extent(renderer(figure)) for text in drawn if text.get_text()]
 
 
@@ -253,11 +253,10 @@ def test_mistakes_are_the_wrong_answers_the_most_confident_first(tmp_path: Path,
     probabilities = np.array([[0.6, 0.4], [0.2, 0.8], [0.1, 0.9], [0.7, 0.3]], np.float32)  # the first and third: wrong
     plots.plot_mistakes(SUBSET, probabilities, ["cat", "dog"], "val", tmp_path / "mistakes.png")
     (axes,) = figures["mistakes.png"].axes
-    assert texts(axes) == [
-        "val: 2 of 4 wrong; the most confident mistakes, with the probability of the predicted class",
-        "dog 90%\nis cat",
-        "cat 60%\nis dog",
-    ]
+    assert axes.get_title() == (
+        "val: 2 of 4 wrong; the most confident mistakes, with the probability of the predicted class"
+    )
+    assert texts(axes) == ["dog 90%\nis cat", "cat 60%\nis dog"]
     assert brightness(axes) == [30, 50]
     assert_legible(figures["mistakes.png"])
 
@@ -265,7 +264,8 @@ def test_mistakes_are_the_wrong_answers_the_most_confident_first(tmp_path: Path,
 def test_no_mistakes_leave_a_picture_that_says_so(tmp_path: Path, figures: dict[str, Figure]) -> None:
     right = np.array([[0.1, 0.9], [0.1, 0.9], [0.9, 0.1], [0.9, 0.1]], np.float32)
     plots.plot_mistakes(SUBSET, right, ["cat", "dog"], "val", tmp_path / "mistakes.png")
-    assert texts(figures["mistakes.png"].axes[0]) == ["val: 0 of 4 wrong"]
+    (axes,) = figures["mistakes.png"].axes
+    assert (axes.get_title(), texts(axes)) == ("val: 0 of 4 wrong", [])
 
 
 @pytest.mark.parametrize(("height", "width"), [(8, 8), (12, 40), (40, 12), (4, 40)])
@@ -296,7 +296,7 @@ def test_no_more_mistakes_are_shown_than_there_is_room_for(
     subset = Subset(np.zeros((images, 2, 2, 1), np.uint8), np.zeros(images, np.int64), np.arange(images))
     plots.plot_mistakes(subset, np.tile(np.float32([0.1, 0.9]), (images, 1)), ["a", "b"], "val", tmp_path / "many.png")
     (axes,) = figures["many.png"].axes
-    assert len(axes.images) == len(axes.texts) - 1 == shown
+    assert len(axes.images) == len(axes.texts) == shown
 
 
 def report_of(findings: list[Finding]) -> DataReport:
@@ -360,7 +360,7 @@ def test_names_of_classes_are_no_formulas_and_are_cut(tmp_path: Path, figures: d
     assert max(figure.get_size_inches()) < 6
     assert_legible(figure)
     plots.plot_mistakes(SUBSET, np.array([[0.9, 0.1]] * 4, np.float32), names, "val", tmp_path / "mistakes.png")
-    caption = texts(figures["mistakes.png"].axes[0])[1]
+    caption = texts(figures["mistakes.png"].axes[0])[0]
     assert caption.startswith(r"\$\frac{\$ 90%" + "\nis bbb")
     assert len(caption.splitlines()) == 2
     assert_legible(figures["mistakes.png"])
