@@ -259,7 +259,7 @@ def plot_mistakes(
     wrong = np.flatnonzero(label != target)
     worst = wrong[np.argsort(-probabilities[wrong, label[wrong]], kind="stable")][:MOST_IMAGES]
     names = Letters.of(class_names).of_classes(class_names)
-    texts = [f"{names[label[i]]} {_percent(probabilities[i, label[i]])}\nis {names[target[i]]}" for i in worst]
+    texts = [f"{names[label[i]]} ({_percent(probabilities[i, label[i]])})\nis {names[target[i]]}" for i in worst]
     more = "; the most confident mistakes, with the probability of the predicted class" if len(wrong) else ""
     title = f"{title}: {len(wrong)} of {len(target)} wrong{more}"
     plot_images([subset.images[index] for index in subset.indices[worst]], texts, title, path)
@@ -272,7 +272,7 @@ def plot_images(images: Sequence[NDArray[Any]], texts: Sequence[str], title: str
         sheet = Sheet(_PAGE, 0.35 + grid.height * grid.rows(len(images)), letters)
         axes = sheet.bare_axes(0, _PAGE)
         at = {"x": 0.1 / _PAGE, "y": 1 - 0.08 / sheet.height, "ha": "left", "va": "top"}
-        axes.set_title(letters.fit(title, _PAGE - 0.2), loc="center", **at)
+        axes.set_title(letters.fit(title, _PAGE - 0.2), loc="center", pad=0, **at)
         grid.draw(axes, images, texts, 0.35, letters)
         sheet.save(path)
 

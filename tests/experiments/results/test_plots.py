@@ -256,7 +256,7 @@ def test_mistakes_are_the_wrong_answers_the_most_confident_first(tmp_path: Path,
     assert axes.get_title() == (
         "val: 2 of 4 wrong; the most confident mistakes, with the probability of the predicted class"
     )
-    assert texts(axes) == ["dog 90%\nis cat", "cat 60%\nis dog"]
+    assert texts(axes) == ["dog (90%)\nis cat", "cat (60%)\nis dog"]
     assert brightness(axes) == [30, 50]
     assert_legible(figures["mistakes.png"])
 
@@ -361,7 +361,7 @@ def test_names_of_classes_are_no_formulas_and_are_cut(tmp_path: Path, figures: d
     assert_legible(figure)
     plots.plot_mistakes(SUBSET, np.array([[0.9, 0.1]] * 4, np.float32), names, "val", tmp_path / "mistakes.png")
     caption = texts(figures["mistakes.png"].axes[0])[0]
-    assert caption.startswith(r"\$\frac{\$ 90%" + "\nis bbb")
+    assert caption.startswith(r"\$\frac{\$ (90%)" + "\nis bbb")
     assert len(caption.splitlines()) == 2
     assert_legible(figures["mistakes.png"])
 
