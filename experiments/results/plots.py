@@ -271,8 +271,9 @@ def plot_images(images: Sequence[NDArray[Any]], texts: Sequence[str], title: str
     with in_style([title, *texts]) as letters:
         sheet = Sheet(_PAGE, 0.35 + grid.height * grid.rows(len(images)), letters)
         axes = sheet.bare_axes(0, _PAGE)
-        at = {"x": 0.1 / _PAGE, "y": 1 - 0.08 / sheet.height, "ha": "left", "va": "top"}
-        axes.set_title(letters.fit(title, _PAGE - 0.2), loc="center", pad=0, **at)
+        above = 1 - 0.08 / sheet.height
+        shown = letters.fit(title, _PAGE - 0.2)
+        axes.set_title(shown, loc="center", x=0.1 / _PAGE, y=above, pad=0, ha="left", va="top")
         grid.draw(axes, images, texts, 0.35, letters)
         sheet.save(path)
 
