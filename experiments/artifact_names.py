@@ -32,6 +32,7 @@ PLOTS = "plots"
 DATA_REPORT_PLOT = "plots/data_report.png"
 CURVES_PLOT = "plots/curves.png"
 CONFUSION_PLOT = "plots/confusion_matrix_{split}.png"
+CLASS_SCORES_PLOT = "plots/class_scores_{split}.png"
 PREDICTIONS_PLOT = "plots/predictions_{split}.png"  # by a module of the user's own
 MISTAKES_PLOT = "plots/worst_mistakes_{split}.png"
 

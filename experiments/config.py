@@ -1,6 +1,7 @@
 """The typed configuration of one run. Its values are checked when it is created."""
 
 import dataclasses
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import field
@@ -148,6 +149,11 @@ class TrainerConfig:
     def sign(self) -> int:
         """1 if higher values of the monitored metric are better, -1 if lower values are."""
         return {"max": 1, "min": -1, None: sign_of(self.monitor)}[self.monitor_mode]
+
+    def best_epoch(self, history: Sequence[Mapping[str, float]]) -> Mapping[str, float] | None:
+        """Returns the scores of the epoch with the best `monitor`, the first of equals; None if no epoch has it."""
+        measured = [scores for scores in history if math.isfinite(scores.get(self.monitor, math.nan))]
+        return max(measured, key=lambda scores: self.sign * scores[self.monitor], default=None)
 
     def own_metrics(self) -> list[Metric]:
         return own_metrics(self.metrics)

@@ -18,7 +18,7 @@ _UNSAFE = re.compile(
 
 def showable(text: str, most: int = NAME) -> str:
     r"""Returns the text in one line, with unsafe characters as escapes such as `\x1b`, cut to `most` characters."""
-    shown = _UNSAFE.sub(_escape, text[:most])
+    shown = _UNSAFE.sub(lambda match: escaped(match[0]), text[:most])
     return shown if len(text) <= most else f"{shown}… ({len(text):,} characters)"
 
 
@@ -44,5 +44,6 @@ def is_text(text: str) -> bool:
     return re.search("[\x00\ud800-\udfff]", text) is None
 
 
-def _escape(match: "re.Match[str]") -> str:
-    return match[0].encode("unicode_escape").decode()
+def escaped(text: str) -> str:
+    r"""Returns the text with an escape such as `\x1b` or `\u732b` for every character outside of ASCII's letters."""
+    return text.encode("unicode_escape").decode()

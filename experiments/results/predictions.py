@@ -6,14 +6,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.artifact_names import CLASS_SCORES, CONFUSION_PLOT, MISTAKES_PLOT, NEW_PREDICTIONS, PREDICTIONS
+from experiments.artifact_names import (
+    CLASS_SCORES,
+    CLASS_SCORES_PLOT,
+    CONFUSION_PLOT,
+    MISTAKES_PLOT,
+    NEW_PREDICTIONS,
+    PREDICTIONS,
+)
 from experiments.results import class_scores, plots
 from experiments.tracking.tracked_run import TrackedRun
 from lightning_modules import ImageClassifier, ImageDataModule
 
 
 def record(run: TrackedRun, classifier: ImageClassifier, data: ImageDataModule, split: str) -> None:
-    """Adds the split's predictions to the run, writes the scores by class, and draws the confusion and the mistakes."""
+    """Adds the split's predictions to the run, writes the scores by class, and draws what is based on them."""
     probabilities = classifier.probabilities[split].numpy()
     label = probabilities.argmax(axis=1)
     subset = data.splits[split]
@@ -21,10 +28,15 @@ def record(run: TrackedRun, classifier: ImageClassifier, data: ImageDataModule, 
     new = {f"{split}_label": label, f"{split}_probabilities": probabilities, f"{split}_target": target}
     predictions = add(run, new)
     names = data.class_names
-    class_scores.write_table(class_scores.class_scores(predictions, names), run.path(CLASS_SCORES))
+    scores = class_scores.class_scores(predictions, names)
+    class_scores.write_table(scores, run.path(CLASS_SCORES))
     confusion, mistakes = (run.path(name.format(split=split)) for name in (CONFUSION_PLOT, MISTAKES_PLOT))
     plots.plot_confusion(target, label, names, f"{run.name}: {split}", confusion)
     plots.plot_mistakes(subset, probabilities, names, split, mistakes)
+    if split == "test":  # a trial never comes here: drawing is the largest part of the cost of tracking it
+        for each in ("val", "test"):
+            of_split = [row for row in scores if row["split"] == each]
+            plots.plot_class_scores(of_split, f"{run.name}: {each}", run.path(CLASS_SCORES_PLOT.format(split=each)))
 
 
 def add(run: TrackedRun, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

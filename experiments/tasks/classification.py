@@ -40,7 +40,7 @@ class Classification(Task):
         return {"throughput/images_per_second": len(self.data.splits["train"]) / seconds}
 
     def record_training(self, run: TrackedRun, history: Sequence[Mapping[str, float]]) -> None:
-        plots.plot_curves(history, run.path(CURVES_PLOT))
+        plots.plot_curves(history, self.config.trainer, run.path(CURVES_PLOT))
 
     def record_val(self, run: TrackedRun, trainer: pl.Trainer | None) -> None:
         if trainer is not None:

@@ -69,7 +69,7 @@ class OwnTask(Task):
         return {"throughput/samples_per_second": self.counts["train"] / seconds} if "train" in self.counts else {}
 
     def record_training(self, run: TrackedRun, history: Sequence[Mapping[str, float]]) -> None:
-        plots.plot_scores(history, run.path(CURVES_PLOT))
+        plots.plot_scores(history, self.config.trainer, run.path(CURVES_PLOT))
 
     def record_val(self, run: TrackedRun, trainer: pl.Trainer | None) -> None:
         """Does nothing: predictions may be large, so that trials keep none."""

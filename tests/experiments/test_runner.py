@@ -21,6 +21,7 @@ from sklearn.datasets import load_digits
 from experiments import ExperimentConfig, RunResult, Store, load_config, run, runner
 from experiments.errors import Interrupted
 from experiments.results import plots
+from experiments.results.class_scores import class_scores
 from experiments.runner import read_test
 from experiments.tracking import system_metrics
 from experiments.tracking.runs import find_runs
@@ -221,6 +222,8 @@ def test_the_artifacts_are_those_of_the_design(client: MlflowClient, first_run: 
         "plots/data_report.png",
         "plots/confusion_matrix_val.png",
         "plots/confusion_matrix_test.png",
+        "plots/class_scores_val.png",
+        "plots/class_scores_test.png",
         "plots/worst_mistakes_val.png",
         "plots/worst_mistakes_test.png",
         "predictions.npz",
@@ -241,13 +244,16 @@ def test_the_artifacts_are_those_of_the_design(client: MlflowClient, first_run: 
 def test_every_plot_shows_what_the_run_left(first_folder: Path, tmp_path: Path) -> None:
     """Drawn again from the trace, the predictions and the data, each is the same; what is drawn: results/test_plots."""
     data = digits_module()
-    plots.plot_curves([as_scores(line) for line in epochs_of(first_folder)], tmp_path / "curves.png")
+    history = [as_scores(line) for line in epochs_of(first_folder)]
+    plots.plot_curves(history, ExperimentConfig().trainer, tmp_path / "curves.png")
     plots.plot_data_report(data.report, data.splits, tmp_path / "data_report.png")
     saved, names = np.load(first_folder / "predictions.npz"), data.class_names
     for split in ("val", "test"):
         label, target, probabilities = (saved[f"{split}_{name}"] for name in ("label", "target", "probabilities"))
         plots.plot_confusion(target, label, names, f"first: {split}", tmp_path / f"confusion_matrix_{split}.png")
         plots.plot_mistakes(data.splits[split], probabilities, names, split, tmp_path / f"worst_mistakes_{split}.png")
+        scores = [row for row in class_scores(saved, names) if row["split"] == split]
+        plots.plot_class_scores(scores, f"first: {split}", tmp_path / f"class_scores_{split}.png")
     drawn = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert {path.name: path.read_bytes() == drawn[path.name] for path in (first_folder / "plots").iterdir()} == (
         dict.fromkeys(drawn, True)
