@@ -12,7 +12,7 @@ Epochs = Sequence[tuple[int, float]]  # (epoch, value)
 
 @dataclass(frozen=True)
 class Curve:
-    """The mean after each epoch that all seeds have reached. `low` and `high` bound the band; empty for a single seed."""
+    """The mean after each epoch that all seeds reached. `low` and `high` bound the band; empty for a single seed."""
 
     name: str
     points: list[Point]
@@ -21,7 +21,7 @@ class Curve:
 
 
 def curves(seeds: Mapping[str, Sequence[Epochs]]) -> tuple[Chart, list[Curve]] | None:
-    """Returns the chart and a curve for each name, of the epochs of each of its seeds; None if there is nothing to draw."""
+    """Returns the chart, and a curve for each name from the epochs of its seeds; None if there is nothing to draw."""
     means = {name: _means(each) for name, each in seeds.items()}
     chart = of_epochs((epoch, each.mean) for found in means.values() for epoch, each in found.items())
     return None if chart is None else (chart, [_curve(name, found, chart) for name, found in means.items() if found])

@@ -39,8 +39,8 @@ def _finite(value: float) -> float | None:
 def answers(artifacts: Artifacts, runs: Sequence[Recorded], split: Split) -> dict[str, Any] | None:
     """Compares the answers of two runs on the same images; returns None if there are none to compare.
 
-    `runs`: their ids; `split`; `images`: how many; `classes`: their names; `recall`: for each run, each class's share of
-    images that are labelled rightly, null for a class without images; `confusion`: images by true class (rows) and
+    `runs`: their ids; `split`; `images`: how many; `classes`: their names; `recall`: for each run, each class's share
+    of images that are labelled rightly, null for a class without images; `confusion`: images by true class (rows) and
     label (columns), the first run's count minus the second's; `right_alone`: how many images only the one labels
     rightly; `disagreements`: the images that only one labels rightly, the largest gap in the probability of the true
     class first: index in the split, target, and for each run label and probability.
@@ -94,7 +94,8 @@ def _disagreement(first: Predictions, second: Predictions) -> Any:
     def row(index: int) -> dict[str, Any]:
         labels = [int(each.label[index]) for each in (first, second)]
         sure = [
-            round(float(each.probabilities[index, label]), 4) for each, label in zip((first, second), labels, strict=True)
+            round(float(each.probabilities[index, label]), 4)
+            for each, label in zip((first, second), labels, strict=True)
         ]
         return {"index": index, "target": int(first.target[index]), "labels": labels, "probabilities": sure}
 

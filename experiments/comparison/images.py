@@ -16,7 +16,6 @@ from experiments.results.artifacts import Artifacts
 from experiments.tracking.trust import is_trusted
 from lightning_modules import DataConfig, ImageDataModule, InputError
 
-
 _DARK = 64  # a picture without a brighter value has another range than 0 to 255
 
 

@@ -55,7 +55,7 @@ def page(document: Document, images: Sequence[str], to_serve: str) -> str:
         answers=answers,
         recall_scale=answers and _recall_scale(answers),
         confusion=answers and answers["confusion"] if answers and len(answers["classes"]) <= _MOST_CELLS else None,
-        largest=max((abs(n) for row in (answers and answers["confusion"] or []) for n in row), default=0),
+        largest=max((abs(n) for row in ((answers and answers["confusion"]) or []) for n in row), default=0),
         images=images,
         sweeps=[],
         field=field,
@@ -118,7 +118,12 @@ def _tests(document: Document) -> list[tuple[str, Scale, list[dict[str, Any]]]]:
         better = "" if not test["distinguishable"] else "better" if sign * test["difference"] > 0 else "worse"
         chips = _chips(document)
         between = [chips[each][0] if each in chips else each for each in test["between"]]
-        row = {**test, "between": between, "better": better, "full": [named.get(each, each) for each in test["between"]]}
+        row = {
+            **test,
+            "between": between,
+            "better": better,
+            "full": [named.get(each, each) for each in test["between"]],
+        }
         by_metric.setdefault(test["metric"], []).append(row)
     return [
         (metric, Scale.around([0.0, *(end for test in tests for end in test["ci95"])]), tests)

@@ -29,13 +29,17 @@ def render(template: Path, data: Any, **content: Any) -> str:
     """
     style, script = ((TEMPLATES / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     policy = f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; img-src data:"
-    return _environment(template.parent).get_template(template.name).render(
-        content,
-        data=_embedded(data),
-        mark=Markup(PAGE_MARK),
-        policy=f"{policy}; base-uri 'none'; form-action 'none'",
-        script=Markup(script),
-        style=Markup(style),
+    return (
+        _environment(template.parent)
+        .get_template(template.name)
+        .render(
+            content,
+            data=_embedded(data),
+            mark=Markup(PAGE_MARK),
+            policy=f"{policy}; base-uri 'none'; form-action 'none'",
+            script=Markup(script),
+            style=Markup(style),
+        )
     )
 
 

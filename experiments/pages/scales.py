@@ -78,7 +78,10 @@ class Scale:
             locator = LogLocator(subs=(1.0,) if decades >= 3 else (1.0, 3.0), numticks=_TICKS + 1)
             found = [float(value) for value in locator.tick_values(self.low, self.high)]
             return [(value, f"{value:g}".replace("e-0", "e-")) for value in found if self._holds(value)]
-        values = [float(v) for v in MaxNLocator(_TICKS, steps=[1, 2, 2.5, 5, 10], integer=self.whole).tick_values(self.low, self.high)]
+        values = [
+            float(v)
+            for v in MaxNLocator(_TICKS, steps=[1, 2, 2.5, 5, 10], integer=self.whole).tick_values(self.low, self.high)
+        ]
         values = [value for value in values if self._holds(value)]
         step = min((b - a for a, b in zip(values, values[1:], strict=False)), default=1.0)
         digits = next((n for n in range(9) if math.isclose(round(step, n), step, rel_tol=1e-6)), 9)

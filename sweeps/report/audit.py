@@ -129,7 +129,9 @@ def _edges(document: Document) -> Iterator[Finding]:
         if not is_low and not (best >= 1 - _EDGE and middle >= 1 - 2 * _EDGE):
             continue
         end = "lower" if is_low else "upper"
-        text = f"The best trials lie at the {end} edge of {field['path']} ({values[0]:.4g}): better ones may lie beyond."
+        text = (
+            f"The best trials lie at the {end} edge of {field['path']} ({values[0]:.4g}): better ones may lie beyond."
+        )
         yield Finding(text, field["path"], _yaml({"space": {field["path"]: _wider(field, is_low)}}))
 
 
@@ -179,7 +181,9 @@ def _pruner(document: Document) -> Iterator[Finding]:
     reached = {trial["number"]: dict(map(tuple, trial["curve"])) for trial in document["trials"]}
     sign = _sign(document)
     then = {number: sign * curve[epoch] for number, curve in reached.items() if epoch in curve}
-    ranks = [np.mean([then[trial["number"]] > value for value in then.values()]) for trial in good if trial["number"] in then]
+    ranks = [
+        np.mean([then[trial["number"]] > value for value in then.values()]) for trial in good if trial["number"] in then
+    ]
     if len(ranks) >= 3 and np.median(ranks) < 0.5:
         text = (
             f"{len(pruned)} trials were pruned, half of them by epoch {epoch}. But at that epoch the trials that ended best"

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.pages.page import render
+from experiments.pages.scales import Chart
 from experiments.webpage import heading, paragraph, table
 from sweeps.report import charts
 from sweeps.report.leaderboard import as_text, doubts, headline, ranked, verdict
@@ -53,7 +54,7 @@ def page(document: Document) -> str:
         importance=document["importance"],
         importance_scale=charts.importance(document),
         audit=document["audit"],
-        slices=[(charts.Chart(axis.scale, axes[-1].scale), axis.path) for axis in axes[:-1]],
+        slices=[(Chart(axis.scale, axes[-1].scale), axis.path) for axis in axes[:-1]],
         columns=columns,
         rows=rows,
         workers=charts.workers(document),
@@ -100,7 +101,11 @@ def _duration(seconds: float) -> str:
 def _table(document: Document) -> tuple[list[Column], list[dict[str, Any]]]:
     """Returns the columns and the rows of the table of trials, best first."""
     fields = [field["path"] for field in document["space"]]
-    columns = [Column("rank", is_number=True), Column("trial", is_number=True), Column(document["metric"], is_number=True)]
+    columns = [
+        Column("rank", is_number=True),
+        Column("trial", is_number=True),
+        Column(document["metric"], is_number=True),
+    ]
     columns += [Column("outcome"), *(Column(field) for field in fields)]
     columns += [Column("epochs", is_number=True), Column("seconds", is_number=True), Column("seed"), Column("run")]
     rows = []

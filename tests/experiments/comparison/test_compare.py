@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from base64 import b64decode
 from collections.abc import Iterator, Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -13,23 +14,22 @@ from urllib.parse import unquote
 import numpy as np
 import pytest
 from mlflow.entities import Metric, Param, Run, RunTag
+from PIL import Image
 from sklearn.datasets import load_digits
 
 import workbench as command_line
 from experiments import Store, load_config, run
 from experiments.code.kept import keep_code
 from experiments.code.portable import located
-from experiments.comparison import plots
 from experiments.comparison.compare import compare
 from experiments.comparison.report import report
-from experiments.comparison.significance import Predictions
 from experiments.comparison.text import labels, verdicts
 from experiments.provenance.packages import installed
 from experiments.tracking.lifecycle import RunKind, create_run
 from experiments.tracking.runs import RunSummary, resolve
-from experiments.training.trace import as_scores
 from lightning_modules import ImageDataModule, InputError
 from tests.projects import begin_again, copy_project, work_in
+from tests.svg import read_page
 
 CNN = "lightning_modules/networks/baseline_cnn.py"
 
@@ -203,46 +203,67 @@ def test_code_that_the_store_has_lost_is_told_as_such(planted: Store, tmp_path: 
     assert "the store has no code.git" in document["notes"][1]
 
 
-def test_a_page_shows_pictures_and_asks_nothing_from_elsewhere(planted: Store, tmp_path: Path) -> None:
+def test_answers_are_counted_from_the_runs_predictions(planted: Store) -> None:
+    document = compared(planted, "base", "seed")
+    answers, test = document["answers"], document["tests"][0]
+    assert answers["runs"] == test["between"]
+    assert answers["right_alone"] == [test["first_only"], test["second_only"]]
+    left = {each.run_id: folder_of(each) for each in summaries(planted, "base", "seed")}
+    one, other = (np.load(left[run_id] / "predictions.npz") for run_id in answers["runs"])
+    target, counts = one["test_target"], np.zeros((10, 10), int)
+    for predictions, sign in ((one, 1), (other, -1)):
+        np.add.at(counts, (target, predictions["test_label"]), sign)
+    assert answers["confusion"] == counts.tolist()
+    for predictions, recall in zip((one, other), answers["recall"], strict=True):
+        right = predictions["test_label"] == target
+        assert recall == [pytest.approx(right[target == number].mean()) for number in range(10)]
+    gaps = []
+    for each in answers["disagreements"]:
+        index, is_right = each["index"], [label == each["target"] for label in each["labels"]]
+        assert sorted(is_right) == [False, True]
+        assert each["target"] == target[index]
+        sure = [answer["test_probabilities"][index] for answer in (one, other)]
+        assert each["probabilities"] == [
+            pytest.approx(float(p[label]), abs=1e-4) for p, label in zip(sure, each["labels"], strict=True)
+        ]
+        gaps.append(abs(sure[0][target[index]] - sure[1][target[index]]))
+    assert gaps == sorted(gaps, reverse=True)
+    assert len(gaps) == min(24, sum(answers["right_alone"]))
+
+
+def test_the_page_shows_what_the_document_says_and_asks_nothing_from_elsewhere(planted: Store, tmp_path: Path) -> None:
     document = compared(planted, "base", "seed")
     more = report(planted, summaries(planted, "base", "seed"), document, html=str(tmp_path / "page.html"), log=True)
     page = (tmp_path / "page.html").read_text()
-    drawn = drawn_again(document, summaries(planted, "base", "seed"), tmp_path)
-    shown = dict(re.findall(r'<img alt="([^"]*)" src="data:image/png;base64,([^"]*)"', page))
-    assert list(shown) == list(drawn)
-    assert [title for title in drawn if b64decode(shown[title]) != drawn[title]] == []
-    assert page.count(" src=") == len(drawn)
-    assert "<link" not in page
+    shown, answers = read_page(page), document["answers"]
+    data = ImageDataModule(load_config(str(folder_of(summaries(planted, "base")[0]) / "config.yaml")).data)
+    data.setup()
+    subset = data.splits["test"]
+    for address, each in zip(shown.addresses, answers["disagreements"], strict=True):
+        assert address.startswith("data:image/png;base64,")
+        pixels = np.asarray(Image.open(BytesIO(b64decode(address.partition(",")[2])))).astype(float)
+        image = subset.images[subset.indices[each["index"]]].squeeze(-1).astype(float)
+        assert pixels == pytest.approx((image - image.min()) / np.ptp(image) * 255, abs=1)
+    for heading in ("Is the difference real?", "What differs", "Learning curves", "Class by class", "In MLflow"):
+        assert heading in shown.headings
+    told = verdicts(document)[0]
+    for label, letter in zip(labels(document).values(), "AB", strict=True):
+        told = told.replace(label, letter)
+    assert told in shown.text
+    rows = {row[0]: row for row in shown.rows if len(row) == 5}
+    for name, first, second in zip(answers["classes"], *answers["recall"], strict=True):
+        assert rows[name][2:] == [f"{first:.3f}", f"{second:.3f}", f"{second - first:+.3f}"]
     logged = planted.client.get_run(more["comparison_run_id"])
     assert (logged.data.tags["workbench.kind"], logged.info.status) == ("comparison", "FINISHED")
-    kept = Path(logged.info.artifact_uri.removeprefix("file://"))
+    kept = folder_of(logged)
     assert (kept / "comparison.html").read_text() == page
-    assert json.loads((kept / "comparison.json").read_text())["tests"] == document["tests"]
-    files = {f"{title.lower().replace(' ', '_')}.png": picture for title, picture in drawn.items()}
-    assert {path.name: path.read_bytes() for path in (kept / "plots").iterdir()} == files
+    assert json.loads((kept / "comparison.json").read_text())["answers"] == answers
 
 
-def drawn_again(document: dict[str, Any], runs: Sequence[RunSummary], folder: Path) -> dict[str, bytes]:
-    """Every picture of two runs, from the files that they left, by its title; what is drawn: test_plots.py."""
-    named = labels(document)
-    left = {each.run_id: Path(each.artifact_uri.removeprefix("file://")) for each in runs}
-    ranked = [place["run_id"] for place in document["ranking"]]
-    lines = {run_id: (left[run_id] / "trace.jsonl").read_text().splitlines()[3:] for run_id in ranked}  # the epochs
-    histories = {named[run_id]: [as_scores(json.loads(line)) for line in lines[run_id]] for run_id in ranked}
-    titles = ("Learning curves", "Confusion matrix difference", "Change by class", "Disagreements")
-    curves, difference, change, disagreements = files = [folder / f"{title}.png" for title in titles]
-    plots.plot_curves(histories, curves)
-    one, other = document["tests"][0]["between"]
-    names = (named[one], named[other])
-    data = ImageDataModule(load_config(str(left[one] / "config.yaml")).data)
-    data.setup()
-    saved = [np.load(left[run_id] / "predictions.npz") for run_id in (one, other)]
-    said = [Predictions(*(each[f"test_{name}"] for name in ("label", "target", "probabilities"))) for each in saved]
-    pair = (said[0], said[1])
-    plots.plot_confusion_difference(pair, names, data.class_names, difference)
-    plots.plot_class_change(pair, names, data.class_names, change)
-    plots.plot_disagreements(data.splits["test"], pair, names, data.class_names, disagreements)
-    return {title: path.read_bytes() for title, path in zip(titles, files, strict=True)}
+def folder_of(run: Any) -> Path:
+    """The artifacts of a run or of its summary."""
+    uri: str = run.artifact_uri if isinstance(run, RunSummary) else run.info.artifact_uri
+    return Path(uri.removeprefix("file://"))
 
 
 def test_images_of_data_that_have_changed_are_left_out(planted: Store, tmp_path: Path) -> None:

@@ -11,7 +11,9 @@ import pytest
 from experiments.pages.page import band, path, render
 from tests.svg import read_page
 
-TEMPLATE = '{% extends "page.html" %}{% block title %}{{ name }}{% endblock %}{% block main %}<p>{{ name }}</p>{% endblock %}'
+TEMPLATE = (
+    '{% extends "page.html" %}{% block title %}{{ name }}{% endblock %}{% block main %}<p>{{ name }}</p>{% endblock %}'
+)
 
 
 @pytest.fixture

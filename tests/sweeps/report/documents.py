@@ -84,7 +84,11 @@ def swept(
         "trials": rows,
         "best": {name: best[name] for name in ("number", "value", "params", "run_id")},
         "finalists": finalists,
-        "champion": {"number": first["number"], "run_ids": [], "test_accuracy": dict(mean=first["mean"], ci95=first["ci95"])},
+        "champion": {
+            "number": first["number"],
+            "run_ids": [],
+            "test_accuracy": dict(mean=first["mean"], ci95=first["ci95"]),
+        },
         "runner_up": second
         and {
             "number": others[0]["number"],

@@ -62,7 +62,9 @@ def test_a_pruner_that_stops_slow_starters_is_told() -> None:
         return rising(value)
 
     def stopped(number: int, params: Params, points: list[tuple[int, float]]) -> tuple[int, str] | None:
-        return (3, "") if number % 3 == 0 and params["optimizer.schedule.kind"] == "cosine" or number % 5 == 0 else None
+        return (
+            (3, "") if (number % 3 == 0 and params["optimizer.schedule.kind"] == "cosine") or number % 5 == 0 else None
+        )
 
     found = findings(swept(peak, curve=slow, stopped=stopped, top=2))
     assert found["pruner.warmup_epochs"] == {"pruner": {"warmup_epochs": 9}}
@@ -106,7 +108,9 @@ def test_places_that_cannot_be_told_apart_are_told_with_the_seeds_that_may() -> 
 
 
 def test_an_order_that_is_luck_is_told() -> None:
-    flat = swept(lambda params: 0.9 + 0.0001 * params["optimizer.momentum"], space=(LR, MOMENTUM, SCHEDULE), noise=0.0001)
+    flat = swept(
+        lambda params: 0.9 + 0.0001 * params["optimizer.momentum"], space=(LR, MOMENTUM, SCHEDULE), noise=0.0001
+    )
     for row in flat["finalists"]:
         row["values"] = [0.88, 0.9, 0.92, 0.89, 0.91]
     assert "finalists" in findings(flat)

@@ -8,8 +8,8 @@ import pytest
 
 from sweeps.report.leaderboard import verdict
 from sweeps.report.page import page
-from tests.sweeps.report.documents import LR, MOMENTUM, SCHEDULE, swept
 from tests.svg import Mark, Page, read_page, value_at
+from tests.sweeps.report.documents import LR, MOMENTUM, SCHEDULE, swept
 
 FIELDS = ["optimizer.lr", "optimizer.momentum", "optimizer.schedule.kind"]
 
@@ -74,7 +74,9 @@ def test_finalists_are_drawn_with_their_seeds_means_and_intervals(document: dict
         (interval,) = [mark for mark in marks if mark.attributes.get("class") == "interval"]
         ones = [mark.share("cx") for mark in marks if mark.attributes.get("class") == "one"]
         assert value_at(axis, "x", mean.share("cx")) == pytest.approx(row["mean"], abs=1e-5)
-        assert [value_at(axis, "x", interval.share(end)) for end in ("x1", "x2")] == pytest.approx(row["ci95"], abs=1e-5)
+        assert [value_at(axis, "x", interval.share(end)) for end in ("x1", "x2")] == pytest.approx(
+            row["ci95"], abs=1e-5
+        )
         assert [value_at(axis, "x", share) for share in ones] == pytest.approx(row["values"], abs=1e-5)
 
 
@@ -86,7 +88,9 @@ def test_lines_of_the_coordinates_pass_through_the_trials_settings(document: dic
     rate, _, kind, _ = data["axes"]
     for number, shares in data["lines"]:
         params = trials[number]["params"]
-        assert rate["low"] * (rate["high"] / rate["low"]) ** shares[0] == pytest.approx(params["optimizer.lr"], rel=0.01)
+        assert rate["low"] * (rate["high"] / rate["low"]) ** shares[0] == pytest.approx(
+            params["optimizer.lr"], rel=0.01
+        )
         assert kind["choices"][int(shares[2] * 2)] == params["optimizer.schedule.kind"]
     drawn = [mark for mark in marks_of(shown, "Parallel coordinates") if mark.tag == "path"]
     for mark, (number, shares) in zip(drawn, data["lines"], strict=True):
@@ -123,7 +127,13 @@ def test_workers_have_a_bar_a_trial_as_long_as_it_ran(shown: Page) -> None:
 @pytest.mark.parametrize("trials", [0, 1, 2])
 def test_a_sweep_that_has_just_begun_has_a_page(trials: int) -> None:
     begun = swept(true, trials=3, top=1)
-    begun |= {"trials": begun["trials"][:trials], "finalists": [], "champion": None, "baseline": None, "runner_up": None}
+    begun |= {
+        "trials": begun["trials"][:trials],
+        "finalists": [],
+        "champion": None,
+        "baseline": None,
+        "runner_up": None,
+    }
     begun["trials"][-1:] = [
         {**trial, "state": "RUNNING", "outcome": "running", "value": None, "curve": [], "seconds": None}
         for trial in begun["trials"][-1:]
