@@ -8,8 +8,9 @@ from typing import Any
 
 from experiments.comparison.curves import curves
 from experiments.comparison.text import cell, field, group, group_columns, labels, score, short_cell, verdicts
+from experiments.pages.coordinates import Axis, for_script, lines
 from experiments.pages.page import render
-from experiments.pages.scales import Scale
+from experiments.pages.scales import Categories, Scale
 from experiments.webpage import heading, link, paragraph, table
 from lightning_modules.metrics import sign_of
 from lightning_modules.showable import showable
@@ -17,6 +18,7 @@ from lightning_modules.showable import showable
 _TEMPLATE = Path(__file__).parent / "templates" / "comparison.html"
 _MOST_COLUMNS = 12  # up to this many runs are columns; more are rows
 _COLOURS = 6
+_MOST_AXES = 10  # fields in the parallel coordinates
 _MOST_CELLS = 30  # classes in the table of confusions
 
 Document = Mapping[str, Any]
@@ -32,10 +34,14 @@ def page(document: Document, images: Sequence[str], to_serve: str) -> str:
     """Returns the page. `images`: those of `answers.disagreements`, as data URLs; `to_serve`: starts the dashboard."""
     chips = _chips(document)
     answers = document["answers"]
+    axes = _axes(document)
+    drawn = lines(_settings(document), axes, sign_of(document["metric"]) or 1) if axes else []
     found, *more = verdicts(document) or ["Nothing could be tested."]
     return render(
         _TEMPLATE,
-        None,
+        for_script(axes, drawn),
+        axes=axes,
+        lines=drawn,
         title=title_of(document),
         metric=document["metric"],
         verdict=_with_chips(found, document, chips),
@@ -57,7 +63,6 @@ def page(document: Document, images: Sequence[str], to_serve: str) -> str:
         confusion=answers and answers["confusion"] if answers and len(answers["classes"]) <= _MOST_CELLS else None,
         largest=max((abs(n) for row in ((answers and answers["confusion"]) or []) for n in row), default=0),
         images=images,
-        sweeps=[],
         field=field,
         cell=cell,
         short_cell=short_cell,
@@ -68,7 +73,7 @@ def page(document: Document, images: Sequence[str], to_serve: str) -> str:
 
 
 def _chips(document: Document) -> Chips:
-    """Returns letter and colour of each run, A being the first that was named; of runs in groups, those of the group."""
+    """Returns letter and colour of each run, A being the first that was named; runs of a group have the group's."""
     groups = _groups(document)
     ids = [*groups, *(run["run_id"] for run in document["runs"])] if groups else [r["run_id"] for r in document["runs"]]
     chips = {each: (_letters(number), number % _COLOURS) for number, each in enumerate(ids)}
@@ -96,7 +101,7 @@ def _groups(document: Document) -> dict[str, list[str]]:
 
 
 def _diff(row: Mapping[str, Any], chips: Chips) -> list[tuple[str, str]]:
-    """Returns the lines of a code difference, each with ' ', '-' (only before) or '+': the first version against others."""
+    """Returns the lines of a code difference, with ' ', '-' or '+': the first version against each other."""
     versions: dict[str | None, list[str]] = {}
     for run_id, text in row["values"].items():
         versions.setdefault(text, []).append(chips[run_id][0])
@@ -111,19 +116,13 @@ def _diff(row: Mapping[str, Any], chips: Chips) -> list[tuple[str, str]]:
 
 def _tests(document: Document) -> list[tuple[str, Scale, list[dict[str, Any]]]]:
     """Returns the tests by metric, each with the scale of its differences."""
-    named = labels(document)
+    chips = _chips(document)
     by_metric: dict[str, list[dict[str, Any]]] = {}
     for test in [*document["tests"], *document["other_tests"]]:
         sign = sign_of(test["metric"])
         better = "" if not test["distinguishable"] else "better" if sign * test["difference"] > 0 else "worse"
-        chips = _chips(document)
         between = [chips[each][0] if each in chips else each for each in test["between"]]
-        row = {
-            **test,
-            "between": between,
-            "better": better,
-            "full": [named.get(each, each) for each in test["between"]],
-        }
+        row = {**test, "between": between, "better": better}
         by_metric.setdefault(test["metric"], []).append(row)
     return [
         (metric, Scale.around([0.0, *(end for test in tests for end in test["ci95"])]), tests)
@@ -164,16 +163,48 @@ def _recall_scale(answers: Mapping[str, Any]) -> Scale:
     return Scale.around(known)
 
 
-def _many(document: Document) -> tuple[list[str], list[tuple[str, ...]]]:
-    """Returns columns and rows of a table with a row a run, the best first."""
+def _settings(document: Document) -> dict[str, dict[str, Any]]:
+    """Returns the differing params of each run that has a score, numbers as numbers, and the score."""
+    rows = [row for row in document["differences"] if row["kind"] == "param" and row["field"] != "seed"][:_MOST_AXES]
+    found: dict[str, dict[str, Any]] = {}
+    for place in document["ranking"]:
+        texts = {row["field"]: row["values"].get(place["run_id"]) for row in rows}
+        known = {path: _number(text) for path, text in texts.items() if text not in (None, "null")}
+        found[place["run_id"]] = {**known, document["metric"]: place["score"]}
+    return found
+
+
+def _number(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _axes(document: Document) -> list[Axis]:
+    """Returns the axes of the parallel coordinates; none for few runs, or if no param differs."""
+    settings = list(_settings(document).values())
+    found = []
+    for path in dict.fromkeys(path for row in settings for path in row):
+        values = [row[path] for row in settings if path in row]
+        if len({str(row.get(path)) for row in settings}) > 1:
+            is_number = all(isinstance(value, float) for value in values)
+            kinds = tuple(sorted({str(value) for value in values}))
+            found.append(Axis(path, Scale.fitting(values) if is_number else Categories(kinds)))
+    is_last = bool(found) and found[-1].path == document["metric"]
+    return found if len(settings) > 2 and len(found) > 1 and is_last else []
+
+
+def _many(document: Document) -> tuple[list[str], dict[str, tuple[str, ...]]]:
+    """Returns the columns of a table of runs, and its rows by run, the best first."""
     named, chips = labels(document), _chips(document)
     scores = {place["run_id"]: f"{place['score']:.4f}" for place in document["ranking"]}
     shown = [row for row in document["differences"] if row["kind"] == "param"]
     ids = [*scores, *(run_id for run_id in named if run_id not in scores)]
-    rows = [
-        (chips[run_id][0], named[run_id], scores.get(run_id, ""), *(short_cell(row, run_id) for row in shown))
+    rows = {
+        run_id: (chips[run_id][0], named[run_id], scores.get(run_id, ""), *(short_cell(row, run_id) for row in shown))
         for run_id in ids
-    ]
+    }
     return ["", "run", document["metric"], *(row["field"] for row in shown)], rows
 
 
@@ -204,4 +235,4 @@ def _runs_as_rows(document: Document) -> list[str]:
     also = ", ".join(field(row) for row in document["differences"] if row not in shown)
     columns, rows = _many(document)
     more = paragraph(f"Other differences: {showable(also)}.") if also else ""
-    return [heading("Runs"), more, table(columns[1:], [row[1:] for row in rows])]
+    return [heading("Runs"), more, table(columns[1:], [row[1:] for row in rows.values()])]

@@ -1,1 +1,1 @@
-"""Draws a result as one HTML file: templates, the scales of charts, style and script. Knows nothing of runs and sweeps."""
+"""Draws a result as one HTML file: templates, scales of charts, style and script. Knows nothing of runs and sweeps."""

@@ -76,7 +76,7 @@ def percent(share: float) -> Markup:
 
 
 def path(points: Iterable[Point]) -> Markup:
-    """Returns the line through points, which are shares of the width and, from below, of the height, in a 1000 × 1000 box."""
+    """Returns the line through points in a box of 1000 × 1000, whose first row is above."""
     return Markup("M" + "L".join(f"{1000 * x:.0f} {1000 * (1 - y):.0f}" for x, y in points))
 
 

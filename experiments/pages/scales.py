@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -83,7 +84,7 @@ class Scale:
             for v in MaxNLocator(_TICKS, steps=[1, 2, 2.5, 5, 10], integer=self.whole).tick_values(self.low, self.high)
         ]
         values = [value for value in values if self._holds(value)]
-        step = min((b - a for a, b in zip(values, values[1:], strict=False)), default=1.0)
+        step = min((b - a for a, b in pairwise(values)), default=1.0)
         digits = next((n for n in range(9) if math.isclose(round(step, n), step, rel_tol=1e-6)), 9)
         return [(value, f"{value:z.{digits}f}") for value in values]
 

@@ -106,8 +106,8 @@ def _noise(document: Document) -> Iterator[Finding]:
     half = [trial["value"] for trial in _complete(document)[: max(3, len(_complete(document)) // 2)]]
     if noise > np.ptp(half):
         text = (
-            f"Seeds alone move {document['metric']} by {noise:.4f} (standard deviation): more than the better half of the"
-            f" trials differ ({spread:.4f} among the best). Their order is luck."
+            f"Seeds alone move {document['metric']} by {noise:.4f} (standard deviation): more than the better half of"
+            f" the trials differ ({spread:.4f} among the best). Their order is luck."
         )
         yield Finding(text, "finalists", _yaml({"finalists": {"top": min(10, len(half)), "seeds": 10}}))
 
@@ -186,8 +186,8 @@ def _pruner(document: Document) -> Iterator[Finding]:
     ]
     if len(ranks) >= 3 and np.median(ranks) < 0.5:
         text = (
-            f"{len(pruned)} trials were pruned, half of them by epoch {epoch}. But at that epoch the trials that ended best"
-            f" were behind most others: the pruner may have stopped others that start slowly."
+            f"{len(pruned)} trials were pruned, half of them by epoch {epoch}. But at that epoch the trials that ended"
+            " best were behind most others: the pruner may have stopped others that start slowly."
         )
         warmup = min(3 * epoch, max(point[0] for trial in good for point in trial["curve"]))
         yield Finding(text, "pruner.warmup_epochs", _yaml({"pruner": {"warmup_epochs": warmup}}))
@@ -216,7 +216,8 @@ def _limits(document: Document) -> Iterator[Finding]:
         if ahead:
             text = f"{field} stopped {len(those)} trials, {len(ahead)} of them ahead of every other at that epoch."
         elif len(untrained) >= _OFTEN * len(document["trials"]):
-            text = f"{field} kept {len(untrained)} of {len(document['trials'])} trials from training: nothing is known of them."
+            kept = f"{field} kept {len(untrained)} of {len(document['trials'])} trials from training"
+            text = f"{kept}: nothing is known of them."
         else:
             continue
         yield Finding(text, field, _yaml({"constraints": {field.partition(".")[2]: None}}))

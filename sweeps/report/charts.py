@@ -6,12 +6,14 @@ All read the result's JSON document (`SweepResult.as_dict`), so that what is dra
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Any
 
 from experiments.comparison.curves import Curve, of_epochs
 from experiments.comparison.curves import curves as over_seeds
-from experiments.pages.scales import AnyScale, Categories, Chart, Point, Scale, shade
+from experiments.pages import coordinates
+from experiments.pages.coordinates import Axis, Line
+from experiments.pages.scales import AnyScale, Categories, Chart, Point, Scale
 from sweeps.strategy.space import describe
 
 Document = Mapping[str, Any]
@@ -25,33 +27,6 @@ class History(Chart):
     """Each trial's value, and the best so far."""
 
     best: list[Point]
-
-
-@dataclass(frozen=True)
-class Axis:
-    """One axis of the parallel coordinates."""
-
-    path: str
-    scale: AnyScale
-
-    def share(self, value: Any) -> float:
-        """Returns where a value stands; a trial without one stands before the axis."""
-        return -0.02 if value is None else self.scale.share(value)
-
-    def for_script(self) -> dict[str, Any]:
-        """What the script needs to name a place on the axis."""
-        if isinstance(self.scale, Categories):
-            return {"path": self.path, "choices": list(self.scale.values)}
-        return {"path": self.path, "low": self.scale.low, "high": self.scale.high, "log": self.scale.log}
-
-
-@dataclass(frozen=True)
-class Line:
-    """One trial's way through the parallel coordinates: a share of each axis, from the first to the last."""
-
-    number: int
-    shade: int
-    shares: list[float]
 
 
 @dataclass(frozen=True)
@@ -96,7 +71,7 @@ def history(document: Document) -> History | None:
     x = Scale(-0.5, len(document["trials"]) - 0.5, whole=True)
     y = Scale.robust([trial["value"] for trial in complete])
     points = [(x.share(trial["number"]), y.share(value)) for trial, value in zip(complete, best, strict=True)]
-    steps = [(later[0], earlier[1]) for earlier, later in zip(points, points[1:], strict=False)]
+    steps = [(later[0], earlier[1]) for earlier, later in pairwise(points)]
     line = [point for pair in zip(points, [*steps, (1.0, points[-1][1])], strict=True) for point in pair]
     return History(x, y, line)
 
@@ -113,16 +88,10 @@ def axes(document: Document) -> list[Axis]:
 
 
 def lines(document: Document, shown: Sequence[Axis]) -> list[Line]:
-    """Returns the completed trials' lines, the best last, so that it is drawn on top."""
-    *fields, objective = shown
+    """Returns the completed trials' lines."""
     trials = [trial for trial in document["trials"] if trial["state"] == "COMPLETE"]
-    found = []
-    for trial in sorted(trials, key=lambda trial: objective.share(trial["value"])):
-        shares = [axis.share(trial["params"].get(axis.path)) for axis in fields]
-        score = objective.share(trial["value"])
-        goodness = score if document["direction"] == "maximize" else 1 - score
-        found.append(Line(trial["number"], shade(goodness), [*shares, score]))
-    return found if document["direction"] == "maximize" else found[::-1]
+    rows = {trial["number"]: {**trial["params"], document["metric"]: trial["value"]} for trial in trials}
+    return coordinates.lines(rows, shown, 1 if document["direction"] == "maximize" else -1)
 
 
 def curves(document: Document) -> tuple[Chart, list[Curve]] | None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from experiments.pages.coordinates import for_script
 from experiments.pages.page import render
 from experiments.pages.scales import Chart
 from experiments.webpage import heading, paragraph, table
@@ -32,10 +33,7 @@ def page(document: Document) -> str:
     columns, rows = _table(document)
     return render(
         _TEMPLATE,
-        {
-            "axes": [axis.for_script() for axis in axes],
-            "lines": [(line.number, [round(share, 3) for share in line.shares]) for line in lines],
-        },
+        for_script(axes, lines),
         sweep=document["sweep"],
         metric=document["metric"],
         trials=document["trials"],

@@ -122,9 +122,10 @@ def test_a_run_begun_in_optimizer_steps_stays_in_them(scratch_store: Store, monk
         raise Interrupted("SIGINT")
 
     config = load_config("digits", {"trainer.max_epochs": 2, "trainer.threads": 1})
-    with monkeypatch.context() as earlier, pytest.raises(Interrupted):
+    with monkeypatch.context() as earlier:
         earlier.setattr(runner, "IN_EPOCHS", {})  # as runs of earlier versions had no such tag
-        run(config, store=scratch_store, name="earlier", observers=[interrupt])
+        with pytest.raises(Interrupted):
+            run(config, store=scratch_store, name="earlier", observers=[interrupt])
     (stopped,) = find_runs(scratch_store, "attributes.run_name = 'earlier'")
     result = run(config, store=scratch_store, resume=stopped.info.run_id)
     curve = history(scratch_store.client, stopped, "val/accuracy")

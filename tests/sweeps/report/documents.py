@@ -87,7 +87,7 @@ def swept(
         "champion": {
             "number": first["number"],
             "run_ids": [],
-            "test_accuracy": dict(mean=first["mean"], ci95=first["ci95"]),
+            "test_accuracy": {"mean": first["mean"], "ci95": first["ci95"]},
         },
         "runner_up": second
         and {

@@ -83,7 +83,7 @@ def test_finalists_are_drawn_with_their_seeds_means_and_intervals(document: dict
 def test_lines_of_the_coordinates_pass_through_the_trials_settings(document: dict[str, Any], shown: Page) -> None:
     data = json.loads(shown.data)
     assert [axis["path"] for axis in data["axes"]] == [*FIELDS, "val/accuracy"]
-    trials = {trial["number"]: trial for trial in document["trials"]}
+    trials = {str(trial["number"]): trial for trial in document["trials"]}
     assert {number for number, _ in data["lines"]} == {n for n, t in trials.items() if t["state"] == "COMPLETE"}
     rate, _, kind, _ = data["axes"]
     for number, shares in data["lines"]:
@@ -94,7 +94,7 @@ def test_lines_of_the_coordinates_pass_through_the_trials_settings(document: dic
         assert kind["choices"][int(shares[2] * 2)] == params["optimizer.schedule.kind"]
     drawn = [mark for mark in marks_of(shown, "Parallel coordinates") if mark.tag == "path"]
     for mark, (number, shares) in zip(drawn, data["lines"], strict=True):
-        assert mark.attributes["data-trial"] == str(number)
+        assert mark.attributes["data-trial"] == number
         places = [float(point.split(" ")[0]) / 1000 for point in mark.attributes["d"].removeprefix("M").split("L")]
         assert places == pytest.approx(shares, abs=1e-3)
     best = max(trials.values(), key=lambda trial: trial["value"] if trial["state"] == "COMPLETE" else -1)
@@ -106,7 +106,7 @@ def test_a_trial_without_a_field_stands_before_its_axis() -> None:
     document = swept(lambda params: 0.9 + 0.01 * params.get("optimizer.momentum", 0), space=(LR, MOMENTUM, SCHEDULE))
     del document["trials"][0]["params"]["optimizer.momentum"]
     lines = dict(json.loads(read_page(page(document)).data)["lines"])
-    assert lines[0][1] < 0 < lines[1][1]
+    assert lines["0"][1] < 0 < lines["1"][1]
 
 
 def test_every_trial_has_a_row_the_best_first(document: dict[str, Any], shown: Page) -> None:
