@@ -83,7 +83,7 @@ def test_a_result_is_shown_by_a_notebook_and_becomes_a_table(reported: tuple[Swe
     html = result._repr_html_()
     shown = _Page(html)
     assert headline(result.as_dict()) in shown.text
-    assert shown.addresses == [result.trials_url, result.dashboard_url]
+    assert shown.addresses == [result.trials_url, result.finalists_url, result.dashboard_url]
     assert re.findall("<h2>(.*?)</h2>", html) == ["Finalists", "Trials"]
     table = result.to_pandas()
     assert list(table["value"].dropna()) == [trial["value"] for trial in result.trials if trial["value"] is not None]
@@ -175,7 +175,7 @@ def test_choices_are_no_formulas_and_no_markup(tmp_path: Path) -> None:
     finalist = {"number": 5, "params": {"act": choices[0]}, "values": [0.5], "mean": 0.5, "ci95": None}
     document: dict[str, Any] = {"sweep": "\x1b[31m<b>", "metric": "val/accuracy", "direction": "maximize"}
     document |= {"finalists": [finalist], "champion": None, "baseline": None, "runner_up": None, "luck": None}
-    document |= {"trials": rows, "trials_url": "http://x/#y"}
+    document |= {"trials": rows, "trials_url": "http://x/#y", "finalists_url": "http://x/#z"}
     pictures = plots.draw(study, document, tmp_path / "plots")
     html = page(document, pictures)
     shown = _Page(html)  # which fails on a script
