@@ -17,6 +17,8 @@ _ALWAYS = ("value", "progress/optimizer_steps", "throughput/images_per_second", 
 _SCATTERS = 24  # charts of one field each
 _FIELDS = 40  # in a table, and in parallel coordinates: more cannot be read, and the tag of an experiment is limited
 _SECTION = "search"
+_NAME = "attributes.`Run Name`"
+_WIDE_NAMES = {"columnOrder": [_NAME], "columnWidths": {_NAME: 480}}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,17 +50,22 @@ def trials_view(sweep: str, run_id: str, metric: str, fields: Mapping[str, bool]
     """
     chart = {"metricSectionId": _SECTION, "isGenerated": False, "deleted": False}
     shown = list(fields)[:_FIELDS]
-    parallel = {"type": "PARALLEL", "selectedParams": shown, "selectedMetrics": [metric], "showAllRuns": True}
-    line = {"type": "LINE", "metricKey": metric, "selectedMetricKeys": [metric], "xAxisKey": "step"}
+    parallel: dict[str, Any] = {
+        "type": "PARALLEL",
+        "selectedParams": shown,
+        "selectedMetrics": [metric],
+        "showAllRuns": True,
+    }
+    line: dict[str, Any] = {"type": "LINE", "metricKey": metric, "selectedMetricKeys": [metric], "xAxisKey": "step"}
     line |= {"xAxisScaleType": "linear", "scaleType": "linear", "lineSmoothness": 0, "runsCountToCompare": 100}
     cards = [
-        chart | parallel | {"uuid": "fields", "displayName": f"All searched fields and {metric}"},
-        chart | line | {"uuid": "curves", "displayName": f"{metric} over epochs"},
+        chart | parallel | {"uuid": "fields"},
+        chart | line | {"uuid": "curves"},
     ]
     for field in [field for field, is_number in fields.items() if is_number][:_SCATTERS]:
         axes = {"xaxis": {"key": field, "type": "PARAM"}, "yaxis": {"key": metric, "type": "METRIC"}}
         scatter = {"type": "SCATTER", **axes, "runsCountToCompare": 100}
-        cards.append(chart | scatter | {"uuid": f"field {field}", "displayName": f"{field} and {metric}"})
+        cards.append(chart | scatter | {"uuid": f"field {field}"})
     unshown = {name for name in logged if name.startswith(_UNSHOWN)} | set(_ALWAYS)
     for name in sorted(unshown - {metric}):  # else MLflow makes a chart of each
         generated = {"type": "BAR", "metricKey": name, "isGenerated": True, "deleted": True}
@@ -70,7 +77,8 @@ def trials_view(sweep: str, run_id: str, metric: str, fields: Mapping[str, bool]
         "isAccordionReordered": True,  # else MLflow sorts the sections by name
     }
     columns = [*(f"params.`{field}`" for field in shown), f"metrics.`{metric}`", "tags.`workbench.outcome`"]
-    order = {"orderByKey": "attributes.start_time", "orderByAsc": False}
+    # By what all have in common, and so newest first. By the time itself, MLflow would fold the trials into one row.
+    order = {"orderByKey": "tags.`mlflow.user`", "orderByAsc": False}
     return View(key=run_id, name=f"{sweep}: trials", state=_state(run_id, "trial", columns) | order | charts)
 
 
@@ -88,7 +96,7 @@ def finalists_view(
         "groupsExpanded": {f"tag.{by}.{group}": False for group in groups},
     }
     order = {"orderByKey": f"metrics.`{metric}`", "orderByAsc": lowest_first}
-    state = _state(run_id, "finalist", [*columns, "params.`seed`"]) | order | grouping
+    state = _state(run_id, "finalist", columns) | order | grouping | _WIDE_NAMES
     state["searchFilter"] += "".join(f" and tags.`workbench.outcome` != '{each}'" for each in ("died", "interrupted"))
     return View(key=finalists_key(run_id), name=f"{sweep}: finalists", state=state)
 

@@ -11,7 +11,7 @@ from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus
 
 from experiments.tracking.store import Store
 
-_REFUSED = str.maketrans({".": "·", "/": "_", ":": "_", "%": "_", '"': "_", "'": "_"})  # in names, by MLflow
+_REFUSED = str.maketrans({".": "·", "/": "_", ":": "_", "%": "_", '"': "”", "'": "’"})  # in names, by MLflow
 
 
 @dataclass(frozen=True, kw_only=True)

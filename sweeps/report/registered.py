@@ -4,6 +4,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from mlflow.entities import Run
+
 from experiments.dashboard.links import run_url, within
 from experiments.results.listed_model import how_to_call, read_about
 from experiments.tracking.registry import register_model
@@ -47,11 +49,10 @@ def register_champion(store: Store, sweep: Sweep, document: Mapping[str, Any]) -
         "seed": run.data.params.get("seed", ""),
         f"{document['metric']}, mean of {seeds} seeds": as_text(row),
         **{f"{title}, mean of {seeds} seeds": as_text(score) for title, score in _on_test(champion).items()},
-        **{f"{name} of this model": f"{value:.4f}" for name, value in sorted(_test_metrics(run.data.metrics).items())},
+        "this model alone": ", ".join(f"{name} {value:.4f}" for name, value in sorted(_on_test_alone(run).items())),
     }
     page = within(run_url(store, run.info.experiment_id, run.info.run_id))
     table = ["| | |", "|---|---|", *(f"| {in_markdown(name)} | {in_markdown(text)} |" for name, text in facts.items())]
-    said = f"The sweep's result: {in_markdown(headline(document))}"
     named = in_markdown(sweep.name)
     about = f"The champion of the sweep {named}: the configuration with the best mean over fresh seeds."
     register_model(
@@ -60,7 +61,9 @@ def register_champion(store: Store, sweep: Sweep, document: Mapping[str, Any]) -
         name=registered_name(sweep),
         alias=_ALIAS,
         about="\n\n".join([about, to_call]),
-        description="\n\n".join(["\n".join(table), to_call, said, f"[The run that trained it]({page})"]),
+        description="\n\n".join(
+            [in_markdown(headline(document)), "\n".join(table), to_call, f"[The run that trained it]({page})"]
+        ),
         tags={
             "workbench.sweep": sweep.name,
             "workbench.configuration": configuration,
@@ -79,5 +82,5 @@ def _on_test(champion: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     return {title: score for title, score in scores.items() if score is not None}
 
 
-def _test_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
-    return {name: value for name, value in metrics.items() if name.startswith("test")}
+def _on_test_alone(run: Run) -> dict[str, float]:
+    return {name: value for name, value in run.data.metrics.items() if name.startswith("test")}
