@@ -45,7 +45,7 @@ def main() -> None:
             waiting.until(is_drawn)
             browser.save_screenshot(str(FOLDER / f"{name}.png"))
 
-        take("dashboard", sweep["trials_url"], lambda page: f"{sweep['best']['value']:.3f}" in _text(page))
+        take("dashboard", sweep["trials_url"], lambda page: "optimizer.kind" in _text(page) and "Step" in _text(page))
         take(
             "run", run, lambda page: len(page.find_elements(By.CSS_SELECTOR, ".js-plotly-plot .scatterlayer path")) > 4
         )

@@ -41,7 +41,9 @@ REPRODUCTION = "reproduction.json"
 COMPARISON = "comparison.json"
 COMPARISON_PAGE = "comparison.html"
 LEADERBOARD = "leaderboard.json"
+NEW_LEADERBOARD = "leaderboard.json.new"  # one that is being written
 REPORT_PAGE = "report.html"
+NEW_REPORT_PAGE = "report.html.new"  # one that is being written
 
 # Every page has this in its first lines, so that a page in the project's folder is not taken for code.
 PAGE_MARK = '<meta name="generator" content="lightning-workbench">'

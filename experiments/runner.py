@@ -17,6 +17,7 @@ from experiments.code.kept import Code
 from experiments.code.loading import watch
 from experiments.code.snapshot import PROJECT
 from experiments.config import ExperimentConfig, load_config
+from experiments.dashboard.links import run_url
 from experiments.errors import NonFiniteLossError, OutOfMemoryError, Pruned, StoreError, TakenOver
 from experiments.names import check_name
 from experiments.process.interrupts import interruptible
@@ -25,10 +26,10 @@ from experiments.process.setup import prepare_process
 from experiments.provenance import gather as provenance
 from experiments.provenance.origins import unrecorded
 from experiments.provenance.record import read_provenance
+from experiments.results.listed_model import listed_model
 from experiments.resume import check_resumable, take_over
 from experiments.tasks.prepare import cores, prepare
 from experiments.tasks.task import Task
-from experiments.tracking import dashboard
 from experiments.tracking.description import DESCRIPTION, describe_run, users_tags, with_notes
 from experiments.tracking.lifecycle import RunKind, close_dead_runs, create_run, open_run, reopen_run
 from experiments.tracking.run_logger import RunLogger
@@ -217,7 +218,7 @@ def read_test(store: Store, run_id: str, *, dataset: ImageDataset | None = None)
     kept = read_provenance(run_folder / PROVENANCE).get("code")
     if kept is not None:
         code = code.continuing(store.folder, kept, run_folder, "run", "", may_change=True)
-    with interruptible(), reopen_run(store, run_id) as tracked:
+    with interruptible(), reopen_run(store, run_id) as tracked, _failure_told(tracked, task):
         with provenance.finished(tracked, code) if kept is not None else nullcontext():
             _test(tracked, task, make_trainer(config))
         tracked.set_tags(_description(tracked, task))
@@ -242,7 +243,7 @@ def _result(run: TrackedRun, error: str) -> RunResult:
         value=run.latest.get("value"),
         metrics=run.latest,
         artifact_uri=run.artifact_uri,
-        dashboard_url=dashboard.run_url(run.store, run.experiment_id, run.run_id),
+        dashboard_url=run_url(run.store, run.experiment_id, run.run_id),
     )
 
 
@@ -304,4 +305,9 @@ def _profiler(kind: str, folder: Path) -> Profiler:
 
 
 def _test(run: TrackedRun, task: Task, trainer: pl.Trainer) -> None:
-    run.log_metrics(task.record_test(run, trainer), _last_step(run))
+    scores = task.record_test(run, trainer)
+    model = listed_model(run, task.config, task.inputs(), scores)
+    if model is None:
+        run.log_metrics(scores, _last_step(run))
+    else:
+        run.log_model(model, scores, _last_step(run))

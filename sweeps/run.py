@@ -29,6 +29,7 @@ from lightning_modules.log import LOG
 from sweeps.config import Sweep
 from sweeps.engines import local, worker
 from sweeps.progress import SweepProgress, showing
+from sweeps.report.live import Live
 from sweeps.report.publish import publish
 from sweeps.report.result import SweepResult, gather
 from sweeps.strategy.space import Point
@@ -86,9 +87,11 @@ def run(
         keep_bundle(tracked, search.code)
         tree = sweep.config_tree()
         tracked.path(CONFIG).write_text(yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")
-        _fill(search, tracked, dataset, work, shown)
+        live = Live(search, tracked)
+        live.begin()
+        _fill(search, tracked, dataset, work, shown, live)
         with Finals.open(store, sweep, data_sha256, search.code) as finals:
-            _fill(finals, tracked, dataset, work, shown)
+            _fill(finals, tracked, dataset, work, shown, live)
             return search.storage.persist(partial(_conclude, search, finals, tracked, dataset))
 
 
@@ -158,7 +161,12 @@ def _engine(
 
 
 def _fill(
-    stage: Stage, tracked: TrackedRun, dataset: ImageDataset | None, work: _Work, progress: SweepProgress | None
+    stage: Stage,
+    tracked: TrackedRun,
+    dataset: ImageDataset | None,
+    work: _Work,
+    progress: SweepProgress | None,
+    live: Live,
 ) -> None:
     """Runs trials until no slot is open and no process is running a trial."""
     first_failures = FirstFailures()
@@ -173,6 +181,7 @@ def _fill(
         if stage.kind == "trial":
             _log_best(stage, tracked)
             first_failures.see(stage.trials()[number])
+        live.update(stage)
 
     def fill() -> None:
         reconcile(stage)

@@ -79,4 +79,6 @@ def show(document: Document, args: argparse.Namespace) -> None:
     if champion := document["champion"]:
         print_lines(f"model      {champion['model'] or 'none: the module has no example_input_array'}")
     print_lines(f"trials     {document['trials_url']}")
+    if document["finalists"]:
+        print_lines(f"finalists  {document['finalists_url']}")
     print_dashboard(document, args)

@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> Document:
-    from experiments.tracking.dashboard import serve
+    from experiments.dashboard.server import serve
 
     serve(open_store(args.store), args.port, browser=sys.stderr.isatty() and not args.no_browser)
     return {}

@@ -12,8 +12,8 @@ from experiments.comparison.groups import Group, group_by_param, group_by_seed
 from experiments.comparison.objective import Objective, objective_of
 from experiments.comparison.page import parts_of
 from experiments.comparison.significance import NEXT, corrected, image_tests, seed_tests
+from experiments.dashboard.links import compare_url
 from experiments.results.artifacts import Artifacts
-from experiments.tracking import dashboard
 from experiments.tracking.runs import RunSummary, resolve
 from experiments.tracking.store import Store
 from experiments.webpage import Shown
@@ -94,9 +94,7 @@ def _compare(store: Store, runs: Sequence[RunSummary], group_by: str | None, sho
         notes=[*without_score(runs, objective), *cannot_be_compared(different, told), *doubts, *notes, *found.notes],
         curves=curves,
         answers=answered,
-        dashboard_url=dashboard.compare_url(
-            store, sorted({run.experiment_id for run in runs}), [run.run_id for run in runs]
-        ),
+        dashboard_url=compare_url(store, sorted({run.experiment_id for run in runs}), [run.run_id for run in runs]),
     )
 
 

@@ -21,7 +21,9 @@ from experiments.artifact_names import (
     BEST_CHECKPOINT,
     LAST_CHECKPOINT,
     NEW_CHECKPOINT,
+    NEW_LEADERBOARD,
     NEW_PREDICTIONS,
+    NEW_REPORT_PAGE,
     RECORD,
     RECORD_SIGNATURE,
     REMOVED,
@@ -31,7 +33,11 @@ from lightning_modules.images.files import file_sha256
 _TAGS = ("workbench.", "mlflow.source.git.commit", "mlflow.parentRunId")  # prefixes of the tags that are sealed
 # Tags that a later command may set or change.
 _OPEN_TAGS = {"workbench.owner", "workbench.reproduced_by", "workbench.verdict"}
-UNFINISHED = (NEW_CHECKPOINT, NEW_PREDICTIONS, f"{RECORD}.new", f"{REMOVED}.new")  # left by processes that were killed
+# Left by processes that were killed:
+UNFINISHED = (
+    *(NEW_CHECKPOINT, NEW_PREDICTIONS, NEW_LEADERBOARD, NEW_REPORT_PAGE),
+    *(f"{RECORD}.new", f"{REMOVED}.new"),
+)
 REMOVABLE = {LAST_CHECKPOINT, BEST_CHECKPOINT, *UNFINISHED}  # what the workbench itself removes from an ended run
 
 

@@ -28,6 +28,7 @@ from experiments.process.owner import Owner
 from experiments.process.presence import gone
 from experiments.process.redaction import without_credentials
 from experiments.process.retry import pauses
+from experiments.tracking.logged_model import ListedModel, write_model
 from experiments.tracking.store import Store, server_away
 from lightning_modules.log import LOG
 
@@ -41,6 +42,7 @@ class Entry:
     metrics: Sequence[Point] = ()
     params: Mapping[str, str] = field(default_factory=dict)
     inputs: Sequence[Mapping[str, Any]] = ()  # each as returned by MLflow's DatasetInput.to_dictionary
+    model: Mapping[str, Any] | None = None  # a ListedModel; the metrics are also its own
     files: bool = False  # whether to send the run's folder in the spool, and then remove it
     tags: Mapping[str, str] = field(default_factory=dict)
     status: str | None = None
@@ -52,12 +54,13 @@ def write(store: Store, run_id: str, entry: Entry) -> None:
     client = store.client
     if entry.inputs:
         _write_inputs(store, run_id, entry.inputs)
+    of_model = {} if entry.model is None else _write_model(store, run_id, ListedModel(**entry.model))
     if entry.files:
         _send_files(store, run_id)
     if entry.metrics or entry.params or entry.tags:
         client.log_batch(
             run_id,
-            metrics=[Metric(*point) for point in entry.metrics],
+            metrics=[Metric(*point, **of_model) for point in entry.metrics],
             params=[Param(name, text) for name, text in entry.params.items()],
             tags=[RunTag(name, text) for name, text in entry.tags.items()],
         )
@@ -83,6 +86,20 @@ def _write_inputs(store: Store, run_id: str, inputs: Sequence[Mapping[str, Any]]
             if not attempts_left or server_away(error):
                 raise
             attempts_left -= 1
+
+
+def _write_model(store: Store, run_id: str, model: ListedModel) -> dict[str, str]:
+    """Writes the LoggedModel of a run. Returns what its metrics have; nothing if the server is one without them."""
+    try:
+        model_id = write_model(store, run_id, model)
+    except MlflowException as error:
+        if server_away(error) is not None:
+            raise
+        reason = without_credentials(str(error).splitlines()[0])
+        LOG.warning(f"the model of run {run_id} is not listed in the dashboard's Models tab: {reason}")
+        return {}
+    name, digest = model.dataset or ("", "")
+    return {"model_id": model_id} | ({"dataset_name": name, "dataset_digest": digest} if name else {})
 
 
 def _send_files(store: Store, run_id: str) -> None:

@@ -5,12 +5,12 @@ All writes of an open run go through `spool.py`, which queues them while the tra
 Status and outcome of a run: finished → FINISHED; pruned, interrupted → KILLED; failed, died → FAILED.
 """
 
-import json
 import shutil
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +19,7 @@ from mlflow.entities import DatasetInput
 from experiments.errors import TakenOver
 from experiments.process.interrupts import uninterrupted
 from experiments.process.redaction import without_credentials
+from experiments.tracking.logged_model import ListedModel
 from experiments.tracking.ownership import OWNER, LeaseKeeper, check_owned
 from experiments.tracking.seal import break_seal, remove_file, seal
 from experiments.tracking.spool import Entry, Outbox, Point, tell_waiting
@@ -57,7 +58,7 @@ class TrackedRun:
         self.outcome: Outcome | None = None  # None until the run is closed
         self.superfluous: set[str] = set()  # files that go once the run has finished; until then it may be resumed
         # What an earlier process has already logged:
-        self._known_points: set[tuple[str, int]] = set()  # (metric, step)
+        self._known_points: dict[tuple[str, int], tuple[float, int]] = {}  # (metric, step) → value, milliseconds
         self._outbox = Outbox(store, run_id, self._check_owned)
         self._writer = _MetricWriter(self._outbox)
         self._lease = None if store.is_local else LeaseKeeper(store, run_id)
@@ -102,6 +103,13 @@ class TrackedRun:
         self.latest |= metrics
         self._writer.add({k: v for k, v in metrics.items() if (k, step) not in self._known_points}, step)
 
+    def log_model(self, model: ListedModel, metrics: Mapping[str, float], step: int) -> None:
+        """Logs metrics of the run, and the same of its model, which MLflow lists."""
+        now = int(time.time() * 1000)
+        known = {name: self._known_points.get((name, step), (float(value), now)) for name, value in metrics.items()}
+        self._outbox.put(Entry(metrics=[(name, *point, step) for name, point in known.items()], model=asdict(model)))
+        self.latest |= metrics
+
     def flush_metrics(self) -> None:
         """Tries to write the queued metrics now; what cannot be written is retried later."""
         self._writer.try_to_write()
@@ -121,7 +129,8 @@ class TrackedRun:
         self.params, self.tags = dict(known.params), dict(known.tags)
         self.latest = {name: value for name, value in known.metrics.items() if not name.startswith("system/")}
         for name in self.latest:
-            self._known_points |= {(name, point.step) for point in client.get_metric_history(self.run_id, name)}
+            for point in client.get_metric_history(self.run_id, name):
+                self._known_points[name, point.step] = point.value, point.timestamp
 
     def log_params(self, params: Mapping[str, Any]) -> None:
         """Logs params; skips those that the run already has."""
@@ -138,14 +147,19 @@ class TrackedRun:
             self._outbox.put(Entry(tags=cut))
             self.tags |= cut
 
-    def share_view(self, view: Mapping[str, Any]) -> None:
-        """Saves a view of the experiment's table, as MLflow's UI does when a user shares one. Its key is the run id."""
-        key = f"mlflow.sharedViewState.{self.run_id}"
-        self.store.client.set_experiment_tag(self.experiment_id, key, json.dumps(view))
+    def share_view(self, key: str, view: str) -> None:
+        """Saves a view of the experiment's runs, as MLflow's UI does when a user shares one."""
+        self.store.client.set_experiment_tag(self.experiment_id, f"mlflow.sharedViewState.{key}", view)
 
     def log_inputs(self, inputs: Sequence[DatasetInput]) -> None:
         """Records the data sets that the run read."""
         self._outbox.put(Entry(inputs=[data.to_dictionary() for data in inputs]))
+
+    def send(self, artifact: str) -> None:
+        """Sends a file to a remote store now. When the run is closed, all files are sent."""
+        if not self._in_place:
+            folder = str(Path(artifact).parent)
+            self.store.client.log_artifact(self.run_id, str(self.folder / artifact), None if folder == "." else folder)
 
     def close(self, outcome: Outcome, error: str = "") -> None:
         """Writes the buffered metrics, sends files to a remote store, and sets status and outcome.

@@ -4,7 +4,7 @@ import json
 import re
 import sqlite3
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -76,7 +76,7 @@ class Contents:
     """The runs of a store, those that were deleted included."""
 
     runs: Mapping[str, RunRow]  # by id
-    models: frozenset[str] = frozenset()  # ids of MLflow's logged models
+    models: Mapping[str, str] = field(default_factory=dict)  # MLflow's logged models: the id of each → that of its run
     registered: frozenset[str] = frozenset()  # ids of the runs whose models are in the registry
     began: float | None = None  # when the database was made, in seconds since 1970; None: not known
 
@@ -141,9 +141,10 @@ def _from_database(connection: sqlite3.Connection) -> Contents:
         )
         for run_id, name, status, stage, uri in connection.execute(f"SELECT {columns} FROM runs")
     }
-    models, registered = [], []
+    models: dict[str, str] = {}
+    registered: list[str] = []
     if "logged_models" in tables:
-        models = [model for (model,) in connection.execute("SELECT model_id FROM logged_models")]
+        models = dict(connection.execute("SELECT model_id, coalesce(source_run_id, '') FROM logged_models"))
     if "model_versions" in tables:
         query = "SELECT run_id, source FROM model_versions WHERE current_stage IS NOT 'Deleted_Internal'"
         registered = [
@@ -152,7 +153,7 @@ def _from_database(connection: sqlite3.Connection) -> Contents:
     ((began,),) = connection.execute("SELECT min(creation_time) FROM experiments")
     return Contents(
         runs=runs,
-        models=frozenset(models),
+        models=models,
         registered=frozenset(registered),
         began=began and began / 1000,
     )

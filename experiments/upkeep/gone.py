@@ -21,6 +21,7 @@ def deleted_runs(store: Store, contents: Contents, left_out: list[str]) -> Itera
     champions = {
         run_id for sweep, ids in contents.champions.items() if not contents.runs[sweep].is_deleted for run_id in ids
     }
+    places = {folder.name: folder for folder in artifact_folders(store)}
     for run in contents.runs.values():
         is_needed = run.run_id in champions | contents.registered or contents.is_named_as_weights(run)
         if not run.is_deleted or run.is_busy or is_needed:
@@ -28,16 +29,26 @@ def deleted_runs(store: Store, contents: Contents, left_out: list[str]) -> Itera
         if (home := _home(store, run)) is None:
             left_out.append(f"the deleted run {run.run_id}: its artifacts are not in this store (see mlflow gc)")
         else:
-            remove = partial(_delete_for_good, store, run.run_id, home)
-            yield Item(what="deleted_run", path=str(home), bytes=size_of(home), remove=remove)
+            # Those of other programs' runs may have their files with them, and be in use.
+            models = [model for model, run_id in contents.models.items() if run.kind and run_id == run.run_id]
+            folders = [home, *(places[model] for model in models if model in places)]
+            remove = partial(_delete_for_good, store, run.run_id, models, folders)
+            yield Item(what="deleted_run", path=str(home), bytes=sum(map(size_of, folders)), remove=remove)
 
 
-def _delete_for_good(store: Store, run_id: str, home: Path) -> None:
-    """Deletes the rows of a run, then its files: those of a process that was killed in between belong to no run."""
+def _delete_for_good(store: Store, run_id: str, models: list[str], folders: list[Path]) -> None:
+    """Deletes the rows of a run and of its models, then their files.
+
+    What a process that is killed in between leaves belongs to no run and no model.
+    """
     if store.client.get_run(run_id).info.lifecycle_stage != "deleted":
         return  # it was restored meanwhile
-    _database(store.tracking_uri, store.folder / "artifacts")._hard_delete_run(run_id)  # as `mlflow gc` does
-    remove_path(home)
+    database = _database(store.tracking_uri, store.folder / "artifacts")
+    for model in models:
+        database._hard_delete_logged_model(model)  # as `mlflow gc` does
+    database._hard_delete_run(run_id)
+    for folder in folders:
+        remove_path(folder)
 
 
 @cache

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from experiments.comparison.statistics import Estimate
+from experiments.dashboard.links import within
 from lightning_modules.metrics import METRICS
 from lightning_modules.showable import in_markdown
 from sweeps.strategy.space import describe
-
-_OWN = "the recipe's own settings"
+from sweeps.study.finalists import OWN_SETTINGS as _OWN
 
 
 def ranked(document: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -35,6 +35,8 @@ def as_text(score: Mapping[str, Any]) -> str:
 
 def headline(document: Mapping[str, Any]) -> str:
     """Returns the sweep's result in one sentence: the first line of every leaderboard."""
+    if document.get("so_far") is not None:
+        return _so_far(document)
     champion, finalists, baseline = document["champion"], document["finalists"], document["baseline"]
     if champion is None:
         return (
@@ -86,6 +88,20 @@ def _points(document: Mapping[str, Any], difference: float, ci95: tuple[float, f
     scale, unit, digits = (100, " points", 1) if is_share else (1, "", 4)
     interval = "" if ci95 is None else " [{:+.{d}f}, {:+.{d}f}]".format(*(scale * end for end in ci95), d=digits)
     return f"{scale * difference:+z.{digits}f}{unit}{interval}"
+
+
+def _so_far(document: Mapping[str, Any]) -> str:
+    """Says how far a sweep is that still runs, and what its best trial is. Names no champion."""
+    so_far, best = document["so_far"], document["best"]
+    ended = f"{so_far['ended']} of {so_far['target']}" if so_far["target"] else f"{so_far['ended']}"
+    if so_far["stage"] == "search":
+        done = f"The search goes on: {ended} trials so far"
+    else:
+        done = f"The search is over, and its best trials run again with fresh seeds: {ended} runs so far"
+    if best is None:
+        return f"{done}; none has completed."
+    score = f"{document['metric']} {best['value']:.4f}"
+    return f"{done}; best: trial {best['number']}, {describe(best['params'])}: {score}, which may be luck."
 
 
 def _verdict(document: Mapping[str, Any], seeds: str) -> str:
@@ -161,14 +177,18 @@ def _compared(
     return f"trial {document['finalists'][0]['number']} {verdict} {other}: difference {shown}"
 
 
-def description(document: Mapping[str, Any]) -> str:
-    """Returns the sweep's description for MLflow's UI, in Markdown."""
+def description(document: Mapping[str, Any], settings: Mapping[str, str] = {}) -> str:
+    """Returns the sweep's description for MLflow's UI, in Markdown. `settings`: what it searches and how, in words."""
     rows = [
         f"| {trial['number']} | {in_markdown(describe(trial['params']))} | "
         f"{format(trial['value'], '.4f') if trial['outcome'] == 'finished' else trial['outcome']} |"
         for trial in ranked(document)[:10]
     ]
     table = [f"| trial | params | {document['metric']} |", "|---|---|---|", *rows]
-    link = f"[All trials and finalists, best first]({document['trials_url'][document['trials_url'].index('#') :]})"
+    links = [f"[The trials as charts]({within(document['trials_url'])})"]
+    if document["finalists"] or (document.get("so_far") or {}).get("stage") == "finalists":
+        links.append(f"[The finalists by configuration]({within(document['finalists_url'])})")
     found, *more = map(in_markdown, [headline(document), *doubts(document)])
-    return "\n".join([f"**{found}**", *more, "", link, "", *table])
+    told = [f"| {in_markdown(name)} | {in_markdown(text)} |" for name, text in settings.items()]
+    shown = ["", "| setting | value |", "|---|---|", *told] if told else []
+    return "\n".join([f"**{found}**", *more, "", " · ".join(links), "", *table, *shown])

@@ -38,7 +38,7 @@ def page(document: Document) -> str:
         metric=document["metric"],
         trials=document["trials"],
         status=_status(document),
-        verdict=[verdict(document), headline(document), *doubts(document)],
+        verdict=list(dict.fromkeys([verdict(document), headline(document), *doubts(document)])),
         facts=_facts(document),
         configurations=configurations,
         colours={name: "own" if name == charts.OWN else n % _COLOURS for n, (name, _) in enumerate(configurations)},

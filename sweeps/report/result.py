@@ -1,7 +1,6 @@
 """The result of a sweep as a JSON document: trials, finalists, champion."""
 
 import math
-import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -11,7 +10,8 @@ from optuna.trial import FrozenTrial
 from experiments.artifact_names import MODEL
 from experiments.comparison.statistics import Estimate, estimate, paired_difference
 from experiments.config import flatten
-from experiments.tracking import dashboard
+from experiments.dashboard.links import run_url, view_url
+from experiments.dashboard.views import finalists_key
 from experiments.tracking.runs import children
 from experiments.tracking.store import Store
 from experiments.tracking.tracked_run import TrackedRun
@@ -21,11 +21,12 @@ from sweeps.config import Sweep
 from sweeps.report.audit import audit
 from sweeps.report.importance import importance
 from sweeps.report.page import result_parts, trials_table
+from sweeps.report.registered import address
 from sweeps.report.rows import curve, seconds, trial_row
 from sweeps.strategy.space import Parameter
 from sweeps.study.finalists import Finalist
 from sweeps.study.search import Search
-from sweeps.study.stage import best_trials
+from sweeps.study.stage import Stage, best_trials, counted
 
 _SHOWN = 20  # trials in a notebook
 
@@ -59,16 +60,25 @@ class SweepResult(Shown):
     importance: dict[str, Any]  # fields: path, share, ci95, most important first; reason: why there are none
     audit: list[dict[str, str]]  # what speaks against the result: finding, field, remedy (YAML for the recipe)
     commands: list[list[str]]  # lines to paste: what each does, and the line
+    # While the sweep runs: the stage (search or finalists) and how many of its trials have ended, run, and are wanted
+    # in all (None: not known): stage, ended, running, target. Then nothing else but best and trials is given.
+    so_far: dict[str, Any] | None
     dashboard_url: str  # the page of the sweep's run
-    trials_url: str  # the table of its trials and finalists, best first
+    trials_url: str  # its trials as charts
+    finalists_url: str  # its finalists as a table, one row a configuration
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
     def html_parts(self) -> list[str]:
         document = self.as_dict()
-        links = [link("All trials and finalists, best first", self.trials_url), link("Report", self.dashboard_url)]
-        return [*result_parts(document), heading("Trials"), trials_table(document, _SHOWN), *links]
+        links = {
+            "Trials as charts": self.trials_url,
+            "Finalists by configuration": self.finalists_url,
+            "Report": self.dashboard_url,
+        }
+        shown = [*result_parts(document), heading("Trials"), trials_table(document, _SHOWN)]
+        return [*shown, *(link(text, url) for text, url in links.items())]
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Yields a row for each trial, with its params under their own names."""
@@ -76,10 +86,17 @@ class SweepResult(Shown):
             yield {name: value for name, value in trial.items() if name != "params"} | trial["params"]
 
 
-def gather(search: Search, tracked: TrackedRun, finalists: list[Finalist], champion: Finalist | None) -> SweepResult:
+def gather(
+    search: Search,
+    tracked: TrackedRun,
+    finalists: list[Finalist],
+    champion: Finalist | None,
+    *,
+    so_far: dict[str, Any] | None = None,
+) -> SweepResult:
     """Returns the result of a sweep whose own run is `tracked`.
 
-    `finalists` come from `Finals.finalists`: best first, the recipe's own settings last.
+    `finalists` come from `Finals.finalists`: best first, the recipe's own settings last. `so_far`: if the sweep runs.
     """
     store, sweep = search.store, search.sweep
     baseline = next((each for each in finalists if each.is_baseline), None)
@@ -101,13 +118,15 @@ def gather(search: Search, tracked: TrackedRun, finalists: list[Finalist], champ
         runner_up=_runner_up(*finalists[:2]) if len(finalists) > 1 else None,
         baseline=_baseline(sweep, baseline, finalists[0]) if baseline else None,
         luck=_luck(best, finalists, sweep.config.objective.sign) if best else None,
-        importance=importance(search.study),
+        so_far=so_far,
+        importance=importance(search.study) if so_far is None else {"fields": [], "reason": "the sweep still runs"},
         audit=[],
         commands=list(_commands(store, sweep, champion)),
-        dashboard_url=dashboard.run_url(store, tracked.experiment_id, tracked.run_id),
-        trials_url=dashboard.view_url(store, tracked.experiment_id, tracked.run_id),
+        dashboard_url=run_url(store, tracked.experiment_id, tracked.run_id),
+        trials_url=view_url(store, tracked.experiment_id, tracked.run_id, charts=True),
+        finalists_url=view_url(store, tracked.experiment_id, finalists_key(tracked.run_id)),
     )
-    return replace(result, audit=audit(result.as_dict()))
+    return result if so_far else replace(result, audit=audit(result.as_dict()))
 
 
 def _commands(store: Store, sweep: Sweep, champion: Finalist | None) -> Iterator[list[str]]:
@@ -118,6 +137,13 @@ def _commands(store: Store, sweep: Sweep, champion: Finalist | None) -> Iterator
         yield ["Label pictures of yours with it:", store.command("predict", which, "FILE")]
     yield ["Compare all trials and finalists:", store.command("compare", f"{sweep.name}:all")]
     yield ["See the runs in MLflow:", store.command("ui")]
+
+
+def so_far(stage: Stage) -> dict[str, Any]:
+    """Returns how far a sweep is, in the stage that runs."""
+    name = "search" if stage.kind == "trial" else "finalists"
+    running, target = len(stage.running()), stage.target
+    return {"stage": name, "ended": len(counted(stage.study)), "running": running, "target": target}
 
 
 def _trials(search: Search) -> list[dict[str, Any]]:
@@ -159,7 +185,7 @@ def _champion(store: Store, sweep: Sweep, champion: Finalist) -> dict[str, Any]:
         "number": None if champion.is_baseline else champion.number,
         "run_ids": champion.run_ids,
         **{f"test_{name}": _on_test(name, metrics) for name in names},
-        "model": f"models:/{registered_name(sweep)}@champion" if has_model else None,
+        "model": address(sweep) if has_model else None,
     }
 
 
@@ -172,11 +198,6 @@ def _on_test(name: str, metrics: list[dict[str, float]]) -> dict[str, Any] | Non
 def of_test(logged: str) -> str:
     """Returns NAME of a metric `test/NAME` or `test_NAME`; of any other, nothing."""
     return logged[len("test/") :] if logged.startswith(("test/", "test_")) else ""
-
-
-def registered_name(sweep: Sweep) -> str:
-    """Returns the sweep's name as a model name. MLflow's registry refuses `/` and `:`."""
-    return re.sub("[/:]", "_", sweep.name)
 
 
 def _runner_up(first: Finalist, second: Finalist) -> dict[str, Any] | None:

@@ -79,6 +79,11 @@ class Parameter:
         return (int(self.low), int(self.high)) if self.integer else (self.low, self.high)
 
     @property
+    def is_number(self) -> bool:
+        """Whether all its values are numbers."""
+        return all(isinstance(choice, int | float) and not isinstance(choice, bool) for choice in self.choices)
+
+    @property
     def count(self) -> int | None:
         """The number of values; None for infinitely many, and for a log range, which has no equal steps."""
         if self.choices:

@@ -31,6 +31,8 @@ from sweeps.study.search import Search
 from sweeps.study.stage import ATTEMPT, Claim, Stage, best_trials, deaths, latest_attempt
 from sweeps.study.storage import database_of, id_of
 
+CONFIGURATION = "workbench.configuration"  # this tag of a run says in words what the runs of a finalist share
+OWN_SETTINGS = "the recipe's own settings"
 BASELINE = -1  # stands for the recipe's own settings where a trial number is expected
 
 Place = tuple[int, int]  # (a trial number of the search or BASELINE, index of a fresh seed): one slot
@@ -102,13 +104,17 @@ class Finals(Stage):
             params = self.sweep.space.suggest(trial) if number != BASELINE else {}
             seed = self.sweep.seed("finalist", index)  # all finalists share these seeds; no search trial has them
             self.take(trial, seed=seed)
-        what = describe(params) if number != BASELINE else "the recipe's own settings"
+        what = describe(params) if number != BASELINE else OWN_SETTINGS
         return Claim(
             trial=trial,
             seed=seed,
             params=params,
             name=f"finalist {what} #{index + 1}",
-            tags={"workbench.trial": "baseline" if number == BASELINE else str(number), "workbench.seed": str(seed)},
+            tags={
+                "workbench.trial": "baseline" if number == BASELINE else str(number),
+                "workbench.seed": str(seed),
+                CONFIGURATION: what if number == BASELINE else f"trial {number}: {what}",
+            },
             earlier=latest_attempt(_attempts_at(trials, place), params),
         )
 

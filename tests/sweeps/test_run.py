@@ -18,7 +18,8 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from experiments import Store
+from experiments import Store, runner
+from experiments.tracking.tracked_run import TrackedRun
 from lightning_modules import InputError
 from sweeps import load_sweep
 from sweeps import run as run_sweep
@@ -254,8 +255,31 @@ def test_trials_that_break_are_results_and_the_sweep_goes_on(tmp_path: Path) -> 
     assert failed
     for trial in failed:
         assert trial.params["optimizer.lr"] == 1e30
+        run = stores.trial_run(trial.number)
         assert "nan" in trial.user_attrs["error"]
-        assert "nan" in stores.trial_run(trial.number).data.tags["workbench.error"]
+        assert "nan" in run.data.tags["workbench.error"]
+        assert run.data.tags["mlflow.note.content"].startswith("**Failed:** NonFiniteLossError: ")
+        assert "NonFiniteLossError" in stores.artifact(run, "traceback.txt").read_text()
+
+
+def test_a_finalist_that_fails_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fit = runner._fit
+
+    def fails_as_finalist(tracked: TrackedRun, *rest: Any) -> Any:
+        if tracked.tags["workbench.kind"] == "finalist":
+            raise RuntimeError("no such luck")
+        return fit(tracked, *rest)
+
+    monkeypatch.setattr(runner, "_fit", fails_as_finalist)
+    sweep = load_sweep("digits", {"budget.trials": 1, "trainer.max_epochs": 1, "finalists": {}})
+    result = run_sweep(sweep, store=Store.open(tmp_path))
+    assert result.champion is None
+    stores = Stores(tmp_path, "digits")
+    (finalist,) = stores.of_kind("finalist")
+    assert finalist.info.status == "FAILED"
+    assert finalist.data.tags["mlflow.note.content"].startswith("**Failed:** RuntimeError: no such luck")
+    assert "no such luck" in stores.artifact(finalist, "traceback.txt").read_text()
+    assert finalist.data.tags["workbench.configuration"].startswith("trial 0: ")
 
 
 def test_optuna_dashboards_storage_url_opens_the_study_as_is(swept: tuple[Stores, dict[str, Any]]) -> None:

@@ -74,6 +74,17 @@ def folder_of(found: Run) -> Path:
     return Path(found.info.artifact_uri.removeprefix("file://"))
 
 
+def folders_of_runs(store: Path) -> set[str]:
+    """The names of the folders in `artifacts/`, but that of MLflow's logged models."""
+    return {path.name for path in (store / "artifacts").iterdir()} - {"models"}
+
+
+def models_of(store: Path) -> set[tuple[str, str]]:
+    """The ids of MLflow's logged models and of their runs."""
+    with closing(sqlite3.connect(store / "mlflow.db")) as connection:
+        return set(connection.execute("SELECT model_id, source_run_id FROM logged_models"))
+
+
 def checkpoints_of(found: Run) -> set[str]:
     return {path.name for path in (folder_of(found) / "checkpoints").glob("*")}
 
@@ -343,19 +354,23 @@ def test_a_deleted_run_is_gone_for_good(tidy: Path) -> None:
         for table in ("runs", "tags", "params", "metrics", "latest_metrics"):
             known = {run_id for (run_id,) in connection.execute(f"SELECT DISTINCT run_uuid FROM {table}")}
             assert known <= {each.info.run_id for each in runs_of(tidy)}
-    assert {path.name for path in (tidy / "artifacts").iterdir()} == {each.info.run_id for each in runs_of(tidy)}
+    known = {each.info.run_id for each in runs_of(tidy)}
+    assert folders_of_runs(tidy) == known
+    models = models_of(tidy)
+    assert {run_id for _, run_id in models} < known  # of the runs that have tested a model
+    assert {path.name for path in (tidy / "artifacts" / "models").iterdir()} == {model for model, _ in models}
 
 
 def test_what_mlflow_gc_leaves_is_removed(untidy: Path) -> None:
     Store.open(untidy)
-    before = {path.name for path in (untidy / "artifacts").iterdir()}
+    before = folders_of_runs(untidy)
     uri = f"sqlite:///{untidy}/mlflow.db"
     words = ["-m", "mlflow", "gc", "--backend-store-uri", uri, "--tracking-uri", uri]
     assert WarmPython(words).wait() == 0
     clean(untidy)
     known = {each.info.run_id for each in runs_of(untidy)}
     assert len(before) == len(known) + 2  # the deleted run and the artifacts of no run
-    assert {path.name for path in (untidy / "artifacts").iterdir()} == known
+    assert folders_of_runs(untidy) == known
 
 
 def test_a_sweep_whose_run_is_gone_for_good_is_refused(untidy: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -447,7 +462,7 @@ def test_killed_midway_it_leaves_true_records_and_goes_on_the_next_time(
     clean(untidy)
     assert problems(untidy, tmp_path) == {}
     assert clean(untidy).items == []
-    assert {path.name for path in (untidy / "artifacts").iterdir()} == {each.info.run_id for each in runs_of(untidy)}
+    assert folders_of_runs(untidy) == {each.info.run_id for each in runs_of(untidy)}
     assert checkpoints_of(named(untidy, "best")) == {"best.ckpt"}
 
 

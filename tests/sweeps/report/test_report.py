@@ -77,7 +77,7 @@ def test_a_result_is_shown_by_a_notebook_and_becomes_a_table(reported: tuple[Swe
     html = result._repr_html_()
     shown = read_page(html)
     assert headline(result.as_dict()) in shown.text
-    assert shown.addresses == [result.trials_url, result.dashboard_url]
+    assert shown.addresses == [result.trials_url, result.finalists_url, result.dashboard_url]
     assert re.findall("<h2>(.*?)</h2>", html) == ["Finalists", "Trials"]
     table = result.to_pandas()
     assert list(table["value"].dropna()) == [trial["value"] for trial in result.trials if trial["value"] is not None]

@@ -1,4 +1,4 @@
-"""Starts MLflow's server on a store, reachable only from this machine, and builds links to its pages."""
+"""Starts MLflow's server on a store, reachable only from this machine."""
 
 import os
 import socket
@@ -6,52 +6,15 @@ import subprocess
 import sys
 import time
 import webbrowser
-from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
-from urllib.parse import urlencode
 from urllib.request import urlopen
 
+from experiments.dashboard.links import DEFAULT_PORT, HOST, home
 from experiments.errors import Interrupted
 from experiments.process.interrupts import interruptible
 from experiments.tracking.store import Store
 from lightning_modules import InputError
 from lightning_modules.log import LOG
-
-HOST = "127.0.0.1"
-DEFAULT_PORT = 5000
-
-
-def run_url(store: Store, experiment_id: str, run_id: str) -> str:
-    """Returns the dashboard's page of this run. Unless the store is on a server, it needs a running `workbench ui`."""
-    return f"{_base(store)}/#/experiments/{experiment_id}/runs/{run_id}"
-
-
-def compare_url(store: Store, experiment_ids: list[str], run_ids: list[str]) -> str:
-    """Returns the dashboard's page that compares exactly these runs."""
-    ids = ",".join(f'"{run_id}"' for run_id in run_ids)
-    experiments = ",".join(f'"{experiment_id}"' for experiment_id in experiment_ids)
-    return f"{_base(store)}/#/compare-runs?" + urlencode({"runs": f"[{ids}]", "experiments": f"[{experiments}]"})
-
-
-def table_of_children(run_id: str, metric: str, params: Sequence[str], *, lowest_first: bool) -> dict[str, Any]:
-    """Returns a table view for `TrackedRun.share_view`: the run's children, best first, with the given columns."""
-    columns = [f"metrics.`{metric}`", *(f"params.`{name}`" for name in params), "tags.`workbench.outcome`"]
-    return {
-        "searchFilter": f"tags.mlflow.parentRunId = '{run_id}'",
-        "orderByKey": f"metrics.`{metric}`",
-        "orderByAsc": lowest_first,
-        "selectedColumns": columns,
-    }
-
-
-def view_url(store: Store, experiment_id: str, run_id: str) -> str:
-    """Returns the dashboard's page with the view that this run shares."""
-    return f"{_base(store)}/#/experiments/{experiment_id}/runs?viewStateShareKey={run_id}"
-
-
-def _base(store: Store) -> str:
-    return store.address if store.is_served else f"http://{HOST}:{DEFAULT_PORT}"
 
 
 def serve(store: Store, port: int = DEFAULT_PORT, *, browser: bool = False) -> None:
@@ -65,7 +28,8 @@ def serve(store: Store, port: int = DEFAULT_PORT, *, browser: bool = False) -> N
     store.check_schema()  # MLflow's server would upgrade an old database by itself
     if (reason := _listen_error(port)) is not None:
         raise InputError("--port", port, f"cannot be used: {reason}", f"add --port {_free_port(port)}, which is free")
-    LOG.info(f"MLflow's dashboard: http://{HOST}:{port} (ready in a few seconds; Ctrl-C stops it)")
+    page = home(f"http://{HOST}:{port}")
+    LOG.info(f"MLflow's dashboard: {page} (ready in a few seconds; Ctrl-C stops it)")
     command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
     command += ["--default-artifact-root", (store.folder / "artifacts").as_uri()]
     command += ["--allowed-hosts", f"localhost:{port},{HOST}:{port}", "--uvicorn-opts", "--log-level warning"]
@@ -76,7 +40,7 @@ def serve(store: Store, port: int = DEFAULT_PORT, *, browser: bool = False) -> N
         server = subprocess.Popen(command, env=os.environ | safe | database, start_new_session=True)
         try:
             if browser:
-                _open_browser(f"http://{HOST}:{port}", server)
+                _open_browser(f"http://{HOST}:{port}", page, server)
             code = server.wait()
         except Interrupted:
             _stop(server)
@@ -101,11 +65,11 @@ def _free_port(taken: int) -> int:
     return next(port for port in range(first + 1, 65_536) if _listen_error(port) is None)
 
 
-def _open_browser(url: str, server: "subprocess.Popen[bytes]") -> None:
-    """Opens the page once the server answers; does nothing if there is no browser."""
+def _open_browser(url: str, page: str, server: "subprocess.Popen[bytes]") -> None:
+    """Opens a page of the server at `url` once it answers; does nothing if there is no browser."""
     while server.poll() is None:
         with suppress(OSError), urlopen(f"{url}/health", timeout=1):
-            webbrowser.open(url)
+            webbrowser.open(page)
             return
         time.sleep(0.2)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from experiments.tracking.dashboard import serve
+from experiments.dashboard.server import serve
 from experiments.tracking.store import Store
 from lightning_modules import InputError
 from tests.warm_python import WarmPython
