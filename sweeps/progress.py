@@ -1,5 +1,6 @@
 """Shows a sweep's progress: on a terminal or in a notebook a bar and the running trials, elsewhere a line per trial."""
 
+import textwrap
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -19,7 +20,7 @@ from sweeps.strategy.space import describe
 from sweeps.study.stage import Stage, running_trials
 
 _WIDTH = 20  # characters of the bar, so that its line fits 80 columns
-_GAP = 3  # characters between two running trials in a line
+_GAP = 3  # characters between two running trials in a line, and before the rest of a line that is wrapped
 _DRAWN_EVERY = 1.0  # seconds
 _PATIENCE = 5.0  # seconds that the thread that draws has to end
 
@@ -90,7 +91,9 @@ class SweepProgress:
             self._last = line
             self._draw(stage)
         elif self._bar is not None:
-            self._bar.console.print(line, highlight=False, markup=False)
+            wrapper = textwrap.TextWrapper(self._bar.console.width, subsequent_indent=" " * _GAP)
+            wrapper.break_long_words = wrapper.break_on_hyphens = False
+            self._bar.console.print(Text(wrapper.fill(line)))
             self._draw(stage)
         else:
             done = sum(map(counts, trials))

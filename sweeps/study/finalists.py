@@ -148,11 +148,12 @@ class Finals(Stage):
 
     def _among(self, trials: Sequence[FrozenTrial], run_ids: Mapping[str | None, str]) -> list[Finalist]:
         """Returns the finalists with the values that these trials gave. `run_ids`: of runs, by the ids of trials."""
+        searched = self.search.trials()
         found: dict[int, Finalist] = {}
         for place in self._places():
             number = place[0]
-            if number not in found:
-                found[number] = Finalist(number=number, params=self._params(number))
+            params = {} if number == BASELINE else searched[number].params
+            found.setdefault(number, Finalist(number=number, params=params))
             attempts = _attempts_at(trials, place)
             trial = next(filter(counts, attempts), attempts[-1] if attempts else None)
             found[number].values.append(math.nan if trial is None or trial.value is None else trial.value)
