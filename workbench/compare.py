@@ -62,7 +62,8 @@ def run(args: argparse.Namespace) -> Document:
 def show(document: Document, args: argparse.Namespace) -> None:
     from experiments.comparison.text import group, group_columns, verdicts
 
-    print_sentences([*verdicts(document), *(f"note: {note}" for note in document["notes"])])
+    sentences = [*verdicts(document), *(f"note: {note}" for note in document["notes"])]
+    print_sentences(sentences[:1])
     print_table(_runs_as_columns(document) if len(document["runs"]) <= _MOST_COLUMNS else _runs_as_rows(document))
     if not document["differences"]:
         print("nothing that was recorded differs")
@@ -72,6 +73,7 @@ def show(document: Document, args: argparse.Namespace) -> None:
         for found in document["groups"]:
             groups.add_row(*group(found))
         print_table(groups)
+    print_sentences(sentences[1:])
     if document.get("html"):
         print_lines(f"page       {document['html']}")
     if document.get("comparison_run_id"):
