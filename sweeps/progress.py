@@ -96,10 +96,9 @@ class SweepProgress:
             self._bar.console.print(Text(wrapper.fill(line)))
             self._draw(stage)
         else:
-            done = sum(map(counts, trials))
-            best = stage.best_so_far(trials) or "no trial completed yet"
-            told = "; ".join(filter(None, [best, self._time_left(stage, trials)]))
-            LOG.info(f"{done}/{stage.target}  {line}  ({told})" if stage.target else f"{done}  {line}  ({told})")
+            done, target = sum(map(counts, trials)), stage.target
+            told = "; ".join(filter(None, [stage.best_so_far(trials), self._time_left(stage, trials)]))
+            LOG.info((f"{done}/{target}  " if target else f"{done}  ") + line + (f"  ({told})" if told else ""))
 
     def _line(self, stage: Stage, trial: FrozenTrial) -> str:
         """Says how a trial ended."""

@@ -145,7 +145,7 @@ def test_the_time_left_comes_from_trials_that_have_ended(
     # After trial 1: 6 of 8 slots are open, (3600 s + 30 s) / 2 each, two at a time; then one finalist takes 3600 s.
     # At last: 4 are open, (2 · 3800 s + 30 s + 40 s) / 4 each, as 3800 s is the median; the finalist takes that, too.
     assert said == [
-        "1/8  trial 0: pruned  lr=0.5  (no trial completed yet)",
+        "1/8  trial 0: pruned  lr=0.5",
         "2/8  trial 1: val/accuracy 0.7000  lr=0.5  (best 0.7000 in trial 1; about 2:30:45 left)",
         "3/8  trial 2: val/accuracy 0.6000  lr=0.5  (best 0.7000 in trial 1; about 2:49:18 left)",
         "4/8  trial 3: pruned  lr=0.5  (best 0.7000 in trial 1; about 2:07:15 left)",
