@@ -79,6 +79,11 @@ class FinalistsConfig:
     baseline: bool = False
     """Also runs the recipe's own settings with these seeds."""
 
+    @property
+    def slots(self) -> int:
+        """The number of runs, if the search has `top` configurations."""
+        return (self.top + self.baseline) * self.seeds
+
 
 @section("resources")
 class ResourcesConfig:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Literal
 
@@ -80,7 +80,7 @@ def run(
         showing(sweep, progress) as shown,
         interruptible(),
         store.telling_failures(),
-        _engine(engine, sweep, store, dataset, workers, address) as work,
+        _engine(engine, sweep, store, dataset, workers, address) as (work, at_a_time),
         Search.open(store, sweep, data_sha256, code) as opened,
         _sweep_run(search := opened.going_on(code_may_change=code_may_change)) as tracked,
     ):
@@ -89,9 +89,11 @@ def run(
         tracked.path(CONFIG).write_text(yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")
         live = Live(search, tracked)
         live.begin()
-        _fill(search, tracked, dataset, work, shown, live)
+        with _followed(search, shown, at_a_time):
+            _fill(search, tracked, dataset, work, shown, live)
         with Finals.open(store, sweep, data_sha256, search.code) as finals:
-            _fill(finals, tracked, dataset, work, shown, live)
+            with _followed(finals, shown, at_a_time):
+                _fill(finals, tracked, dataset, work, shown, live)
             return search.storage.persist(partial(_conclude, search, finals, tracked, dataset))
 
 
@@ -143,13 +145,13 @@ def _conclude(search: Search, finals: Finals, tracked: TrackedRun, dataset: Imag
 @contextmanager
 def _engine(
     name: EngineName, sweep: Sweep, store: Store, dataset: ImageDataset | None, workers: int | None, address: str | None
-) -> Iterator[_Work]:
-    """Starts the engine for a `with` block; yields the function that runs a stage's trials."""
+) -> Iterator[tuple[_Work, int]]:
+    """Starts the engine for a `with` block; yields the function that runs a stage's trials, and how many at a time."""
     if name == "local":
         if address is not None:
             raise InputError("--address", address, "is only for a Ray cluster", "add --engine ray or remove --address")
         workers = workers or cores()
-        yield worker.work if workers == 1 else partial(local.work, workers=workers)
+        yield (worker.work if workers == 1 else partial(local.work, workers=workers)), workers
         return
     try:
         from sweeps.engines import ray
@@ -157,7 +159,11 @@ def _engine(
         remedy = "pip install 'lightning-workbench[ray]' -c constraints.txt"
         raise InputError("--engine", name, f"Ray is not installed: {error}", remedy) from error
     with ray.connected(sweep, store, dataset, workers=workers, address=address) as cluster:
-        yield cluster.work
+        yield cluster.work, cluster.workers
+
+
+def _followed(stage: Stage, progress: SweepProgress | None, at_a_time: int) -> AbstractContextManager[None]:
+    return nullcontext() if progress is None else progress.following(stage, at_a_time)
 
 
 def _fill(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from lightning_modules.errors import WorkbenchError
 from lightning_modules.showable import showable
-from workbench._layout import new_table, print_fitting, print_lines, print_prose
+from workbench._layout import new_table, print_fitting, print_lines, print_link, print_prose
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -140,9 +140,14 @@ def number(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}"
 
 
-def print_dashboard(document: Document, args: argparse.Namespace) -> None:
-    """Prints the link, and the command that serves it; a tracking server serves its own."""
-    print_lines(f"dashboard  {document['dashboard_url']}")
+def print_dashboard(document: Document, args: argparse.Namespace, page: str, more: str = "") -> None:
+    """Prints the link to a page, and the command that serves it; a tracking server serves its own.
+
+    `more`: what else one can do if the link is too long to be shown.
+    """
+    url = document["dashboard_url"]
+    too_long = f"the dashboard's link has {len(url):,} characters: --json prints it{more}"
+    print_link("dashboard", url, page, too_long)
     if not os.environ.get("MLFLOW_TRACKING_URI", "").startswith("http"):
         print_next("start it", args, ["ui"])
 

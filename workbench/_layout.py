@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 _UNLIMITED = 10_000  # characters of a line in a file or a pipe, where nothing is made to fit
 _INDENT = "  "
+_READABLE = 200  # characters of a URL that people copy
+_CLICKABLE = 2083  # of the longest URL that every terminal with hyperlinks opens
 _GAP = 2  # characters between the columns of a table that has to be narrow
 
 
@@ -150,3 +152,25 @@ def print_prose(text: str, label: str = "") -> None:
         wrapper.break_long_words = wrapper.break_on_hyphens = False
         print(wrapper.fill(line))
         label = " " * len(label)
+
+
+def print_link(label: str, url: str, page: str, too_long: str) -> None:
+    """Prints a link to a page: on a terminal that has hyperlinks as a short text that opens it, elsewhere as the URL.
+
+    `page`: what it shows. `too_long`: a sentence that is printed instead of a URL that is too long for what shows it.
+    """
+    from rich.console import Console
+    from rich.style import Style
+    from rich.text import Text
+
+    url, label = showable(url, len(url)), f"{label:<11}"
+    console = Console(highlight=False, width=screen_width())
+    is_terminal = console.is_terminal and sys.stdout.isatty()  # what has FORCE_COLOR set may be a pipe
+    if not is_terminal or console.is_dumb_terminal or console.legacy_windows:
+        print_lines(f"{label}{url}") if len(url) <= _READABLE else print_prose(too_long, label)
+        return
+    shown = (url, f"{page} at {url.partition('/#')[0]}", page)
+    text = next((text for text in shown if len(label) + len(text) <= console.width), page)
+    console.print(Text.assemble(label, (text, Style(link=url))), soft_wrap=True)
+    if len(url) > _CLICKABLE:
+        print_prose(too_long, " " * len(label))

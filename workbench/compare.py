@@ -40,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> Document:
     from experiments.comparison.compare import compare
+    from experiments.tracking.dashboard import run_url
     from experiments.tracking.runs import list_runs, resolve
 
     store = open_store(args.store)
@@ -53,12 +54,16 @@ def run(args: argparse.Namespace) -> Document:
         from experiments.comparison.report import report
 
         document |= report(store, runs, document, html=args.html, log=args.log)
+    if args.log:
+        document["comparison_url"] = run_url(store, runs[0].experiment_id, document["comparison_run_id"])
     return document
 
 
 def show(document: Document, args: argparse.Namespace) -> None:
     from experiments.comparison.text import group, group_columns, verdicts
 
+    sentences = [*verdicts(document), *(f"note: {note}" for note in document["notes"])]
+    print_sentences(sentences[:1])
     print_table(_runs_as_columns(document) if len(document["runs"]) <= _MOST_COLUMNS else _runs_as_rows(document))
     if not document["differences"]:
         print("nothing that was recorded differs")
@@ -68,12 +73,14 @@ def show(document: Document, args: argparse.Namespace) -> None:
         for found in document["groups"]:
             groups.add_row(*group(found))
         print_table(groups)
-    print_sentences([*verdicts(document), *(f"note: {note}" for note in document["notes"])])
+    print_sentences(sentences[1:])
     if document.get("html"):
         print_lines(f"page       {document['html']}")
     if document.get("comparison_run_id"):
         print_lines(f"logged as  {document['comparison_run_id']}")
-    print_dashboard(document, args)
+    url = document.get("comparison_url")
+    more = f", and the comparison's page is {url}" if url else ", and --log stores a page of the comparison in MLflow"
+    print_dashboard(document, args, f"these {len(document['runs'])} runs side by side", more)
 
 
 def _runs_as_columns(document: Document) -> "Table":

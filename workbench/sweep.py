@@ -15,7 +15,7 @@ from workbench._command import (
     print_table,
 )
 from workbench._command import table as new_table
-from workbench._layout import print_lines
+from workbench._layout import print_lines, print_link, print_prose
 from workbench._recipes import check_kind, list_recipes
 
 HELP = "search a recipe's space until its budget is used up; run the same command again to resume"
@@ -72,13 +72,13 @@ def show(document: Document, args: argparse.Namespace) -> None:
         table.add_row(*words, (trial["run_id"] or "")[:8])
     print_table(table)
     for finalist in document["finalists"]:
+        what = f"trial {finalist['number']}, {describe(finalist['params'])}"
         seeds = len(finalist["values"])
-        print_lines(
-            f"finalist   trial {finalist['number']}: {document['metric']} {as_text(finalist)} over {seeds} seed(s)"
-        )
+        print_prose(f"{what}: {document['metric']} {as_text(finalist)} over {seeds} seed(s)", f"{'finalist':<11}")
     if champion := document["champion"]:
         print_lines(f"model      {champion['model'] or 'none: the module has no example_input_array'}")
-    print_lines(f"trials     {document['trials_url']}")
-    if document["finalists"]:
-        print_lines(f"finalists  {document['finalists_url']}")
-    print_dashboard(document, args)
+    for name, text in (("trials", "all trials as charts"), ("finalists", "the finalists by configuration")):
+        if name == "trials" or document["finalists"]:
+            url = document[f"{name}_url"]
+            print_link(name, url, text, f"the link has {len(url):,} characters: see --json")
+    print_dashboard(document, args, "the sweep's report")

@@ -123,7 +123,7 @@ def show(document: Document, args: argparse.Namespace) -> None:
     print_table(metrics)
     print_lines(f"run        {document['run_id']}  ({showable(document['name'])}, {document['outcome']})")
     print_lines(f"artifacts  {document['artifact_uri']}")
-    print_dashboard(document, args)
+    print_dashboard(document, args, "this run")
     if document["outcome"] == "finished":
         run_id = document["run_id"][:8]
         print_next("next", args, ["compare", run_id, "RUN"], ["reproduce", run_id], ["predict", run_id, "FILE"])

@@ -1,24 +1,35 @@
 """A progress bar on standard error: on a terminal, or as one element of a notebook's cell."""
 
+from collections.abc import Iterable, Sequence
 from io import StringIO
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import Progress, ProgressColumn
 
 _WIDTH = 160  # characters of a line in a notebook, which scrolls where it is narrower
 
 
-def progress_bar(*columns: ProgressColumn, **options: Any) -> Progress | None:
+class Bar(Progress):
+    """A progress bar. `below`: what is shown on the lines below it."""
+
+    below: Sequence[RenderableType] = ()
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield from super().get_renderables()
+        yield from self.below
+
+
+def progress_bar(*columns: ProgressColumn, **options: Any) -> Bar | None:
     """Returns a bar of these columns; None if there is neither a terminal nor a notebook to show it."""
     console = Console(stderr=True)
     if console.is_jupyter:
         return NotebookProgress(*columns, console=console)
     has_terminal = console.is_terminal and console.file.isatty()  # what a notebook's kernel starts has FORCE_COLOR set
-    return Progress(*columns, console=console, **options) if has_terminal else None
+    return Bar(*columns, console=console, **options) if has_terminal else None
 
 
-class NotebookProgress(Progress):
+class NotebookProgress(Bar):
     """A bar in the output of a notebook's cell, redrawn in place by `refresh`. Rich's own needs ipywidgets."""
 
     _shown: Any = None

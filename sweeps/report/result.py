@@ -169,8 +169,8 @@ def _as_row(finalist: Finalist) -> dict[str, Any]:
         **score,
         "values": values,
         "run_ids": finalist.run_ids,
-        "seconds": [seconds(trial) for trial in finalist.trials],
-        "curves": [curve(trial) for trial in finalist.trials],
+        "seconds": [trial and seconds(trial) for trial in finalist.trials],
+        "curves": [curve(trial) if trial else [] for trial in finalist.trials],
     }
 
 

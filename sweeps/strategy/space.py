@@ -11,6 +11,7 @@ import itertools
 import math
 import random
 import sys
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -338,3 +339,8 @@ def describe(point: Mapping[str, Scalar]) -> str:
         text = f"{value:.3g}" if isinstance(value, float) else showable(str(value), _SHOWN)
         words.append(text if name == "kind" else f"{name}={text}")
     return " ".join(words)
+
+
+def shortened(description: str, most: int = 40) -> str:
+    """Returns the first whole words of a point's description, with `…` for the rest, in at most `most` characters."""
+    return textwrap.shorten(description, most, placeholder=" …", break_on_hyphens=False, break_long_words=False)

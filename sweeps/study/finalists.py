@@ -7,9 +7,10 @@ Finalists are trials of a second Optuna study, `NAME finalists`. It has one slot
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any, Self
 
 import optuna
@@ -25,7 +26,8 @@ from experiments.tracking.store import Store
 from lightning_modules.datasets import ImageDataset
 from sweeps.config import Sweep
 from sweeps.strategy.budget import counts
-from sweeps.strategy.space import Point, describe
+from sweeps.strategy.pace import Pace, seconds_left
+from sweeps.strategy.space import Point, describe, shortened
 from sweeps.study.ours import finalists_name
 from sweeps.study.search import Search
 from sweeps.study.stage import ATTEMPT, Claim, Stage, best_trials, deaths, latest_attempt
@@ -44,12 +46,12 @@ class Finalist:
 
     number: int  # its trial number in the search, or BASELINE
     params: dict[str, Any]
-    trials: list[FrozenTrial] = field(default_factory=list)
+    trials: list[FrozenTrial | None] = field(default_factory=list)  # None: not begun yet
     run_ids: list[str] = field(default_factory=list)
 
     @property
     def values(self) -> list[float]:
-        return [math.nan if trial.value is None else trial.value for trial in self.trials]
+        return [math.nan if trial is None or trial.value is None else trial.value for trial in self.trials]
 
     @property
     def has_all_scores(self) -> bool:
@@ -104,7 +106,7 @@ class Finals(Stage):
             params = self.sweep.space.suggest(trial) if number != BASELINE else {}
             seed = self.sweep.seed("finalist", index)  # all finalists share these seeds; no search trial has them
             self.take(trial, seed=seed)
-        what = describe(params) if number != BASELINE else OWN_SETTINGS
+        what = _described(number, params)
         return Claim(
             trial=trial,
             seed=seed,
@@ -129,21 +131,46 @@ class Finals(Stage):
     def has_open_slot(self) -> bool:
         return self._open_place(self.trials()) is not None
 
+    def name_of(self, trial: FrozenTrial) -> str:
+        number, index = trial.user_attrs["place"]
+        params = trial.system_attrs.get("fixed_params", {}) | trial.params  # params lacks some until all are drawn
+        return f"finalist {_in_short(number, params)} #{index + 1} of {self.sweep.config.finalists.seeds}"
+
+    def best_so_far(self, trials: Sequence[FrozenTrial]) -> str | None:
+        """Says whose mean is the best, among the configurations that ran with every seed: one seed may be lucky."""
+        best = champion_of(self._among(trials, {}), self.sweep.config.objective.sign)
+        if best is None:
+            return None
+        mean, seeds, which = best.score.mean, len(best.values), _in_short(best.number, best.params)
+        return f"best mean {mean:.4f} over {seeds} seeds: {which}" if seeds > 1 else f"best {mean:.4f}: {which}"
+
+    def time_left(self, trials: Sequence[FrozenTrial], *, at_a_time: int, now: datetime) -> timedelta | None:
+        pace = Pace.of(trials) or Pace.of(self.search.trials())
+        if pace is None:
+            return None
+        return timedelta(seconds=seconds_left(trials, self.target, pace.full, at_a_time=at_a_time, now=now))
+
     def finalists(self) -> list[Finalist]:
         """Returns all finalists, best mean first. The baseline is no finalist and comes last."""
         run_ids = {run.data.tags.get(ATTEMPT): run.info.run_id for run in children(self.store, self.sweep_run_id, {})}
-        trials = self.trials()
+        sign = self.sweep.config.objective.sign
+        found = self._among(self.trials(), run_ids)
+        return sorted(found, key=lambda each: (each.is_baseline, -each.merit(sign)))
+
+    def _among(self, trials: Sequence[FrozenTrial], run_ids: Mapping[str | None, str]) -> list[Finalist]:
+        """Returns the finalists with the values that these trials gave. `run_ids`: of runs, by the ids of trials."""
+        searched = self.search.trials()
         found: dict[int, Finalist] = {}
         for place in self._places():
             number = place[0]
-            finalist = found.setdefault(number, Finalist(number=number, params=self._params(number)))
+            params = {} if number == BASELINE else searched[number].params
+            found.setdefault(number, Finalist(number=number, params=params))
             attempts = _attempts_at(trials, place)
-            trial = next(filter(counts, attempts), attempts[-1])
-            finalist.trials.append(trial)
-            if (run_id := run_ids.get(str(id_of(trial)))) is not None:
-                finalist.run_ids.append(run_id)
-        sign = self.sweep.config.objective.sign
-        return sorted(found.values(), key=lambda each: (each.is_baseline, -each.merit(sign)))
+            trial = next(filter(counts, attempts), attempts[-1] if attempts else None)
+            found[number].trials.append(trial)
+            if trial is not None and (run_id := run_ids.get(str(id_of(trial)))) is not None:
+                found[number].run_ids.append(run_id)
+        return list(found.values())
 
     def _places(self) -> Iterator[Place]:
         """Returns all slots in order: the best trials of the search, then the baseline, each with every seed."""
@@ -181,6 +208,17 @@ def read_test(store: Store, champion: Finalist, dataset: ImageDataset | None) ->
             runner.read_test(store, run_id, dataset=dataset)
 
 
-def _attempts_at(trials: list[FrozenTrial], place: Place) -> list[FrozenTrial]:
+def _described(number: int, params: Mapping[str, Any]) -> str:
+    return describe(params) if number != BASELINE else OWN_SETTINGS
+
+
+def _in_short(number: int, params: Mapping[str, Any]) -> str:
+    """Describes a configuration; one that is long by its first words and its trial in the search."""
+    whole = _described(number, params)
+    short = shortened(whole)
+    return short if short == whole else f"{short} (trial {number})"
+
+
+def _attempts_at(trials: Sequence[FrozenTrial], place: Place) -> list[FrozenTrial]:
     """Returns the trials of one slot, in order."""
     return [trial for trial in trials if trial.user_attrs.get("place") == list(place)]

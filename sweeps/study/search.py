@@ -6,10 +6,10 @@ parameters; after more than `retries` deaths it gets new ones. The slot determin
 
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,13 +25,14 @@ from experiments.process.redaction import urls_without_credentials
 from experiments.tracking.store import Store
 from lightning_modules import InputError
 from sweeps.config import Sweep
-from sweeps.strategy.budget import open_slot
+from sweeps.strategy.budget import open_slot, time_spent
+from sweeps.strategy.pace import Pace, seconds_left
 from sweeps.strategy.pruners import make_pruner
 from sweeps.strategy.samplers import make_sampler, next_listed
 from sweeps.strategy.space import Point, describe
 from sweeps.strategy.start import earlier_study, first_points
 from sweeps.study.ours import check_finalists, check_search, finalists_name, find_study
-from sweeps.study.stage import Claim, Stage, best_trials, latest_attempt
+from sweeps.study.stage import Claim, Stage, best_first, best_trials, latest_attempt
 from sweeps.study.storage import Storage
 
 
@@ -101,6 +102,26 @@ class Search(Stage):
 
     def has_open_slot(self) -> bool:
         return not self.study.user_attrs.get("grid_is_spent") and self._open_slot(self.trials()) is not None
+
+    def name_of(self, trial: FrozenTrial) -> str:
+        return f"trial {trial.number}"
+
+    def best_so_far(self, trials: Sequence[FrozenTrial]) -> str | None:
+        best = best_first(trials, self.sweep.config.objective.sign)
+        return f"best {best[0].value:.4f} in {self.name_of(best[0])}" if best else None
+
+    def time_left(self, trials: Sequence[FrozenTrial], *, at_a_time: int, now: datetime) -> timedelta | None:
+        """With the time of the finalists, which come after the search. Only an upper limit with `no_improvement`."""
+        budget, pace = self.sweep.config.budget, Pace.of(trials)
+        limits = []
+        if pace is not None and budget.target is not None:
+            limits.append(seconds_left(trials, budget.target, pace.usual, at_a_time=at_a_time, now=now))
+        if pace is not None and budget.hours is not None:
+            limits.append(max(0.0, budget.hours * 3600 - time_spent(trials, now).total_seconds()))
+        if pace is None or not limits:
+            return None
+        finalists = seconds_left([], self.sweep.config.finalists.slots, pace.full, at_a_time=at_a_time, now=now)
+        return timedelta(seconds=min(limits) + finalists)
 
     def _open_slot(self, trials: list[FrozenTrial]) -> int | None:
         return open_slot(trials, self.sweep.config.budget, self.sweep.config.objective.sign, datetime.now())

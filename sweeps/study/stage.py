@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any, ClassVar, Literal, Self
 
 import optuna
@@ -69,6 +70,24 @@ class Stage(ABC):
     def has_open_slot(self) -> bool:
         """Returns whether a slot is open."""
 
+    @abstractmethod
+    def name_of(self, trial: FrozenTrial) -> str:
+        """Returns the trial's name in messages: `trial 12`, `finalist adam lr=0.01 #2 of 5`."""
+
+    @abstractmethod
+    def best_so_far(self, trials: Sequence[FrozenTrial]) -> str | None:
+        """Says what the best value is so far, and whose it is. Returns None if no trial has completed.
+
+        `trials`: all trials of the study, in order.
+        """
+
+    @abstractmethod
+    def time_left(self, trials: Sequence[FrozenTrial], *, at_a_time: int, now: datetime) -> timedelta | None:
+        """Estimates, from the trials that have ended, how long the sweep still runs. Returns None if it cannot be told.
+
+        `trials`: all trials of the study, in order, of which `at_a_time` run side by side.
+        """
+
     @property
     @abstractmethod
     def target(self) -> int | None:
@@ -85,12 +104,17 @@ class Stage(ABC):
 
     def running(self) -> list[str]:
         """Names the trials that run now, and their processes."""
-        trials = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        trials = running_trials(self.trials())
         owners = [Owner.parse(trial.user_attrs.get("owner", "")) for trial in trials]
         return [
-            f"{self.kind} {trial.number} in {owner.shown if owner is not None else 'a process that just began it'}"
+            f"{self.name_of(trial)} in {owner.shown if owner is not None else 'a process that just began it'}"
             for trial, owner in zip(trials, owners, strict=True)
         ]
+
+    def epoch_of(self, trial: FrozenTrial) -> str:
+        """Returns which epoch a running trial is in, by what it has reported: `epoch 3/10`."""
+        epochs = trial.params.get("trainer.max_epochs", self.sweep.base.trainer.max_epochs)
+        return f"epoch {min((trial.last_step or 0) + 1, epochs)}/{epochs}"
 
     def trials(self) -> list[FrozenTrial]:
         """Returns all trials in order."""
@@ -128,6 +152,11 @@ def settle(study: optuna.Study, trial: Trial, outcome: Outcome, value: float | N
     study.tell(trial, value if outcome == "finished" else None, state=state, skip_if_finished=True)
 
 
+def running_trials(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Returns the trials that run now, in any process."""
+    return [trial for trial in trials if trial.state == TrialState.RUNNING]
+
+
 def counted(study: optuna.Study) -> list[FrozenTrial]:
     """Returns the trials that fill a slot, in order."""
     return [trial for trial in study.get_trials(deepcopy=False) if counts(trial)]
@@ -136,7 +165,12 @@ def counted(study: optuna.Study) -> list[FrozenTrial]:
 def best_trials(study: optuna.Study) -> list[FrozenTrial]:
     """Returns the completed trials, best value first; on a tie the earlier trial first."""
     sign = 1 if study.direction == optuna.study.StudyDirection.MAXIMIZE else -1
-    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    return best_first(study.get_trials(deepcopy=False), sign)
+
+
+def best_first(trials: Sequence[FrozenTrial], sign: int) -> list[FrozenTrial]:
+    """Like `best_trials`. `sign`: 1 if higher values are better, -1 if lower values are."""
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     return sorted(complete, key=lambda trial: (-sign * (trial.value or 0.0), trial.number))
 
 

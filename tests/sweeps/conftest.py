@@ -1,4 +1,4 @@
-"""What the tests of sweeps share: sweeps whose trials train nothing, and a PostgreSQL server."""
+"""What the tests of sweeps share: sweeps whose trials train nothing or wait, and a PostgreSQL server."""
 
 import os
 import tempfile
@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks.postgres import Postgres, is_installed
-from experiments import Store
+from experiments import Store, load_config
 from experiments.provenance.gather import code_for
+from lightning_modules import ImageDataModule
 from sweeps import Sweep, load_sweep
 from sweeps.strategy.space import Point
 from sweeps.study.search import Search
@@ -54,6 +55,39 @@ class Untrained:
             settle(search.study, taken.trial, "finished", value=score(taken.params))
             points.append(taken.params)
         return points
+
+
+# A network that goes on with its third epoch only once a file is there.
+WAITING = """
+import time
+from pathlib import Path
+from lightning_modules import BaselineCNN
+
+class Net(BaselineCNN):
+    batches = 0
+
+    def forward(self, images):
+        if self.training:
+            self.batches += 1
+            while self.batches > 2 * {batches} and not Path({file!r}).exists():
+                time.sleep(0.01)
+        return super().forward(images)
+"""
+
+
+@pytest.fixture
+def waiting_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, tuple[str | Path, ...]]:
+    """The file that its trials wait for in their third epoch, and the words of a sweep of two such trials."""
+    data = ImageDataModule(load_config("digits").data)
+    data.setup()
+    batches = len(data.train_dataloader())
+    (tmp_path / "waiting_net.py").write_text(WAITING.format(batches=batches, file=str(tmp_path / "go")))
+    (tmp_path / "waiting.yaml").write_text(
+        "recipe: digits\nspace: {optimizer.lr: {low: 0.001, high: 0.1, log: true}}\nbudget: {trials: 2}\n"
+        "overrides: {model.network: waiting_net.Net, trainer.max_epochs: 4}\npruner: {kind: none}\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    return tmp_path / "go", ("sweep", tmp_path / "waiting.yaml", "--workers", "1")
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """What commands print on a terminal of 80 columns: no line is longer, and no name is cut or broken."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from mlflow.entities import Run
 import workbench
 from experiments import Store
 from experiments.tracking.lifecycle import create_run
-from workbench._layout import new_table, print_fitting, print_prose
+from workbench._layout import new_table, print_fitting, print_link, print_prose
 
 Screen = Callable[..., list[str]]
 # Lines with a link or a command, which are whole, so that they can be copied.
@@ -97,6 +98,7 @@ def test_a_sweep_breaks_no_name(tmp_path: Path, screen: Screen) -> None:
     (tmp_path / "long.yaml").write_text(SWEEP)
     words = ("sweep", tmp_path / "long.yaml", "--workers", "1", "--store", tmp_path / "store")
     lines = screen(*words)
+    assert lines[0].startswith("Best trial: trial ")
     assert_whole(lines, {"val/accuracy", "finished", "params"})
     assert sum("horizontal_flip=" in line for line in lines) >= 2
     assert_whole(screen("runs", "--store", tmp_path / "store"), {"finalist", "trial"})
@@ -106,6 +108,61 @@ def test_a_sweep_breaks_no_name(tmp_path: Path, screen: Screen) -> None:
 def test_training_breaks_no_name(scratch_store: Store, screen: Screen) -> None:
     lines = screen("train", "digits", "--trainer.max_epochs=1", "--store", scratch_store.folder)
     assert_whole(lines, {"throughput/images_per_second", "val/calibration_error"})
+
+
+def clickable(line: str) -> tuple[str, str | None]:
+    """What a terminal shows of a line, and the page that opens at a click."""
+    line = re.sub(r"\x1b\[[0-9;]*m", "", line)
+    link = re.search(r"\x1b\]8;[^;]*;([^\x1b]+)\x1b\\", line)
+    return re.sub(r"\x1b\]8;[^\x1b]*\x1b\\", "", line), link and link[1]
+
+
+def test_on_a_terminal_with_hyperlinks_links_fit_too(
+    digits_store: Path,
+    second_run: Run,
+    screen: Screen,
+    as_document: Callable[..., dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    words = ("compare", "first", "second", "--store", digits_store)
+    url = as_document(*words)["dashboard_url"]
+    monkeypatch.setenv("TERM", "xterm-256color")
+    (found,) = [clickable(line) for line in screen(*words) if line.startswith("dashboard ")]
+    assert found == ("dashboard  these 2 runs side by side at http://127.0.0.1:5000", url)
+
+
+def test_a_link_is_a_url_where_there_are_no_hyperlinks_and_never_a_long_one(
+    screen: Screen, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short, long = (f"http://127.0.0.1:5000/#/compare-runs?runs={'r' * length}" for length in (100, 2900))
+    too_long = "the link has 2,941 characters: --json prints it, and --log stores a page of the comparison in MLflow"
+
+    def printed(url: str) -> list[str]:
+        print_link("dashboard", url, "these 70 runs side by side", too_long)
+        return capsys.readouterr().out.splitlines()
+
+    monkeypatch.setenv("FORCE_COLOR", "1")  # makes no terminal of a pipe
+    assert printed(short) == [f"dashboard  {short}"]
+    assert printed(long) == [f"dashboard  {too_long}"]
+    monkeypatch.delenv("FORCE_COLOR")
+    screen("data", "list")  # from now on, standard output is a terminal, and a dumb one
+    assert printed(short) == [f"dashboard  {short}"]
+    assert " ".join(word for line in printed(long) for word in line.split()) == f"dashboard {too_long}"
+    assert max(map(len, printed(long))) <= 80
+    monkeypatch.setenv("TERM", "xterm-256color")
+    assert [clickable(line) for line in printed(short)] == [
+        ("dashboard  these 70 runs side by side at http://127.0.0.1:5000", short)
+    ]
+    link, *more = [clickable(line) for line in printed(long)]  # some terminals do not open it
+    assert link == ("dashboard  these 70 runs side by side at http://127.0.0.1:5000", long)
+    assert " ".join(word for line, _ in more for word in line.split()) == too_long
+    monkeypatch.setenv("COLUMNS", "200")
+    assert [clickable(line) for line in printed(short)] == [(f"dashboard  {short}", short)]
+
+
+def test_the_verdict_comes_first(digits_store: Path, second_run: Run, screen: Screen) -> None:
+    shown = " ".join(screen("compare", "first", "second", "--store", digits_store))
+    assert re.match(r"first \(\w+\) (and|is) ", shown)
 
 
 @pytest.mark.parametrize("words", [["data", "list"], ["data", "check", "digits"]], ids=" ".join)

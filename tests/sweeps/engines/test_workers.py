@@ -19,10 +19,8 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from experiments import load_config
 from experiments.process.owner import Owner
 from experiments.training.checkpoints import epochs_done
-from lightning_modules import ImageDataModule
 from lightning_modules.datasets.base import SourceOptions
 from lightning_modules.datasets.digits import SOURCES
 from lightning_modules.datasets.shared import map_shared, save_shared
@@ -168,39 +166,6 @@ def test_a_shared_data_set_is_the_same_and_changes_stay_private(tmp_path: Path) 
     assert one.sha256 == digits.sha256
     one.train.images[0] = 0
     np.testing.assert_array_equal(other.train.images, digits.train.images)
-
-
-# A network that goes on with its third epoch only once a file is there.
-WAITING = """
-import time
-from pathlib import Path
-from lightning_modules import BaselineCNN
-
-class Net(BaselineCNN):
-    batches = 0
-
-    def forward(self, images):
-        if self.training:
-            self.batches += 1
-            while self.batches > 2 * {batches} and not Path({file!r}).exists():
-                time.sleep(0.01)
-        return super().forward(images)
-"""
-
-
-@pytest.fixture
-def waiting_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, tuple[str | Path, ...]]:
-    """The file that its trials wait for in their third epoch, and the words of a sweep of two such trials."""
-    data = ImageDataModule(load_config("digits").data)
-    data.setup()
-    batches = len(data.train_dataloader())
-    (tmp_path / "waiting_net.py").write_text(WAITING.format(batches=batches, file=str(tmp_path / "go")))
-    (tmp_path / "waiting.yaml").write_text(
-        "recipe: digits\nspace: {optimizer.lr: {low: 0.001, high: 0.1, log: true}}\nbudget: {trials: 2}\n"
-        "overrides: {model.network: waiting_net.Net, trainer.max_epochs: 4}\npruner: {kind: none}\n"
-    )
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    return tmp_path / "go", ("sweep", tmp_path / "waiting.yaml", "--workers", "1")
 
 
 def wait_for_two_epochs(sweep: WarmPython, store: Path, poll: Poll) -> Run:

@@ -108,9 +108,7 @@ def test_places_that_cannot_be_told_apart_are_told_with_the_seeds_that_may() -> 
 
 
 def test_an_order_that_is_luck_is_told() -> None:
-    flat = swept(
-        lambda params: 0.9 + 0.0001 * params["optimizer.momentum"], noise=0.0001
-    )
+    flat = swept(lambda params: 0.9 + 0.0001 * params["optimizer.momentum"], noise=0.0001)
     for row in flat["finalists"]:
         row["values"] = [0.88, 0.9, 0.92, 0.89, 0.91]
     assert "finalists" in findings(flat)
