@@ -34,7 +34,7 @@ from experiments.tracking.description import DESCRIPTION, describe_run, users_ta
 from experiments.tracking.lifecycle import RunKind, close_dead_runs, create_run, open_run, reopen_run
 from experiments.tracking.run_logger import RunLogger
 from experiments.tracking.store import Store
-from experiments.tracking.tracked_run import IN_EPOCHS, STATUS, Outcome, TrackedRun
+from experiments.tracking.tracked_run import IN_EPOCHS, STATUS, Outcome, TrackedRun, counts_epochs, step_of
 from experiments.training.checkpoints import Checkpoints, epochs_done, load_weights
 from experiments.training.epochs import Epoch, EpochEnd, Observer, begin, check_finite
 from experiments.training.kept import kept_checkpoint, superfluous
@@ -288,14 +288,14 @@ def _fit(
 
 
 def _log_epoch(run: TrackedRun, epoch: int, optimizer_steps: int, metrics: Mapping[str, float]) -> None:
-    progress = {"progress/optimizer_steps": optimizer_steps} if run.counts_epochs else {}
-    run.log_metrics({**metrics, **progress}, run.step_of(epoch, optimizer_steps))
+    progress = {"progress/optimizer_steps": optimizer_steps} if counts_epochs(run.tags) else {}
+    run.log_metrics({**metrics, **progress}, step_of(run.tags, epoch, optimizer_steps))
 
 
 def _last_step(run: TrackedRun) -> int:
     """Returns the step of the last epoch's scores."""
     last = read_trace(run.path(TRACE))[-1]
-    return run.step_of(last["epoch"], last["step"])
+    return step_of(run.tags, last["epoch"], last["step"])
 
 
 def _profiler(kind: str, folder: Path) -> Profiler:

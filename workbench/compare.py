@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> Document:
     from experiments.comparison.compare import compare
-    from experiments.tracking.dashboard import run_url
+    from experiments.dashboard.links import run_url
     from experiments.tracking.runs import list_runs, resolve
 
     store = open_store(args.store)

@@ -18,6 +18,7 @@ from experiments.provenance.signature import check_signature
 from experiments.tracking.addresses import local_folder
 from experiments.tracking.seal import as_stored, broken
 from experiments.tracking.store import Store
+from experiments.tracking.tracked_run import step_of
 from experiments.training.trace import Line, optimizers_sha256, tensors_sha256
 
 _NEAR = 1e-6  # by how much an accuracy may differ from the share of right labels, because it was summed in float32
@@ -119,7 +120,7 @@ def _in_metrics(store: Store, record: Record) -> Iterator[str]:
         history = {point.step: point.value for point in store.client.get_metric_history(record.run.info.run_id, name)}
         for line in epochs:
             exact = as_stored(float.fromhex(line["metrics"][name])) if name in line["metrics"] else None
-            stored = history.get(line["step"])
+            stored = history.get(step_of(record.run.data.tags, line["epoch"], line["step"]))
             if exact is not None and not (_are_same(exact, stored) if stored is not None else has_died):
                 yield f"metric {name} in epoch {line['epoch']}: {exact} in trace.jsonl, {stored} in the database"
         latest = history.get(max(history))

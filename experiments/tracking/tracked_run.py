@@ -41,6 +41,16 @@ _MAX_METRICS, _MAX_PARAMS = 1000, 100  # MLflow's limits on one batch
 _MAX_TAG, _MAX_PARAM = 5000, 6000  # MLflow's limits on the characters of one value
 
 
+def counts_epochs(tags: Mapping[str, str]) -> bool:
+    """Whether the step of the run's scores is the epoch. In runs of earlier versions it is the optimizer step."""
+    return IN_EPOCHS.items() <= tags.items()
+
+
+def step_of(tags: Mapping[str, str], epoch: int, optimizer_steps: int) -> int:
+    """Returns the step of the scores of an epoch (1 is the first), after so many optimizer steps in all."""
+    return epoch if counts_epochs(tags) else optimizer_steps
+
+
 class TrackedRun:
     """One MLflow run, open for writing. A thread collects metrics and writes them in batches."""
 
@@ -88,15 +98,6 @@ class TrackedRun:
     def _check_owned(self) -> None:
         if self.tags.get("workbench.kind") != "sweep":
             check_owned(self.store, self.run_id)
-
-    @property
-    def counts_epochs(self) -> bool:
-        """Whether the step of its scores is the epoch. In runs of earlier versions it is the optimizer step."""
-        return IN_EPOCHS.items() <= self.tags.items()
-
-    def step_of(self, epoch: int, optimizer_steps: int) -> int:
-        """Returns the step of the scores of an epoch (1 is the first), after so many optimizer steps in all."""
-        return epoch if self.counts_epochs else optimizer_steps
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         """Queues the values and returns immediately."""
