@@ -20,6 +20,7 @@ from experiments.config import ExperimentConfig, load_config
 from experiments.dashboard.links import run_url
 from experiments.errors import NonFiniteLossError, OutOfMemoryError, Pruned, StoreError, TakenOver
 from experiments.names import check_name
+from experiments.notebook import Link, Shown, table
 from experiments.process.interrupts import interruptible
 from experiments.process.redaction import without_credentials
 from experiments.process.setup import prepare_process
@@ -42,7 +43,6 @@ from experiments.training.memory import explain_out_of_memory
 from experiments.training.progress import showing
 from experiments.training.trace import Trace, read_trace, starting_point
 from experiments.training.trainer import make_trainer
-from experiments.webpage import Link, Shown, table
 from lightning_modules.datasets import ImageDataset
 
 

@@ -22,7 +22,7 @@ from matplotlib.image import imread
 
 from experiments import Store
 from experiments.dashboard.links import model_url
-from experiments.results import plots
+from experiments.pictures import plots
 from experiments.tracking.logged_model import logged_models
 from sweeps import load_sweep, run
 

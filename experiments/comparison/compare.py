@@ -13,10 +13,10 @@ from experiments.comparison.objective import Objective, objective_of
 from experiments.comparison.page import parts_of
 from experiments.comparison.significance import NEXT, corrected, image_tests, seed_tests
 from experiments.dashboard.links import compare_url
+from experiments.notebook import Shown
 from experiments.results.artifacts import Artifacts
 from experiments.tracking.runs import RunSummary, resolve
 from experiments.tracking.store import Store
-from experiments.webpage import Shown
 from lightning_modules.metrics import sign_of
 
 Document = dict[str, Any]

@@ -8,10 +8,10 @@ from typing import Any
 
 from experiments.comparison.curves import curves
 from experiments.comparison.text import cell, field, group, group_columns, labels, score, short_cell, verdicts
+from experiments.notebook import heading, link, paragraph, table
 from experiments.pages.coordinates import Axis, for_script, lines
 from experiments.pages.page import render
 from experiments.pages.scales import Categories, Scale
-from experiments.webpage import heading, link, paragraph, table
 from lightning_modules.metrics import sign_of
 from lightning_modules.showable import showable
 

@@ -16,6 +16,7 @@ from experiments.code.kept import State
 from experiments.code.recorded import Unpacked
 from experiments.code.scratch import remove_leftovers, scratch_folder
 from experiments.errors import Altered, CannotRun
+from experiments.notebook import Shown, paragraph, table
 from experiments.process.interrupts import interruptible
 from experiments.provenance.checks import check
 from experiments.provenance.record import Record, read_record
@@ -25,7 +26,6 @@ from experiments.reproduction.environments import other_files, recorded_python
 from experiments.tracking.lifecycle import close_dead_runs
 from experiments.tracking.store import Store
 from experiments.training.trace import Difference, first_difference
-from experiments.webpage import Shown, paragraph, table
 from lightning_modules import InputError
 from lightning_modules.log import LOG
 from lightning_modules.metrics import find_metric

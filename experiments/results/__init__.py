@@ -1,5 +1,5 @@
-"""Writes a run's results: predictions, scores by class, plots, the data report, and the model.
+"""Writes a run's results: predictions, scores by class, the data report, and the model.
 
-May import `experiments.tracking` and below. To add an artifact, name it in `experiments/artifact_names.py` and put its
-writer here.
+May import `experiments.pictures`, `experiments.tracking` and below. To add an artifact, name it in
+`experiments/artifact_names.py` and put its writer here.
 """

@@ -6,7 +6,7 @@ from typing import Any
 
 from experiments.artifact_names import DATA_REPORT, DATA_REPORT_PLOT
 from experiments.config import ExperimentConfig, load_config
-from experiments.results.plots import plot_data_report
+from experiments.pictures.plots import plot_data_report
 from experiments.tracking.tracked_run import TrackedRun
 from lightning_modules import CleaningConfig, DataReport, ImageDataModule, InputError
 from lightning_modules.checked_path import checked_path

@@ -14,7 +14,8 @@ from experiments.artifact_names import (
     NEW_PREDICTIONS,
     PREDICTIONS,
 )
-from experiments.results import class_scores, plots
+from experiments.pictures import plots
+from experiments.results import class_scores
 from experiments.tracking.tracked_run import TrackedRun
 from lightning_modules import ImageClassifier, ImageDataModule
 

@@ -7,7 +7,8 @@ import pytorch_lightning as pl
 from mlflow.entities import DatasetInput
 
 from experiments.artifact_names import CURVES_PLOT
-from experiments.results import class_scores, data_report, plots, predictions
+from experiments.pictures import plots
+from experiments.results import class_scores, data_report, predictions
 from experiments.results.model import log_model
 from experiments.tasks.inputs import image_inputs
 from experiments.tasks.task import Task

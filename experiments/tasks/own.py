@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from pytorch_lightning.utilities.model_helpers import is_overridden
 
 from experiments.artifact_names import CURVES_PLOT, PREDICTIONS_PLOT
-from experiments.results import data_report, own_model, plots, predictions
+from experiments.pictures import plots
+from experiments.results import data_report, own_model, predictions
 from experiments.tasks.digests import has
 from experiments.tasks.inputs import image_inputs, own_inputs
 from experiments.tasks.task import Task

@@ -11,8 +11,8 @@ from typing import Any, Literal
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
+from experiments.notebook import Shown, table
 from experiments.tracking.store import Store
-from experiments.webpage import Shown, table
 from lightning_modules import InputError
 from lightning_modules.metrics import monitors, sign_of
 from lightning_modules.showable import is_text

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from experiments.notebook import heading, paragraph, table
 from experiments.pages.coordinates import for_script
 from experiments.pages.page import render
 from experiments.pages.scales import Chart
-from experiments.webpage import heading, paragraph, table
 from sweeps.report import charts
 from sweeps.report.leaderboard import as_text, doubts, headline, ranked, verdict
 from sweeps.strategy.space import describe

@@ -12,10 +12,10 @@ from experiments.comparison.statistics import Estimate, estimate, paired_differe
 from experiments.config import flatten
 from experiments.dashboard.links import run_url, view_url
 from experiments.dashboard.views import finalists_key
+from experiments.notebook import Shown, heading, link
 from experiments.tracking.runs import children
 from experiments.tracking.store import Store
 from experiments.tracking.tracked_run import TrackedRun
-from experiments.webpage import Shown, heading, link
 from lightning_modules.metrics import METRICS, Direction
 from sweeps.config import Sweep
 from sweeps.report.audit import audit

@@ -20,7 +20,7 @@ from sklearn.datasets import load_digits
 
 from experiments import ExperimentConfig, RunResult, Store, load_config, run, runner
 from experiments.errors import Interrupted
-from experiments.results import plots
+from experiments.pictures import plots
 from experiments.results.class_scores import class_scores
 from experiments.runner import read_test
 from experiments.tracking import system_metrics

@@ -14,10 +14,10 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from experiments.config import TrainerConfig
-from experiments.results import plots, style
+from experiments.pictures import plots, style
+from experiments.pictures.lettering import FONT_SIZE
+from experiments.pictures.sheet import ACROSS, DOWN
 from experiments.results.class_scores import class_scores
-from experiments.results.lettering import FONT_SIZE
-from experiments.results.sheet import ACROSS, DOWN
 from lightning_modules import DataReport
 from lightning_modules.pipeline.cleaning import Finding
 from lightning_modules.pipeline.splits import Subset

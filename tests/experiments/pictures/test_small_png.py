@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from experiments.results.small_png import save_small, with_palette
+from experiments.pictures.small_png import save_small, with_palette
 
 
 def test_a_drawing_is_less_than_half_as_large_and_white_paper_stays_white(tmp_path: Path) -> None:

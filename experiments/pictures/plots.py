@@ -12,11 +12,11 @@ from matplotlib.ticker import LogLocator, MaxNLocator
 from numpy.typing import NDArray
 
 from experiments.config import TrainerConfig
-from experiments.results import style
-from experiments.results.image_grid import ImageGrid
-from experiments.results.lettering import LINE, Letters
-from experiments.results.sheet import Sheet
-from experiments.results.style import in_style, ink_on
+from experiments.pictures import style
+from experiments.pictures.image_grid import ImageGrid
+from experiments.pictures.lettering import LINE, Letters
+from experiments.pictures.sheet import Sheet
+from experiments.pictures.style import in_style, ink_on
 from lightning_modules import DataReport
 from lightning_modules.pipeline.cleaning import Finding
 from lightning_modules.pipeline.splits import Subset

@@ -11,9 +11,9 @@ from fontTools.pens.ttGlyphPen import TTGlyphPen
 from matplotlib import font_manager
 from matplotlib.figure import Figure
 
-from experiments.results import lettering, plots
-from experiments.results.lettering import Letters
-from experiments.results.sheet import DOWN
+from experiments.pictures import lettering, plots
+from experiments.pictures.lettering import Letters
+from experiments.pictures.sheet import DOWN
 
 CAT, DOG = "猫", "犬"  # DejaVu Sans, which comes with matplotlib, has neither
 TARGET = np.array([0, 1, 2])

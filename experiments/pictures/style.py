@@ -13,7 +13,7 @@ from cycler import cycler
 from matplotlib import colormaps
 from matplotlib.colors import Colormap, ListedColormap
 
-from experiments.results.lettering import FONT_SIZE, Letters
+from experiments.pictures.lettering import FONT_SIZE, Letters
 
 # Okabe and Ito (2008), Color universal design, without their yellow, which is too light for lines on white.
 BLUE, VERMILLION, GREEN, ORANGE, SKY, PURPLE, BLACK = (

@@ -1,7 +1,7 @@
 """Tables and links of pages, and of what a notebook shows."""
 
 from experiments import RunResult
-from experiments.webpage import Link, table
+from experiments.notebook import Link, table
 
 
 def test_a_cell_is_escaped_and_numbers_have_four_digits() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from experiments.results.lettering import LINE, Letters
+from experiments.pictures.lettering import LINE, Letters
 
 _GAP = 0.1  # between cells
 _LINE = 1.15 * LINE

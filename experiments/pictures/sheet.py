@@ -10,9 +10,9 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.results import style
-from experiments.results.lettering import DPI, LINE, Letters
-from experiments.results.small_png import save_small
+from experiments.pictures import style
+from experiments.pictures.lettering import DPI, LINE, Letters
+from experiments.pictures.small_png import save_small
 
 ACROSS, DOWN = "across", "down"  # the ids of the texts at scales
 _PAD = 0.06  # between a scale and its texts

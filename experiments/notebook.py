@@ -1,40 +1,20 @@
-"""Builds self-contained HTML pages with text, tables and embedded pictures; notebooks show parts of such pages.
+"""Results as a notebook shows them: parts of HTML, such as tables, and pandas tables. See `Shown`."""
 
-A result that a notebook shows has `_repr_html_` and `to_pandas`: see `Shown`.
-"""
-
-import base64
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape as escaped_html
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.artifact_names import PAGE_MARK
 from lightning_modules.showable import showable_lines
 
 if TYPE_CHECKING:  # comes with MLflow, and takes half a second
     from pandas import DataFrame
 
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
-table { border-collapse: collapse; margin: 1rem 0; display: block; overflow-x: auto }
-th, td { padding: .25rem .75rem; border-bottom: 1px solid #ddd; text-align: left; white-space: pre }
-th, td { vertical-align: top; font-variant-numeric: tabular-nums }
-img { max-width: 100% }
-""".strip()
-
 
 def escape(text: str) -> str:
     """Returns a text as HTML, with what is unsafe to show as escapes."""
     return escaped_html(showable_lines(text))
-
-
-def webpage(title: str, parts: Iterable[str]) -> str:
-    """Returns a page made of `parts`, which are HTML; empty parts are skipped."""
-    head = f'<head><meta charset="utf-8">{PAGE_MARK}<title>{escape(title)}</title><style>{_STYLE}</style></head>'
-    return "\n".join(['<!doctype html><html lang="en">', head, "<body>", *filter(None, parts), "</body></html>", ""])
 
 
 def heading(text: str, level: int = 2) -> str:
@@ -74,11 +54,6 @@ def _cell(cell: object) -> str:
             return ""
         case _:
             return escape(str(cell))
-
-
-def picture(title: str, png: Path) -> str:
-    data = base64.b64encode(png.read_bytes()).decode()
-    return f'{heading(title)}\n<img alt="{escape(title)}" src="data:image/png;base64,{data}">'
 
 
 class Shown(ABC):
