@@ -139,8 +139,8 @@ def test_other_stores_and_pages_of_the_workbench_are_no_code(project: Path) -> N
         (project / name).parent.mkdir(parents=True, exist_ok=True)
         (project / name).write_text("x")
     CodeStore(project / "served").keep({"net.py": File(b"a")}, "a test")
-    (tmp_path / "report.html").write_text('{% extends "page.html" %}')
-    (project / "deep" / "report.html").write_text(render(tmp_path / "report.html", None))
+    (project.parent / "report.html").write_text('{% extends "page.html" %}')
+    (project / "deep" / "report.html").write_text(render(project.parent / "report.html", None))
     assert contents(project) == before
     (project / "page.html").write_text("<!doctype html><p>The user's own.</p>")
     (project / "own" / "mlflow.db").parent.mkdir()
