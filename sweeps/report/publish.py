@@ -62,7 +62,8 @@ def show(search: Search, tracked: TrackedRun, document: Mapping[str, Any]) -> No
     _share_views(search, tracked, document)
     tracked.set_tags({DESCRIPTION: description(document, fixed(search.sweep) | effort(search.sweep))})
     _replace(tracked, NEW_LEADERBOARD, LEADERBOARD, json.dumps(document, indent=2))
-    pictures = plots.draw(search.study, dict(document), tracked.path(PLOTS))
+    is_complete = document["so_far"] is None
+    pictures = plots.draw(search.study, dict(document), tracked.path(PLOTS)) if is_complete else {}  # seconds
     _replace(tracked, NEW_REPORT_PAGE, REPORT_PAGE, page(document, pictures))
 
 
