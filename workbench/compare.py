@@ -1,7 +1,7 @@
 """`workbench compare`: shows what differs between runs, and whether one is really better."""
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lightning_modules.showable import showable
 from workbench._command import (
@@ -29,7 +29,8 @@ _MOST_ROWS, _MOST_PARAMS = 20, 8  # of a table with one row per run
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_store(parser)
     parser.add_argument("runs", nargs="*", metavar="RUN", help=RUN_HELP)
-    parser.add_argument("--sweep", metavar="NAME", help="compare all trials and finalists of this sweep")
+    text = "compare all trials and finalists of these sweeps; of two or more, also show what each found and took"
+    parser.add_argument("--sweep", nargs="+", default=[], metavar="NAME", help=text)
     text = "group runs by this param, and compare the groups over their seeds"
     parser.add_argument("--group-by", metavar="FIELD", help=text)
     parser.add_argument("--all", action="store_true", help="also show the fields that are equal")
@@ -44,12 +45,12 @@ def run(args: argparse.Namespace) -> Document:
     from experiments.tracking.runs import list_runs, resolve
 
     store = open_store(args.store)
-    found = list_runs(store, sweep=args.sweep) if args.sweep else []
+    found = [run for name in args.sweep for run in list_runs(store, sweep=name)]
     unique = {run.run_id: run for run in [*found, *(run for word in args.runs for run in resolve(store, word))]}
     runs = list(unique.values())
     if len(runs) < 2:
         raise UsageError(f"compare needs two runs or more, but the arguments name {len(runs)}")
-    document = compare(store, runs, group_by=args.group_by, show_all=args.all)
+    document = compare(store, runs, group_by=args.group_by, show_all=args.all, sweeps=args.sweep)
     if args.html or args.log:
         from experiments.comparison.report import report
 
@@ -64,6 +65,8 @@ def show(document: Document, args: argparse.Namespace) -> None:
 
     sentences = [*verdicts(document), *(f"note: {note}" for note in document["notes"])]
     print_sentences(sentences[:1])
+    if document["sweeps"]:
+        print_table(_sweeps(document))
     print_table(_runs_as_columns(document) if len(document["runs"]) <= _MOST_COLUMNS else _runs_as_rows(document))
     if not document["differences"]:
         print("nothing that was recorded differs")
@@ -81,6 +84,22 @@ def show(document: Document, args: argparse.Namespace) -> None:
     url = document.get("comparison_url")
     more = f", and the comparison's page is {url}" if url else ", and --log stores a page of the comparison in MLflow"
     print_dashboard(document, args, f"these {len(document['runs'])} runs side by side", more)
+
+
+def _sweeps(document: Document) -> "Table":
+    """Returns a table with a row for each sweep: what it found, and what it took."""
+    rows = table("sweep", "trials", "epochs", document["sweeps"][0]["metric"], "its own settings", "test accuracy")
+    for row in document["sweeps"]:
+        estimates = (row if row["mean"] is not None else None, row["baseline"], row["test_accuracy"])
+        rows.add_row(showable(row["sweep"]), str(row["trials"]), str(row["epochs"] or ""), *map(_estimate, estimates))
+    return rows
+
+
+def _estimate(found: dict[str, Any] | None) -> str:
+    if found is None or found["mean"] is None:
+        return ""
+    interval = " [{:.4f}, {:.4f}]".format(*found["ci95"]) if found["ci95"] else ""
+    return f"{number(found['mean'])}{interval}"
 
 
 def _runs_as_columns(document: Document) -> "Table":

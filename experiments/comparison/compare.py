@@ -11,11 +11,12 @@ from experiments.comparison.differences import differences, does_differ, read_pr
 from experiments.comparison.groups import Group, group_by_param, group_by_seed
 from experiments.comparison.objective import Objective, objective_of
 from experiments.comparison.page import parts_of
+from experiments.comparison.side_by_side import side_by_side
 from experiments.comparison.significance import NEXT, corrected, image_tests, seed_tests
 from experiments.dashboard.links import compare_url
 from experiments.notebook import Shown
 from experiments.results.artifacts import Artifacts
-from experiments.tracking.runs import RunSummary, resolve
+from experiments.tracking.runs import RunSummary, find_sweep, resolve
 from experiments.tracking.store import Store
 from lightning_modules.metrics import sign_of
 
@@ -39,7 +40,12 @@ class Compared(Document, Shown):
 
 
 def compare(
-    store: Store, runs: Sequence[RunSummary | str], *, group_by: str | None = None, show_all: bool = False
+    store: Store,
+    runs: Sequence[RunSummary | str],
+    *,
+    group_by: str | None = None,
+    show_all: bool = False,
+    sweeps: Sequence[str] = (),
 ) -> Compared:
     """Compares runs; a text among them is a RUN argument of the command line. Returns `runs`, and:
 
@@ -55,17 +61,20 @@ def compare(
     - `curves`: the scores over the epochs of the best runs (`details.curves`);
     - `answers`: what the two runs of the first test, or the first seeds of its groups, answered (`details.answers`);
     - `notes`: one sentence for each thing that could not be compared, with the reason;
+    - `sweeps`: if two or more are named, a row for each (`side_by_side.py`);
     - `dashboard_url`: MLflow's own comparison of these runs.
 
-    Raises InputError if no run has the param `group_by`, or if there is no such run.
+    Raises InputError if no run has the param `group_by`, or if there is no such run or sweep.
     """
     found_runs = (resolve(store, run) if isinstance(run, str) else [run] for run in runs)
-    return _compare(
-        store, list({run.run_id: run for found in found_runs for run in found}.values()), group_by, show_all
-    )
+    unique = list({run.run_id: run for found in found_runs for run in found}.values())
+    beside = [RunSummary.of(find_sweep(store, name)) for name in sweeps] if len(sweeps) > 1 else []
+    return _compare(store, unique, group_by, show_all, beside)
 
 
-def _compare(store: Store, runs: Sequence[RunSummary], group_by: str | None, show_all: bool) -> Compared:
+def _compare(
+    store: Store, runs: Sequence[RunSummary], group_by: str | None, show_all: bool, sweeps: Sequence[RunSummary]
+) -> Compared:
     objective, doubts = objective_of(runs)
     with scratch_folder(store.folder / "scratch") as scratch:
         artifacts = Artifacts(store, scratch)
@@ -78,6 +87,7 @@ def _compare(store: Store, runs: Sequence[RunSummary], group_by: str | None, sho
         by_id = {each.run_id: each for each in recorded}
         pair = [by_id[members.get(each, each)] for each in found.tests[0].between] if found.tests else []
         answered = details.answers(artifacts, pair, objective.split) if pair else None
+        beside, unread = side_by_side(artifacts, sweeps)
         curves = details.curves(artifacts, _drawn(objective, runs, with_seeds))
     scored = [each for each in recorded if objective.score(each.run) is not None]
     different = different_images(scored)
@@ -91,8 +101,16 @@ def _compare(store: Store, runs: Sequence[RunSummary], group_by: str | None, sho
         groups=[group.as_dict() for group in (groups if group_by else with_seeds)],
         tests=corrected(found.tests),
         other_tests=corrected(found.others),
-        notes=[*without_score(runs, objective), *cannot_be_compared(different, told), *doubts, *notes, *found.notes],
+        notes=[
+            *without_score(runs, objective),
+            *cannot_be_compared(different, told),
+            *doubts,
+            *notes,
+            *found.notes,
+            *unread,
+        ],
         curves=curves,
+        sweeps=beside,
         answers=answered,
         dashboard_url=compare_url(store, sorted({run.experiment_id for run in runs}), [run.run_id for run in runs]),
     )

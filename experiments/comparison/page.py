@@ -11,7 +11,7 @@ from experiments.comparison.text import cell, field, group, group_columns, label
 from experiments.notebook import heading, link, paragraph, table
 from experiments.pages.coordinates import Axis, for_script, lines
 from experiments.pages.page import render
-from experiments.pages.scales import Categories, Scale
+from experiments.pages.scales import Categories, Chart, Point, Scale
 from lightning_modules.metrics import sign_of
 from lightning_modules.showable import showable
 
@@ -63,6 +63,9 @@ def page(document: Document, images: Sequence[str], to_serve: str) -> str:
         confusion=answers and answers["confusion"] if answers and len(answers["classes"]) <= _MOST_CELLS else None,
         largest=max((abs(n) for row in ((answers and answers["confusion"]) or []) for n in row), default=0),
         images=images,
+        sweeps=document["sweeps"],
+        sweep_scale=_sweep_scale(document["sweeps"]),
+        sweep_chart=_best_so_far(document["sweeps"]),
         field=field,
         cell=cell,
         short_cell=short_cell,
@@ -128,6 +131,21 @@ def _tests(document: Document) -> list[tuple[str, Scale, list[dict[str, Any]]]]:
         (metric, Scale.around([0.0, *(end for test in tests for end in test["ci95"])]), tests)
         for metric, tests in by_metric.items()
     ]
+
+
+def _sweep_scale(sweeps: Sequence[Mapping[str, Any]]) -> Scale:
+    numbers = [value for each in sweeps for value in [*each["values"], *(each["ci95"] or ())] if value is not None]
+    return Scale.around(numbers)
+
+
+def _best_so_far(sweeps: Sequence[Mapping[str, Any]]) -> tuple[Chart, list[list[Point]]] | None:
+    """Returns the chart of the best value after each trial, a line for each sweep."""
+    points = [tuple(point) for each in sweeps for point in each["best_so_far"]]
+    if not points:
+        return None
+    last = max(number for number, _ in points)
+    chart = Chart(Scale(-0.5, last + 0.5, whole=True), Scale.robust([value for _, value in points]))
+    return chart, [[(chart.x.share(n), chart.y.share(v)) for n, v in each["best_so_far"]] for each in sweeps]
 
 
 def _group_scale(document: Document) -> Scale:
