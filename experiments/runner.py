@@ -1,5 +1,6 @@
 """Runs one configuration as a tracked run: train → validate → test."""
 
+import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor

@@ -5,6 +5,7 @@ other metric is computed from all answers of a validation or test pass. The user
 `trainer.metrics`, are computed from all answers of every split.
 """
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -55,6 +56,7 @@ class Metric:
     direction: Direction | None  # None: not known
     compute: Callable[[Answers], "Tensor"]
     is_summed: bool = False  # EpochScores sums it batch by batch
+    bounds: tuple[float, float] = (-math.inf, math.inf)  # between which values lie
     is_relative: bool = False  # how close two values are depends on their ratio, not on their difference
     # The same value in another way, for tests that resample images: `terms` gives numbers (N, D) of each image, and
     # `of_means` the value from their means (D,) over images. None: only `compute` knows the metric.
@@ -160,6 +162,7 @@ METRICS: dict[str, Metric] = {
             name="accuracy",
             title="accuracy",
             direction="maximize",
+            bounds=(0, 1),
             compute=_accuracy,
             is_summed=True,
             terms=_hits,
@@ -168,6 +171,7 @@ METRICS: dict[str, Metric] = {
             name="macro_f1",
             title="macro-F1",
             direction="maximize",
+            bounds=(0, 1),
             compute=macro_f1,
             terms=_f1_terms,
             of_means=_f1_of_means,
@@ -176,6 +180,7 @@ METRICS: dict[str, Metric] = {
             name="top3_accuracy",
             title="top-3 accuracy",
             direction="maximize",
+            bounds=(0, 1),
             compute=_top3_accuracy,
             terms=_top3_hits,
         ),
@@ -183,6 +188,7 @@ METRICS: dict[str, Metric] = {
             name="calibration_error",
             title="calibration error",
             direction="minimize",
+            bounds=(0, 1),
             compute=_calibration_error,
             terms=_gaps,
             of_means=_gap_of_means,
@@ -191,6 +197,7 @@ METRICS: dict[str, Metric] = {
             name="loss",
             title="loss",
             direction="minimize",
+            bounds=(0, math.inf),
             compute=_loss,
             is_summed=True,
             is_relative=True,
@@ -253,6 +260,12 @@ def find_metric(logged: str) -> Metric | None:
     """Returns the metric for a logged name such as `val/accuracy`; None for any other name."""
     split, _, name = logged.partition("/")
     return METRICS.get(name) if split in {"train", "val", "test"} else None
+
+
+def bounds_of(logged: str) -> tuple[float, float]:
+    """Returns between which values a metric lies, by its logged name such as `val/accuracy`."""
+    metric = METRICS.get(logged.partition("/")[2])
+    return (-math.inf, math.inf) if metric is None else metric.bounds
 
 
 def sign_of(logged: str) -> int:

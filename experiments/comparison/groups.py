@@ -47,7 +47,7 @@ class Group:
             "run_ids": [run.run_id for run in self.runs],
             "values": self.scores,
             "sd": float(np.std(self.scores, ddof=1)) if len(self.runs) > 1 else None,
-            **vars(estimate(self.scores)),
+            **vars(estimate(self.scores).within(self.objective.metric.bounds)),
         }
 
 

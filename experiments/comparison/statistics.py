@@ -24,6 +24,13 @@ class Estimate:
     mean: float
     ci95: tuple[float, float] | None
 
+    def within(self, bounds: tuple[float, float]) -> "Estimate":
+        """Returns the estimate with what its interval has beyond the values that are possible cut off."""
+        if self.ci95 is None:
+            return self
+        low, high = self.ci95
+        return Estimate(self.mean, (max(low, min(bounds[0], self.mean)), min(high, max(bounds[1], self.mean))))
+
     @property
     def is_clear_of_zero(self) -> bool:
         """Whether there is an interval and it excludes 0."""

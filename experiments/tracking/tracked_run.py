@@ -66,6 +66,7 @@ class TrackedRun:
         self.latest: dict[str, float] = {}  # the last value of each metric, without system metrics
         self.params, self.tags = dict(run.data.params), dict(run.data.tags)
         self.outcome: Outcome | None = None  # None until the run is closed
+        self.pause = 0  # milliseconds in which the run was closed and did nothing, and that do not count
         self.superfluous: set[str] = set()  # files that go once the run has finished; until then it may be resumed
         # What an earlier process has already logged:
         self._known_points: dict[tuple[str, int], tuple[float, int]] = {}  # (metric, step) → value, milliseconds
@@ -192,7 +193,7 @@ class TrackedRun:
 
     def _end(self, outcome: Outcome, error: str) -> None:
         self.outcome = outcome
-        self._outbox.put(end_of_run(outcome, error))
+        self._outbox.put(end_of_run(outcome, error, self.pause))
 
     def _seal(self, end: Entry) -> None:
         """Writes `record.json`, the last of the run's files."""
@@ -224,12 +225,12 @@ def as_param(value: Any) -> str:
     return words[value] if value is None or isinstance(value, bool) else without_credentials(str(value))[:_MAX_PARAM]
 
 
-def end_of_run(outcome: Outcome, error: str) -> Entry:
-    """Returns the entry that ends a run now."""
+def end_of_run(outcome: Outcome, error: str, pause: int = 0) -> Entry:
+    """Returns the entry that ends a run now. `pause`: milliseconds that do not count as part of the run."""
     tags = {"workbench.outcome": outcome} | (
         {"workbench.error": without_credentials(error)[:_MAX_TAG]} if error else {}
     )
-    return Entry(tags=tags, status=STATUS[outcome], end_time=int(time.time() * 1000))
+    return Entry(tags=tags, status=STATUS[outcome], end_time=int(time.time() * 1000) - pause)
 
 
 class _MetricWriter:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from experiments.comparison.statistics import Estimate
 from experiments.dashboard.links import within
-from lightning_modules.metrics import METRICS
+from lightning_modules.metrics import METRICS, bounds_of
 from lightning_modules.showable import in_markdown
 from sweeps.strategy.space import describe
 from sweeps.study.finalists import OWN_SETTINGS as _OWN
@@ -83,8 +83,7 @@ def verdict(document: Mapping[str, Any]) -> str:
 
 def _points(document: Mapping[str, Any], difference: float, ci95: tuple[float, float] | None) -> str:
     """Returns a difference with its interval: of shares in percentage points, with plus where the search is better."""
-    metric = METRICS.get(document["metric"].removeprefix("val/"))
-    is_share = metric is not None and not metric.is_relative
+    is_share = bounds_of(document["metric"]) == (0, 1)
     scale, unit, digits = (100, " points", 1) if is_share else (1, "", 4)
     interval = "" if ci95 is None else " [{:+.{d}f}, {:+.{d}f}]".format(*(scale * end for end in ci95), d=digits)
     return f"{scale * difference:+z.{digits}f}{unit}{interval}"

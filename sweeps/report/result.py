@@ -16,7 +16,7 @@ from experiments.notebook import Shown, heading, link
 from experiments.tracking.runs import children
 from experiments.tracking.store import Store
 from experiments.tracking.tracked_run import TrackedRun
-from lightning_modules.metrics import METRICS, Direction
+from lightning_modules.metrics import METRICS, Direction, bounds_of
 from sweeps.config import Sweep
 from sweeps.report.audit import audit
 from sweeps.report.importance import importance
@@ -113,7 +113,7 @@ def gather(
         space=[_as_field(parameter) for parameter in sweep.space.parameters],
         trials=trials,
         best={name: trials[best.number][name] for name in ("number", "value", "params", "run_id")} if best else None,
-        finalists=[_as_row(finalist) for finalist in finalists],
+        finalists=[_as_row(sweep, finalist) for finalist in finalists],
         champion=_champion(store, sweep, champion) if champion else None,
         runner_up=_runner_up(*finalists[:2]) if len(finalists) > 1 else None,
         baseline=_baseline(sweep, baseline, finalists[0]) if baseline else None,
@@ -159,9 +159,10 @@ def _as_field(parameter: Parameter) -> dict[str, Any]:
     return {"path": parameter.path, "low": parameter.low, "high": parameter.high, "log": parameter.log}
 
 
-def _as_row(finalist: Finalist) -> dict[str, Any]:
+def _as_row(sweep: Sweep, finalist: Finalist) -> dict[str, Any]:
     """Returns a finalist as JSON, which has no NaN: a diverged seed's value and its finalist's mean become None."""
-    score = asdict(finalist.score) if finalist.has_all_scores else {"mean": None, "ci95": None}
+    bounds = bounds_of(sweep.config.objective.metric)
+    score = asdict(finalist.score.within(bounds)) if finalist.has_all_scores else {"mean": None, "ci95": None}
     values = [value if math.isfinite(value) else None for value in finalist.values]
     return {
         "number": finalist.number,
@@ -192,7 +193,7 @@ def _champion(store: Store, sweep: Sweep, champion: Finalist) -> dict[str, Any]:
 def _on_test(name: str, metrics: list[dict[str, float]]) -> dict[str, Any] | None:
     """Returns a test metric's mean over the champion's seeds; None if an earlier version did not log it."""
     values = [value for each in metrics for logged, value in each.items() if of_test(logged) == name]
-    return asdict(estimate(values)) if len(values) == len(metrics) else None
+    return asdict(estimate(values).within(bounds_of(f"test/{name}"))) if len(values) == len(metrics) else None
 
 
 def of_test(logged: str) -> str:
@@ -218,7 +219,7 @@ def _baseline(sweep: Sweep, baseline: Finalist, first: Finalist) -> dict[str, An
     base = flatten(sweep.base.tree())
     params = {parameter.path: base.get(parameter.path) for parameter in sweep.space.parameters}
     difference = _difference(first, baseline)
-    row = _as_row(baseline) | {
+    row = _as_row(sweep, baseline) | {
         "params": params,
         "difference": difference and difference.mean,
         "difference_ci95": difference and difference.ci95,
