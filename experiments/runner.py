@@ -219,7 +219,9 @@ def read_test(store: Store, run_id: str, *, dataset: ImageDataset | None = None)
     kept = read_provenance(run_folder / PROVENANCE).get("code")
     if kept is not None:
         code = code.continuing(store.folder, kept, run_folder, "run", "", may_change=True)
+    ended = store.client.get_run(run_id).info.end_time
     with interruptible(), reopen_run(store, run_id) as tracked, _failure_told(tracked, task):
+        tracked.pause = int(1000 * time.time()) - ended if ended else 0  # the run only waited for its test
         with provenance.finished(tracked, code) if kept is not None else nullcontext():
             _test(tracked, task, make_trainer(config))
         tracked.set_tags(_description(tracked, task))

@@ -264,7 +264,7 @@ def find_metric(logged: str) -> Metric | None:
 
 def bounds_of(logged: str) -> tuple[float, float]:
     """Returns between which values a metric lies, by its logged name such as `val/accuracy`."""
-    metric = METRICS.get(logged.partition("/")[2])
+    metric = find_metric(logged)
     return (-math.inf, math.inf) if metric is None else metric.bounds
 
 

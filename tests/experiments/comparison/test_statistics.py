@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from experiments.comparison.statistics import (
+    Estimate,
     compare_on_images,
     estimate,
     holm,
@@ -112,3 +113,11 @@ def test_holm_multiplies_by_what_is_left_and_never_falls() -> None:
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.6, 0.9]) == [1, 1]
     assert holm([]) == []
+
+
+def test_an_interval_ends_where_no_value_can_be() -> None:
+    found = estimate([0.99, 0.97, 0.8])
+    assert found.ci95 is not None
+    assert found.ci95[1] > 1
+    assert found.within((0, 1)) == Estimate(found.mean, (found.ci95[0], 1))
+    assert estimate([0.5]).within((0, 1)) == Estimate(0.5, None)
