@@ -26,6 +26,7 @@ from experiments.tracking import store as store_module
 from tests.warm_python import WarmPython
 
 if TYPE_CHECKING:
+    from selenium.webdriver import Chrome
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 _REAL_DATA = os.environ.get("WORKBENCH_DATA", os.environ.get("WORKBENCH_TESTS_REAL_DATA"))
 if _REAL_DATA is not None:
     os.environ["WORKBENCH_TESTS_REAL_DATA"] = _REAL_DATA
+
+CHROMIUM, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
 
 prepare_process()
 
@@ -228,6 +231,22 @@ def scratch_store(scratch_folder: Path) -> Store:
     store = Store.open(scratch_folder)
     store.ensure_database()
     return store
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["Chrome"]:
+    if not (CHROMIUM.exists() and DRIVER.exists()):
+        message = "needs Debian's packages chromium and chromium-driver"
+        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
+    webdriver = pytest.importorskip("selenium.webdriver", reason="needs the extra `browser`")
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(CHROMIUM)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    for flag in ("headless", "no-sandbox", "disable-gpu", "disable-background-networking", "window-size=2400,3000"):
+        options.add_argument(f"--{flag}")
+    chrome = webdriver.Chrome(options, webdriver.ChromeService(str(DRIVER)))
+    yield chrome
+    chrome.quit()
 
 
 class TrackingServer:

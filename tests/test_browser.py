@@ -1,7 +1,6 @@
 """MLflow's dashboard on a sweep, and the sweep's own page, in headless Chromium."""
 
 import json
-import os
 import re
 import signal
 import socket
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
 
 Workbench = Callable[..., "subprocess.CompletedProcess[str]"]
 
-CHROMIUM, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
 EPOCHS = 3
 CLOSE_ASSISTANT = "button[data-component-id='mlflow.assistant.chat_panel.close']"
 UNFOLD = "button[data-component-id$='runnamecellrenderer.tsx_46']"  # a sweep's trials
@@ -97,22 +95,6 @@ class Dashboard:
 
 def _text(page: "Chrome") -> str:
     return page.find_element("tag name", "body").text
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator["Chrome"]:
-    if not (CHROMIUM.exists() and DRIVER.exists()):
-        message = "needs Debian's packages chromium and chromium-driver"
-        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
-    webdriver = pytest.importorskip("selenium.webdriver", reason="needs the extra `browser`")
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(CHROMIUM)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    for flag in ("headless", "no-sandbox", "disable-gpu", "disable-background-networking", "window-size=2400,3000"):
-        options.add_argument(f"--{flag}")
-    chrome = webdriver.Chrome(options, webdriver.ChromeService(str(DRIVER)))
-    yield chrome
-    chrome.quit()
 
 
 @pytest.fixture(scope="module")
