@@ -21,6 +21,7 @@ import pytest
 
 from experiments import Store, load_config, run
 from experiments.code.loading import watch
+from experiments.process import redaction
 from experiments.process.setup import prepare_process
 from experiments.tracking import store as store_module
 from tests.warm_python import WarmPython
@@ -68,6 +69,12 @@ def _copy_database(args: Sequence[str | Path]) -> None:
 def _finish(process: "WarmPython | subprocess.Popen[str]") -> "subprocess.CompletedProcess[str]":
     stdout, stderr = process.communicate()
     return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+
+
+@pytest.fixture(autouse=True)
+def passwords_of_one_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets a process forget the passwords that a test told it: a file that has one is in no run's record."""
+    monkeypatch.setattr(redaction, "_told", {})
 
 
 @pytest.fixture(scope="session", autouse=True)
