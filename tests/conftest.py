@@ -27,9 +27,9 @@ from experiments.tracking import store as store_module
 from tests.warm_python import WarmPython
 
 if TYPE_CHECKING:
-    from selenium.webdriver import Chrome
     from mlflow import MlflowClient
     from mlflow.entities import Run
+    from selenium.webdriver import Chrome
 
 # The folder for `real_data`. The second variable passes it to pytest-xdist's workers, which inherit this environment.
 _REAL_DATA = os.environ.get("WORKBENCH_DATA", os.environ.get("WORKBENCH_TESTS_REAL_DATA"))
