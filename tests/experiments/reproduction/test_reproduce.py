@@ -29,7 +29,7 @@ from experiments.reproduction import again
 from experiments.reproduction.reproduce import Reproduction, Settings, reproduce
 from experiments.tracking.lifecycle import create_run
 from experiments.tracking.runs import resolve
-from experiments.tracking.tracked_run import as_param
+from experiments.tracking.tracked_run import IN_EPOCHS, as_param
 from experiments.training.trace import Difference
 from lightning_modules import InputError
 from lightning_modules.metrics import METRICS
@@ -175,7 +175,7 @@ def copy_run(
 ) -> tuple[str, Path]:
     """A run of an earlier version that left the same, but for `fields`, to be tampered with: its id, its artifacts."""
     original = store.client.get_run(run_id)
-    copy = create_run(store, experiment="digits", name=name, kind="train")
+    copy = create_run(store, experiment="digits", name=name, kind="train", tags=IN_EPOCHS)
     uri = store.client.get_run(copy).info.artifact_uri
     artifacts = Path(uri.removeprefix("file://"))
     shutil.copytree(original.info.artifact_uri.removeprefix("file://"), artifacts)
