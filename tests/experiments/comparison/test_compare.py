@@ -26,10 +26,11 @@ from experiments.comparison.report import report
 from experiments.comparison.text import labels, verdicts
 from experiments.provenance.packages import installed
 from experiments.tracking.lifecycle import RunKind, create_run
-from experiments.tracking.runs import RunSummary, resolve
+from experiments.tracking.runs import RunSummary, list_runs, resolve
 from lightning_modules import ImageDataModule, InputError
 from tests.projects import begin_again, copy_project, work_in
 from tests.svg import read_page
+from tests.sweeps.report.documents import swept
 
 CNN = "lightning_modules/networks/baseline_cnn.py"
 
@@ -534,3 +535,35 @@ def test_a_store_elsewhere_is_read_over_http(
     ids = [untrained.trial(name, right, lr=name) for name, right in (("a", [True, True]), ("b", [True, False]))]
     (test,) = compared(untrained.store, *ids)["tests"]
     assert (test["between"], test["first_only"], test["second_only"]) == (ids, 1, 0)
+
+
+def test_several_sweeps_are_shown_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = Store.open(tmp_path / "store")
+    store.ensure_database()
+    found = swept(lambda params: 0.9 + 0.01 * params["optimizer.momentum"], trials=12)
+    for name in ("one", "two", "bare"):
+        run_id = create_run(store, experiment="e", name=name, kind="sweep", tags={"workbench.sweep": name})
+        folder = folder_of(store.client.get_run(run_id))
+        folder.mkdir(parents=True, exist_ok=True)
+        if name != "bare":
+            (folder / "leaderboard.json").write_text(json.dumps(found | {"sweep": name}))
+        for seed in (1, 2):
+            tags = {"mlflow.parentRunId": run_id}
+            child = create_run(store, experiment="e", name=f"{name} {seed}", kind="trial", tags=tags)
+            store.client.log_metric(child, "value", 0.9)
+    document = compare(store, list_runs(store, sweep="one"), sweeps=["one", "two", "bare"])
+    first, second = document["sweeps"]
+    assert (first["sweep"], second["sweep"]) == ("one", "two")
+    assert (first["trials"], first["epochs"], first["seconds"]) == (12, 120, 360.0)
+    assert (first["mean"], first["values"]) == (found["finalists"][0]["mean"], found["finalists"][0]["values"])
+    best = max((trial["value"], trial["number"]) for trial in found["trials"])
+    assert first["best_so_far"][-1][1] == best[0]
+    assert [value for _, value in first["best_so_far"]] == sorted(value for _, value in first["best_so_far"])
+    assert any(note.startswith("the sweep bare is not shown beside the others") for note in document["notes"])
+    page = tmp_path / "page.html"
+    words = ["compare", "--sweep", "one", "two", "--html", str(page), "--store", str(store.folder)]
+    assert command_line.main(words) == 0
+    assert f"{first['mean']:.4f}" in capsys.readouterr().out
+    shown = read_page(page.read_text())
+    assert "Sweeps side by side" in shown.headings
+    assert [row[0] for row in shown.rows if len(row) == 8][1:] == ["■one", "■two"]
