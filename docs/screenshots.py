@@ -5,12 +5,15 @@ import json
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
 
+from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
@@ -26,13 +29,15 @@ def main() -> None:
     parser.add_argument("--store", type=Path, default=Path("mlruns"))
     store = parser.parse_args().store
     sweep = _workbench("sweep", "digits", "--store", store)  # which is there: this only tells it again
-    first, second = (trial["run_id"] for trial in sweep["trials"][:2])
-    compared = _workbench("compare", first, second, "--store", store)
+    pair = (sweep["finalists"][0]["run_ids"][0], sweep["finalists"][1]["run_ids"][0])
     champion = sweep["champion"]["run_ids"][0]
     run = f"{URL}/#/experiments/1/runs/{champion}/model-metrics"
     report = store / "artifacts" / sweep["sweep_run_id"] / "artifacts" / "report.html"
     server = subprocess.Popen([sys.executable, "-m", "workbench", "ui", "--no-browser", "--store", store])
     browser = webdriver.Chrome(_options(), Service("/usr/bin/chromedriver"))
+    scratch = tempfile.TemporaryDirectory()
+    comparison = Path(scratch.name) / "comparison.html"
+    _workbench("compare", *pair, "--html", comparison, "--store", store)
     try:
         waiting = WebDriverWait(browser, 120)
         waiting.until(lambda _: _answers())
@@ -43,18 +48,30 @@ def main() -> None:
             browser.get("about:blank")  # a change of the fragment alone loads nothing
             browser.get(address)
             waiting.until(is_drawn)
-            browser.save_screenshot(str(FOLDER / f"{name}.png"))
+            _save(browser.get_screenshot_as_png(), FOLDER / f"{name}.png")
+
+        def take_in_both_schemes(name: str, page: Path) -> None:
+            for scheme, ending in (("light", ""), ("dark", "-dark")):
+                features = [{"name": "prefers-color-scheme", "value": scheme}]
+                browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+                take(f"{name}{ending}", page.absolute().as_uri(), lambda page: bool(page.title))
 
         take("dashboard", sweep["trials_url"], lambda page: "optimizer.kind" in _text(page) and "Step" in _text(page))
         take(
             "run", run, lambda page: len(page.find_elements(By.CSS_SELECTOR, ".js-plotly-plot .scatterlayer path")) > 4
         )
-        take("compare", compared["dashboard_url"], lambda page: bool(page.find_elements(By.CSS_SELECTOR, ".parcoords")))
-        take("report", report.absolute().as_uri(), lambda page: "Champion" in _text(page))
+        take_in_both_schemes("compare", comparison)
+        take_in_both_schemes("report", report)
     finally:
+        scratch.cleanup()
         browser.quit()
         server.send_signal(signal.SIGINT)
         server.wait()
+
+
+def _save(png: bytes, path: Path) -> None:
+    """Writes a picture with 128 colours, which is small."""
+    Image.open(BytesIO(png)).convert("RGB").quantize(128).save(path, optimize=True)
 
 
 def _workbench(*words: str | Path) -> dict[str, Any]:
