@@ -60,10 +60,12 @@ def exit_code(document: Document) -> int:
 
 
 def show(document: Document, args: argparse.Namespace) -> None:
-    from sweeps.report.leaderboard import as_text, doubts, headline, ranked
+    from sweeps.report.leaderboard import as_text, ranked, sentences
     from sweeps.strategy.space import describe
 
-    print_sentences([headline(document), *doubts(document)])
+    print_sentences(sentences(document))
+    for each in document["audit"]:
+        print_prose(each["finding"], f"{'against':<11}")
     table = new_table("rank", "trial", document["metric"], "outcome", "params", "run", prose=["params"])
     for rank, trial in enumerate(ranked(document), start=1):
         place = str(rank) if trial["outcome"] == "finished" else ""

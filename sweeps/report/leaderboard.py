@@ -34,7 +34,7 @@ def as_text(score: Mapping[str, Any]) -> str:
 
 
 def headline(document: Mapping[str, Any]) -> str:
-    """Returns the sweep's result in one sentence: the first line of every leaderboard."""
+    """Returns the sweep's result in one sentence: who is champion, and with what scores."""
     if document.get("so_far") is not None:
         return _so_far(document)
     champion, finalists, baseline = document["champion"], document["finalists"], document["baseline"]
@@ -59,12 +59,17 @@ def headline(document: Mapping[str, Any]) -> str:
     return f"{found}; one seed is too few seeds to tell." if is_one else f"{found}."
 
 
+def sentences(document: Mapping[str, Any]) -> list[str]:
+    """Returns all that is said of a result, the verdict first."""
+    return list(dict.fromkeys([verdict(document), headline(document), *doubts(document)]))
+
+
 def verdict(document: Mapping[str, Any]) -> str:
     """Says in one sentence whether the search was worth it, and whether there is one winner."""
     finalists, own, second = document["finalists"], document["baseline"], document["runner_up"]
     if document["champion"] is None or not finalists:
         return headline(document)
-    sentences = []
+    parts = []
     if own is not None and own["difference"] is not None:
         words = {
             "ahead": f"The search beat {_OWN}",
@@ -73,11 +78,11 @@ def verdict(document: Mapping[str, Any]) -> str:
             "unknown": f"Too few seeds to tell whether the search beat {_OWN}",
         }
         standing = _standing(document, own["difference"], own["difference_ci95"])
-        sentences.append(f"{words[standing]}: {_points(document, own['difference'], own['difference_ci95'])}")
+        parts.append(f"{words[standing]}: {_points(document, own['difference'], own['difference_ci95'])}")
     if second is not None:
         is_clear = second["distinguishable"]
-        sentences.append("the first place is clear" if is_clear else "first and second cannot be told apart")
-    found = "; ".join(sentences) or f"Best: {describe(finalists[0]['params'])}"
+        parts.append("the first place is clear" if is_clear else "first and second cannot be told apart")
+    found = "; ".join(parts) or f"Best: {describe(finalists[0]['params'])}"
     return f"{found[0].upper()}{found[1:]}."
 
 
@@ -187,7 +192,9 @@ def description(document: Mapping[str, Any], settings: Mapping[str, str] = {}) -
     links = [f"[The trials as charts]({within(document['trials_url'])})"]
     if document["finalists"] or (document.get("so_far") or {}).get("stage") == "finalists":
         links.append(f"[The finalists by configuration]({within(document['finalists_url'])})")
-    found, *more = map(in_markdown, [headline(document), *doubts(document)])
+    found, *more = map(in_markdown, sentences(document))
+    against = [f"- {in_markdown(each['finding'])}" for each in document.get("audit", ())]
+    faults = ["", "**What speaks against it:**", "", *against] if against else []
     told = [f"| {in_markdown(name)} | {in_markdown(text)} |" for name, text in settings.items()]
     shown = ["", "| setting | value |", "|---|---|", *told] if told else []
-    return "\n".join([f"**{found}**", *more, "", " · ".join(links), "", *table, *shown])
+    return "\n".join([f"**{found}**", *more, *faults, "", " · ".join(links), "", *table, *shown])

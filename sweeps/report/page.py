@@ -10,7 +10,7 @@ from experiments.pages.coordinates import for_script
 from experiments.pages.page import render
 from experiments.pages.scales import Chart
 from sweeps.report import charts
-from sweeps.report.leaderboard import as_text, doubts, headline, ranked, verdict
+from sweeps.report.leaderboard import as_text, ranked, sentences
 from sweeps.strategy.space import describe
 
 _TEMPLATE = Path(__file__).parent / "templates" / "sweep.html"
@@ -38,7 +38,7 @@ def page(document: Document) -> str:
         metric=document["metric"],
         trials=document["trials"],
         status=_status(document),
-        verdict=list(dict.fromkeys([verdict(document), headline(document), *doubts(document)])),
+        verdict=sentences(document),
         facts=_facts(document),
         configurations=configurations,
         colours={name: "own" if name == charts.OWN else n % _COLOURS for n, (name, _) in enumerate(configurations)},
@@ -132,7 +132,7 @@ def result_parts(document: Document) -> list[str]:
     """Returns the sentences on the result, and the table of finalists."""
     finalists, columns = _finalists(document), ("", "params", document["metric"], "seeds")
     return [
-        *(paragraph(sentence) for sentence in [headline(document), *doubts(document)]),
+        *map(paragraph, sentences(document)),
         *([heading("Finalists"), table(columns, finalists)] if finalists else []),
     ]
 
