@@ -47,7 +47,8 @@ def test_it_trains_is_compared_and_reproduces_bitwise(copy: Copy) -> None:
     recipe = f"{copy.recipe}.yaml"
     runs = [copy.answer("train", recipe, *SHORT, "--seed", seed) for seed in ("0", "1")]
     metrics = runs[0]["metrics"]
-    assert {name.partition("/")[0] for name in metrics} == {"train", "val", "test", "throughput", "value"}
+    kinds = {"train", "val", "test", "throughput", "progress", "value"}
+    assert {name.partition("/")[0] for name in metrics} == kinds
     ids = [run["run_id"] for run in runs]
     compared = copy.answer("compare", *ids)
     assert compared["ranking"][0]["score"] in [run["metrics"]["value"] for run in runs]
