@@ -89,6 +89,7 @@ def make_database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable
     def copy(folder: Path) -> None:
         if not (template / "mlflow.db").exists():
             make(template)
+            (template / "mlflow.db").open("ab").close()  # what a process has written is no input of its runs
         new = folder / "mlflow.db.new"
         shutil.copyfile(template / "mlflow.db", new)
         with closing(sqlite3.connect(new)) as connection, connection:
