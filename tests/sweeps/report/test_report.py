@@ -119,7 +119,7 @@ def document_of(study: optuna.Study, trials: list[dict[str, Any]]) -> dict[str, 
     paths = sorted({path for trial in trials for path in trial["params"]})
     space = [{"path": path, **_range_of(path, trials)} for path in paths]
     document |= {"trials": trials, "space": space, "target": len(trials), "importance": importance(study)}
-    return document | {"audit": [], "commands": [], "trials_url": "http://x/#y"}
+    return document | {"audit": [], "commands": [], "trials_url": "http://x/#y", "finalists_url": "http://x/#z"}
 
 
 def _range_of(path: str, trials: list[dict[str, Any]]) -> dict[str, Any]:
