@@ -1,1 +1,4 @@
-"""Draws a result as one HTML file: templates, scales of charts, style and script. Knows nothing of runs and sweeps."""
+"""Draws a result as one HTML file: templates, scales of charts, style and script.
+
+Knows nothing of runs and sweeps: what is drawn comes from the rooms that call it.
+"""

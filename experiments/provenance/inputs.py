@@ -17,7 +17,7 @@ from experiments.recipe import recipes_read
 
 _MOST = 200  # files that are named
 _NOISE = ("~/.config/", "~/.cache/matplotlib/", "~/.cache/lightning-workbench/", "~/.netrc", "~/.gitconfig", "~/.pg")
-_OF_A_STORE = re.compile(r"/[0-9a-f]{32}/artifacts/|/code\.git/config$|/owners/[0-9a-f]{16}")
+_OF_A_STORE = re.compile(r"/(m-)?[0-9a-f]{32}/artifacts/|/code\.git/config$|/owners/[0-9a-f]{16}")
 _OUR_OWN = ("WORKBENCH_", "MLFLOW_", "RAY_", "PG", "XDG_")  # variables that the workbench itself reads
 
 

@@ -1,4 +1,4 @@
-"""Reports a sweep's result: the leaderboard, the HTML page, the plots.
+"""Reports a sweep's result: the leaderboard, the audit, the HTML page.
 
 May import `sweeps.strategy` and `sweeps.study`.
 """

@@ -257,7 +257,9 @@ def test_on_a_terminal_a_sweep_shows_the_trials_that_its_workers_train(
     assert [line for line in lines() if re.search(r" elapsed, about 0:\d\d:\d\d left$", line)]
     assert [line for line in lines() if len(line) > 80 and not line.startswith(("model ", "start it "))] == []
     links = re.findall(r"\x1b\]8;[^;]*;(http.*?)\x1b", b"".join(seen).decode())
-    assert [link.partition("/#/experiments/")[0] for link in links] == ["http://127.0.0.1:5000"] * 3  # trials, finalists, dashboard
+    assert [link.partition("/#/experiments/")[0] for link in links] == [
+        "http://127.0.0.1:5000"
+    ] * 3  # trials, finalists, dashboard
 
 
 def _read_all(terminal: int, seen: list[bytes]) -> None:
