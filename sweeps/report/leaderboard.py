@@ -82,7 +82,9 @@ def verdict(document: Mapping[str, Any]) -> str:
     if second is not None:
         is_clear = second["distinguishable"]
         parts.append("the first place is clear" if is_clear else "first and second cannot be told apart")
-    found = "; ".join(parts) or f"Best: {describe(finalists[0]['params'])}"
+    if not parts:
+        return headline(document)
+    found = "; ".join(parts)
     return f"{found[0].upper()}{found[1:]}."
 
 
