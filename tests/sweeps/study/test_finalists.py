@@ -17,6 +17,7 @@ from experiments.process.interrupts import Interrupted
 from experiments.tracking.runs import list_runs, resolve
 from sweeps import load_sweep
 from sweeps import run as run_sweep
+from sweeps.report.leaderboard import verdict
 from sweeps.study.finalists import BASELINE, Finalist, champion_of
 from sweeps.study.trial import _Report
 from workbench import main
@@ -114,9 +115,10 @@ def test_a_finished_sweep_takes_more_finalists_is_interrupted_among_them_and_its
     assert baseline["difference_ci95"] == (pytest.approx(interval, abs=1e-5) if margin > 1e-9 else None)
 
     line = "Champion: the recipe's own settings: no trial did better over 2 fresh seeds; val/accuracy "
-    assert told.getvalue().startswith(line)
+    assert told.getvalue().startswith(verdict(second))
+    assert f"\n{line}" in told.getvalue()
     tags = store.client.get_run(second["sweep_run_id"]).data.tags
-    assert tags["mlflow.note.content"].startswith(f"**{line}")
+    assert tags["mlflow.note.content"].startswith(f"**{verdict(second)}**\n{line}")
     assert json.loads(tags["workbench.champion_run_ids"]) == baseline["run_ids"]
     assert [run.run_id for run in resolve(store, "hopeless:champion")] == baseline["run_ids"]
     client: MlflowClient = store.client
