@@ -86,7 +86,9 @@ def test_compare_breaks_no_name(
     found = as_document(*words)
     names = {word for row in found["differences"] for word in row["field"].split()}
     # The value of PATH is one long word. It differs if another test has changed it before one of the runs.
-    paths = {value for row in found["differences"] if "variable PATH" in row["field"] for value in row["values"].values()}
+    paths = {
+        value for row in found["differences"] if "variable PATH" in row["field"] for value in row["values"].values()
+    }
     lines = [line for line in screen(*words) if not any(str(path) in line for path in paths)]
     assert_whole(lines, names | {row["name"] for row in found["metrics"]})
 
