@@ -6,6 +6,7 @@ import random
 import signal
 import sqlite3
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from functools import partial
@@ -353,3 +354,23 @@ def test_a_full_disk_stops_the_sweep_with_a_clear_word_and_it_goes_on_once_there
     assert counting(told) == 4
     assert "failed" not in told.values()
     assert_at_rest(small_disk / "store")
+
+
+# A command that is killed while it sends a new worker its work: the worker reads a part of it.
+HALF_SENT = """
+import os
+from multiprocessing import connection, forkserver
+forkserver.set_forkserver_preload(["sweeps.engines.preload"])
+forkserver.ensure_running()
+sentinel, work = forkserver.connect_to_new_process([])
+os.write(work, {part!r})
+os.close(work)
+assert connection.wait([sentinel], 60)
+"""
+
+
+@pytest.mark.parametrize("part", [b"", b"\x80\x05\x95"], ids=["nothing", "a part"])
+def test_a_worker_whose_command_was_killed_before_it_had_its_work_says_nothing(part: bytes) -> None:
+    command = [sys.executable, "-c", HALF_SENT.format(part=part)]
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[3], check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
