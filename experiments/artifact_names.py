@@ -28,7 +28,6 @@ MODEL = "model"
 NETWORK = "network.txt"
 
 # Pictures.
-PLOTS = "plots"
 DATA_REPORT_PLOT = "plots/data_report.png"
 CURVES_PLOT = "plots/curves.png"
 CONFUSION_PLOT = "plots/confusion_matrix_{split}.png"

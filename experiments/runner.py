@@ -278,15 +278,15 @@ def _fit(
     trainer = make_trainer(task.config, logger, [epoch_end, *config.make_callbacks(), *callbacks], **more)
     checkpoint = run.folder / LAST_CHECKPOINT if done else None
     trainer.fit(task.module, task.data, ckpt_path=checkpoint, weights_only=True)
-    monitored = [line[config.monitor] for line in trace.history]
-    value = monitored[-1]
+    epoch: Mapping[str, float] = trace.history[-1]
     if config.weights == "best":
-        value = max(monitored, key=lambda score: config.sign * score)
+        epoch = config.best_epoch(trace.history) or epoch
         load_weights(task.module, run.folder / BEST_CHECKPOINT)
     is_anew = config.weights == "best" or done == config.max_epochs  # no pass over val had these weights
     task.record_training(run, trace.history)
     task.record_val(run, make_trainer(task.config) if is_anew else None)
-    run.log_metrics({"value": value}, _last_step(run))  # a run with a value is fully trained and validated
+    # A run with a value is fully trained and validated.
+    run.log_metrics({"value": epoch[config.monitor]}, _last_step(run))
     return trainer
 
 
