@@ -8,37 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from experiments.artifact_names import CONFIG
 from experiments.comparison.differences import Recorded
-from experiments.config import with_located_files
-from experiments.recipe import build, read_recipe
 from experiments.results.artifacts import Artifacts
-from experiments.tracking.trust import is_trusted
-from lightning_modules import DataConfig, ImageDataModule, InputError
+from experiments.results.run_images import read_split
 
 _DARK = 64  # a picture without a brighter value has another range than 0 to 255
 
 
-class NoImages(Exception):
-    """The images cannot be shown; the message says why."""
-
-
 def images_of(artifacts: Artifacts, recorded: Recorded, split: str, indices: list[int]) -> list[str]:
     """Returns images of a run's split as data URLs of PNG files. Raises NoImages."""
-    path, provenance = artifacts.find(recorded.run, CONFIG), recorded.provenance
-    if path is None or provenance is None:
-        raise NoImages("the run has no config.yaml or provenance.json")
-    try:
-        tree = with_located_files(read_recipe(path), [], is_recorded=True)
-        if "." in str(tree["data"]["source"]) and not is_trusted(artifacts.store):
-            raise NoImages("that would run code of a store that you did not make")
-        data = ImageDataModule(build(DataConfig, tree["data"]))
-        data.setup()
-    except (InputError, KeyError) as error:
-        raise NoImages(str(error)) from error
-    subset = data.splits[split]
-    if (data.dataset.sha256, subset.order_sha256) != (provenance["data_sha256"], provenance["split_sha256"][split]):
-        raise NoImages("the data have changed since the run")
+    subset = read_split(artifacts, recorded.run, recorded.provenance, split)
     return [_as_url(np.asarray(subset.images[index])) for index in subset.indices[indices]]
 
 

@@ -9,10 +9,11 @@ from experiments.artifact_names import COMPARISON, COMPARISON_PAGE
 from experiments.code.scratch import scratch_folder
 from experiments.comparison.compare import Document
 from experiments.comparison.differences import read_provenances
-from experiments.comparison.images import NoImages, images_of
+from experiments.comparison.images import images_of
 from experiments.comparison.page import page, title_of
 from experiments.comparison.text import verdicts
 from experiments.results.artifacts import Artifacts
+from experiments.results.run_images import NoImages
 from experiments.tracking.lifecycle import create_run, open_run
 from experiments.tracking.runs import RunSummary
 from experiments.tracking.store import Store

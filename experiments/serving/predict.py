@@ -4,17 +4,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import mlflow
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.artifact_names import CONFIG, MODEL, PREDICTIONS
-from experiments.tracking.runs import RunSummary, resolve_one
+from experiments.serving.loaded import LoadedModel, load_model
 from experiments.tracking.store import Store
 from lightning_modules import InputError
 from lightning_modules.datasets.arrays import read_arrays
 from lightning_modules.images.layout import channels_last
-from lightning_modules.images.pictures import SUFFIXES, PictureError, decode, quiet
+from lightning_modules.images.pictures import SUFFIXES, PictureError, quiet
 from lightning_modules.log import LOG
 
 _ARRAYS = {".npy", ".npz"}
@@ -29,10 +27,10 @@ def predict(store: Store, selector: str, inputs: Sequence[Path]) -> list[dict[st
     Images get the size and the channels that they had in training. Raises InputError if the run has no model, or if a
     file is neither a picture nor an array of images.
     """
-    model = _load(store, resolve_one(store, selector))
+    model = load_model(store, selector)
     answers: list[dict[str, Any]] = []
     for names, images in _Reader(model).read(inputs):
-        answer = model.predict(images)
+        answer = model.answer(images)
         rows = zip(names, answer["label"], answer["label_index"], answer["probabilities"], strict=True)
         for name, label, index, row in rows:
             probabilities = dict(zip(answer["class_names"].tolist(), row.tolist(), strict=True))
@@ -42,31 +40,11 @@ def predict(store: Store, selector: str, inputs: Sequence[Path]) -> list[dict[st
     return answers
 
 
-def _load(store: Store, run: RunSummary) -> Any:
-    """Returns the run's model. Raises InputError, with the command that makes one, if the run kept none."""
-    if run.is_own_task:
-        remedy = f"its predict_step writes {PREDICTIONS}; load the model with mlflow.pyfunc: runs:/{run.run_id}/{MODEL}"
-        raise InputError("RUN", run.name, "its module is your own, and predict only labels images", remedy)
-    held = {artifact.path for artifact in store.client.list_artifacts(run.run_id)}
-    if MODEL not in held:
-        config = store.client.download_artifacts(run.run_id, CONFIG) if CONFIG in held else None
-        remedy = f"train it: {store.command('train', config)}" if config else "name another run"
-        raise InputError("RUN", run.name, f"this {run.kind} kept no model", remedy)
-    model = mlflow.pyfunc.load_model(store.client.download_artifacts(run.run_id, MODEL))
-    if "label_index" not in model.metadata.get_output_schema().input_names():
-        raise InputError("RUN", run.name, "its model was logged by an early version of the workbench", "train it again")
-    return model
-
-
 class _Reader:
     """Reads images in the type that a model takes."""
 
-    def __init__(self, model: Any) -> None:
-        (images,) = model.metadata.get_input_schema().inputs
-        self._type = images.type
-        self._is_gray = len(images.shape) == 3
-        height, width, _ = model.unwrap_python_model().facts["image_shape"]
-        self._size = (height, width)
+    def __init__(self, model: LoadedModel) -> None:
+        self._model = model
 
     def read(self, inputs: Sequence[Path]) -> Iterator[Named]:
         """Yields some images at a time."""
@@ -80,11 +58,11 @@ class _Reader:
             chosen = pictures[start : start + _AT_ONCE]
             with quiet():
                 images = np.stack([self._decode(path) for path in chosen])
-            yield list(map(str, chosen)), (images[..., 0] if self._is_gray else images).astype(self._type)
+            yield list(map(str, chosen)), images
 
-    def _decode(self, path: Path) -> NDArray[np.uint8]:
+    def _decode(self, path: Path) -> NDArray[Any]:
         try:
-            return decode(path, self._size, 1 if self._is_gray else 3)
+            return self._model.decode(path)
         except (OSError, PictureError) as error:
             raise InputError("FILE", str(path), str(error), "give a picture or an array of images") from error
 
@@ -96,13 +74,13 @@ class _Reader:
         if images.ndim != 4 or images.dtype.kind not in "biuf":
             shape = f"is {images.dtype} of shape {images.shape}"
             raise InputError("FILE", str(path), shape, "give numbers of shape (N, H, W) or (N, H, W, C)")
-        if images.shape[1:3] != self._size:
-            sizes = "×".join(map(str, images.shape[1:3])), "×".join(map(str, self._size))
+        if images.shape[1:3] != self._model.size:
+            sizes = "×".join(map(str, images.shape[1:3])), "×".join(map(str, self._model.size))
             LOG.info(f"{path}: images of {sizes[0]} are scaled to {sizes[1]}, the size of the training images")
-        if self._is_gray and images.shape[3] == 1:
+        if self._model.is_gray and images.shape[3] == 1:
             images = images[..., 0]
         for start in range(0, len(images), _AT_ONCE):
-            chosen = np.asarray(images[start : start + _AT_ONCE]).astype(self._type)
+            chosen = np.asarray(images[start : start + _AT_ONCE]).astype(self._model.type)
             yield [f"{path}[{start + row}]" for row in range(len(chosen))], chosen
 
 

@@ -1,5 +1,6 @@
 """Decodes one picture file into an array. For any content of the file, only `PictureError` can be raised."""
 
+import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -24,18 +25,19 @@ class PictureError(ValueError):
     """Says in one line why a file is not a usable picture."""
 
 
-def decode(path: Path, size: tuple[int, int] | None, channels: int) -> NDArray[np.uint8]:
+def decode(file: Path | bytes, size: tuple[int, int] | None, channels: int) -> NDArray[np.uint8]:
     """Returns the first frame of a picture as (H, W, `channels`), turned as its EXIF says, resized to `size` (H, W).
 
-    Resizing is bilinear over all pixels that a new pixel covers, and does not keep proportions. 16-bit gray is scaled
-    to 8 bits. Transparent pixels are blended with black. Raises PictureError.
+    `file`: its path, or its bytes. Resizing is bilinear over all pixels that a new pixel covers, and does not keep
+    proportions. 16-bit gray is scaled to 8 bits. Transparent pixels are blended with black. Raises PictureError.
     """
     try:
-        with Image.open(path, formats=FORMATS) as picture:
+        with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file, formats=FORMATS) as picture:
             pixels = picture.width * picture.height
             if pixels > _LARGEST:
                 raise PictureError(f"is {picture.width}×{picture.height} pixels, more than {_LARGEST:,}")
-            unpacked, packed = pixels * _BITS.get(picture.mode, 32) // 8, path.stat().st_size
+            unpacked = pixels * _BITS.get(picture.mode, 32) // 8
+            packed = len(file) if isinstance(file, bytes) else file.stat().st_size
             if unpacked > max(_BOMB_BYTES, _BOMB_RATIO * packed):
                 raise PictureError(f"unpacks from {packed:,} bytes to {unpacked:,}: a decompression bomb?")
             with _one_large if pixels > _LARGE else nullcontext():

@@ -1,0 +1,85 @@
+"""A run's logged model, loaded: what it takes, and what it answers."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+from numpy.typing import NDArray
+
+from experiments.artifact_names import CONFIG, MODEL, PREDICTIONS
+from experiments.tracking.runs import RunSummary, resolve_one
+from experiments.tracking.store import Store
+from lightning_modules import InputError
+from lightning_modules.images.pictures import decode
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """The model of `run`, in MLflow's `folder`. It takes images (N, H, W), if it is gray, or (N, H, W, C)."""
+
+    run: RunSummary
+    folder: Path
+    pyfunc: Any
+
+    @property
+    def class_names(self) -> list[str]:
+        return list(self._facts["class_names"])
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the training images, to which others are scaled."""
+        height, width, _ = self._facts["image_shape"]
+        return height, width
+
+    @property
+    def channels(self) -> int:
+        return int(self._facts["image_shape"][2])
+
+    @property
+    def is_gray(self) -> bool:
+        return self.channels == 1
+
+    @property
+    def type(self) -> np.dtype[Any]:
+        """The type of the values of the training images."""
+        (images,) = self.pyfunc.metadata.get_input_schema().inputs
+        kind: np.dtype[Any] = np.dtype(images.type)
+        return kind
+
+    def decode(self, picture: Path | bytes) -> NDArray[Any]:
+        """Returns a picture file as an image (H, W), or (H, W, 3), that the model takes. Raises PictureError."""
+        image = decode(picture, self.size, 1 if self.is_gray else 3)
+        return (image[..., 0] if self.is_gray else image).astype(self.type)
+
+    def answer(self, images: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """Returns `label` (N,), `label_index` (N,), `probabilities` (N, K) and `class_names` (K,)."""
+        answer: dict[str, NDArray[Any]] = self.pyfunc.predict(images)
+        return answer
+
+    @property
+    def _facts(self) -> dict[str, Any]:
+        facts: dict[str, Any] = self.pyfunc.unwrap_python_model().facts
+        return facts
+
+
+def load_model(store: Store, selector: str) -> LoadedModel:
+    """Returns the model of the run that `selector` names. Its code runs: see tracking/trust.py.
+
+    Raises InputError, with the command that makes a model, if the run kept none.
+    """
+    run = resolve_one(store, selector)
+    if run.is_own_task:
+        remedy = f"its predict_step writes {PREDICTIONS}; load the model with mlflow.pyfunc: runs:/{run.run_id}/{MODEL}"
+        raise InputError("RUN", run.name, "its module is your own, and this command only knows images", remedy)
+    held = {artifact.path for artifact in store.client.list_artifacts(run.run_id)}
+    if MODEL not in held:
+        config = store.client.download_artifacts(run.run_id, CONFIG) if CONFIG in held else None
+        remedy = f"train it: {store.command('train', config)}" if config else "name another run"
+        raise InputError("RUN", run.name, f"this {run.kind} kept no model", remedy)
+    folder = Path(store.client.download_artifacts(run.run_id, MODEL))
+    model = mlflow.pyfunc.load_model(str(folder))
+    if "label_index" not in model.metadata.get_output_schema().input_names():
+        raise InputError("RUN", run.name, "its model was logged by an early version of the workbench", "train it again")
+    return LoadedModel(run, folder, model)
