@@ -275,7 +275,8 @@ def _fit(
     begin(observers, trace.history)
     logger = RunLogger(run, task.name_within_epoch)
     more = {} if config.profiler is None else {"profiler": _profiler(config.profiler, run.folder)}
-    trainer = make_trainer(task.config, logger, [epoch_end, *config.make_callbacks(), *callbacks], **more)
+    every = [epoch_end, *config.make_callbacks(), *callbacks]
+    trainer = make_trainer(task.config, logger, every, **task.execute_steps(every), **more)
     checkpoint = run.folder / LAST_CHECKPOINT if done else None
     trainer.fit(task.module, task.data, ckpt_path=checkpoint, weights_only=True)
     epoch: Mapping[str, float] = trace.history[-1]

@@ -19,6 +19,9 @@ from lightning_modules.networks import build_network, check_network
 from lightning_modules.optimizers import OptimizerConfig
 from lightning_modules.own import OWN_MODULE
 from lightning_modules.parameters import freeze
+from lightning_modules.stepping.chunked import Chunked
+from lightning_modules.stepping.clipping import Clip
+from lightning_modules.stepping.steps import set_steps_done, total_steps
 
 # Shapes: N images, C channels, H x W pixels, K classes.
 Batch = tuple[Tensor, Tensor]
@@ -125,6 +128,8 @@ class ImageClassifier(pl.LightningModule):
         self.optimizer_config = optimizer or OptimizerConfig()
         self._metrics = tuple(metrics)
         self.probabilities: dict[str, Tensor] = {}
+        self._chunked: Chunked | None = None
+        self._resumed_at: int | None = None  # optimizer steps done by the training that this one continues
         self._scores: dict[str, EpochScores] = {}
         for split in ("train", "val", "test"):
             self._begin_epoch(split)
@@ -137,8 +142,16 @@ class ImageClassifier(pl.LightningModule):
         logits_NK: Tensor = self.network(images_NCHW.contiguous() if self._is_contiguous else images_NCHW)
         return logits_NK
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        return self._score(batch, "train")
+    def train_in_chunks(self, clip: Clip | None) -> None:
+        """From now on a training step takes a chunk of batches (stepping/chunks.py), and does the optimizer's steps."""
+        self._chunked = Chunked(lambda batch: self._score(batch, "train"), clip)
+        self.automatic_optimization = False
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor | None:
+        if self._chunked is None:
+            return self._score(batch, "train")
+        self._chunked.run(self, batch)
+        return None
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._score(batch, "val")
@@ -169,6 +182,13 @@ class ImageClassifier(pl.LightningModule):
                 self.probabilities[split] = scores.answers.probabilities_NK
         self._begin_epoch(split)  # frees the memory of the answers
 
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._resumed_at = checkpoint["global_step"]
+
+    def on_train_start(self) -> None:
+        if self._resumed_at is not None:
+            set_steps_done(self.trainer, self._resumed_at)
+
     def on_train_epoch_start(self) -> None:
         self._begin_epoch("train")
 
@@ -189,7 +209,7 @@ class ImageClassifier(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         optimizer = self.optimizer_config.build(self.network)
-        schedule = self.optimizer_config.build_schedule(optimizer, self.trainer.estimated_stepping_batches)
+        schedule = self.optimizer_config.build_schedule(optimizer, total_steps(self.trainer))
         if schedule is None:
             return optimizer
         return {"optimizer": optimizer, "lr_scheduler": self.optimizer_config.schedule.how_to_step(schedule)}

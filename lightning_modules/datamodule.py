@@ -25,6 +25,7 @@ from lightning_modules.pipeline.placement import Placement
 from lightning_modules.pipeline.sampling import Sampling
 from lightning_modules.pipeline.splits import Subset, make_splits
 from lightning_modules.showable import is_text
+from lightning_modules.stepping.chunks import Chunks
 
 # Images per batch when no gradients are kept. On a CPU, 128 images fit in the cache: three times as fast as 1,000.
 _MOST_CLASSES = 30_000  # ImageNet has 21,841; a network has an output for each
@@ -183,6 +184,7 @@ class ImageDataModule(pl.LightningDataModule):
         self.config = config
         self.seed = seed
         self.drops_single = False  # whether a last training batch of one image is left out
+        self.steps_per_execution = 1  # batches that a training step takes at once
         self._dataset = dataset
         self._placement = Placement(torch.device("cpu"))
         self.splits: dict[str, Subset] = {}
@@ -251,10 +253,11 @@ class ImageDataModule(pl.LightningDataModule):
     def num_classes(self) -> int:
         return len(self.class_names)
 
-    def train_dataloader(self) -> Batches:
+    def train_dataloader(self) -> Batches | Chunks:
         size = len(self.splits["train"]) if self.config.batch_size == "full" else self.config.batch_size
         options = {"sampling": self.config.sampling, "augmentation": self.config.augmentation}
-        return self._batches("train", size, shuffle_seed=self.seed, drops_single=self.drops_single, **options)
+        batches = self._batches("train", size, shuffle_seed=self.seed, drops_single=self.drops_single, **options)
+        return batches if self.steps_per_execution == 1 else Chunks(batches, self.steps_per_execution)
 
     def val_dataloader(self) -> Batches:
         return self._evaluation("val")

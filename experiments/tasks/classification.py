@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pytorch_lightning as pl
 from mlflow.entities import DatasetInput
@@ -13,16 +14,19 @@ from experiments.results.model import log_model
 from experiments.tasks.inputs import image_inputs
 from experiments.tasks.task import Task
 from experiments.tracking.tracked_run import TrackedRun
+from experiments.training.stepping import steps_per_execution
 from lightning_modules import ImageClassifier, ImageDataModule
 from lightning_modules.metrics import METRICS
+from lightning_modules.stepping.clipping import clipping
 
 
 @dataclass(kw_only=True)
 class Classification(Task):
-    """An ImageClassifier and an ImageDataModule."""
+    """An ImageClassifier and an ImageDataModule. `step_seconds`: what a training step takes."""
 
     module: ImageClassifier
     data: ImageDataModule
+    step_seconds: float
 
     def inputs(self) -> list[DatasetInput]:
         return image_inputs(self.data)
@@ -30,6 +34,15 @@ class Classification(Task):
     def record_data(self, run: TrackedRun) -> None:
         data_report.record(run, self.data)
         run.set_tags(class_scores.TAG)
+
+    def execute_steps(self, callbacks: Sequence[pl.Callback]) -> Mapping[str, Any]:
+        config = self.config.trainer
+        steps = steps_per_execution(config, self.config.optimizer.schedule, callbacks, self.step_seconds)
+        self.data.steps_per_execution = steps
+        if steps == 1:
+            return {}
+        self.module.train_in_chunks(clipping(config.gradient_clip_val, config.gradient_clip_algorithm))
+        return {"gradient_clip_val": None, "gradient_clip_algorithm": None}
 
     def is_score(self, name: str) -> bool:
         return name.startswith(("train/", "val/"))

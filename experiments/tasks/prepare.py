@@ -62,7 +62,13 @@ def prepare(config: ExperimentConfig, dataset: ImageDataset | None, store: Store
         metrics=config.trainer.own_metrics(),
         memory_format=findings.memory_format,
     )
-    return Classification(config=config, module=classifier, data=images, digests=_digests(images))
+    return Classification(
+        config=config,
+        module=classifier,
+        data=images,
+        digests=_digests(images),
+        step_seconds=findings.step_seconds,
+    )
 
 
 def _own_on_images(config: ExperimentConfig, images: ImageDataModule) -> OwnTask:

@@ -4,6 +4,7 @@ A second network takes a training step and answers a few images. It is then thro
 back: the run is, bit by bit, what it would have been without.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
@@ -46,6 +47,7 @@ class Findings:
 
     memory_format: Literal["channels_last", "contiguous"] = "channels_last"
     drops_single: bool = False  # a last training batch of one image must be left out: batch norm needs more
+    step_seconds: float = math.inf  # that a training step took
 
 
 def rehearse(
@@ -96,13 +98,16 @@ def _rehearse(config: ExperimentConfig, data: ImageDataModule, trainer: pl.Train
     trial.step(batch, optimizer, is_first=True)
     last = len(data.splits["train"]) % len(labels_N)
     drops_single = last == 1 and trial.needs_more_than_one(batch)
+    start = time.perf_counter()
+    trial.step(batch, optimizer)
+    step_seconds = time.perf_counter() - start
     if last > 1:
         trial.step((batch[0][:last], batch[1][:last]), optimizer)
     trial.evaluate(batch)
     if logs_model and "." in config.model.network:  # those of the workbench can be traced
         _warn_of_export(network, data)
     _warn_of_threads(lambda: trial.step(batch, optimizer))
-    return Findings(memory_format, drops_single)
+    return Findings(memory_format, drops_single, step_seconds)
 
 
 def _memory_format(

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pytorch_lightning as pl
 from mlflow.entities import DatasetInput
@@ -28,6 +29,10 @@ class Task(ABC):
     @abstractmethod
     def record_data(self, run: TrackedRun) -> None:
         """Writes what was found out about the data, before training."""
+
+    def execute_steps(self, callbacks: Sequence[pl.Callback]) -> Mapping[str, Any]:
+        """Decides how training steps are executed; returns arguments of the Trainer that differ from the config's."""
+        return {}
 
     @abstractmethod
     def is_score(self, name: str) -> bool:

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from experiments.process.progress import progress_bar
 from experiments.training.epochs import Epoch
 from lightning_modules.log import LOG
+from lightning_modules.stepping.steps import total_steps
 
 _SHOWN = 3  # scores of a module of the user's own
 _REFRESH = 1.0  # seconds between two redraws
@@ -54,7 +55,7 @@ class EpochProgress(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert self._bar is not None
         self._bar.start()
-        self._task = self._bar.add_task("starting", total=int(trainer.estimated_stepping_batches))
+        self._task = self._bar.add_task("starting", total=int(total_steps(trainer)))
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         if time.monotonic() - self._last_drawn > _REFRESH:

@@ -15,6 +15,7 @@ import torch
 from experiments.training.epochs import Epoch
 from experiments.training.random_state import get_random_state
 from lightning_modules.pipeline.batches import Batches
+from lightning_modules.stepping.chunks import Chunks
 
 Line = dict[str, Any]
 
@@ -47,6 +48,7 @@ class Trace:
 
     def __call__(self, epoch: Epoch) -> None:
         loader, optimizers = epoch.trainer.train_dataloader, epoch.trainer.optimizers
+        loader = loader.batches if isinstance(loader, Chunks) else loader
         line: Line = {
             "stage": "epoch",
             "epoch": epoch.number,
