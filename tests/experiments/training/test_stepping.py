@@ -1,0 +1,77 @@
+"""`trainer.steps_per_execution`: how many steps are executed at once, with the same trace, and why it may be one."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+
+from experiments import RunResult, Store, load_config, run
+from experiments.artifact_names import TRACE
+from experiments.config import TrainerConfig
+from experiments.training import stepping
+from experiments.training.stepping import steps_per_execution
+from lightning_modules.optimizers import ScheduleConfig
+
+
+class EveryBatch(pl.Callback):
+    def on_train_batch_end(self, *_: Any, **__: Any) -> None: ...
+
+
+class EveryEpoch(pl.Callback):
+    def on_train_epoch_end(self, *_: Any, **__: Any) -> None: ...
+
+
+def train(store: Store, **overrides: Any) -> RunResult:
+    fixed = {"trainer.max_epochs": 2, "trainer.threads": 1, "data.batch_size": 100}  # 13 batches
+    return run(load_config("digits", {**fixed, **overrides}), store=store, progress=False)
+
+
+def trace(result: RunResult) -> str:
+    return (Path(result.artifact_uri.removeprefix("file://")) / TRACE).read_text()
+
+
+def test_the_trace_is_the_same_for_each_number_of_steps(store: Store) -> None:
+    augmented = {"data.augmentation.shift": 1, "optimizer.schedule.kind": "cosine", "trainer.gradient_clip_val": 0.2}
+    traces = [trace(train(store, **augmented, **{"trainer.steps_per_execution": n})) for n in (1, 2, 64, "auto")]
+    assert len(set(traces)) == 1
+    assert '"step": 26' in traces[0]  # an optimizer step is a batch, whatever is executed at once
+
+
+def test_auto_fits_steps_into_half_a_second() -> None:
+    def steps(step_seconds: float, **settings: Any) -> int:
+        return steps_per_execution(TrainerConfig(**settings), ScheduleConfig(), [], step_seconds)
+
+    assert steps(0.001) == 64
+    assert steps(0.1) == 5
+    assert steps(2.0) == 1
+    assert steps(2.0, steps_per_execution=7) == 7
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"accumulate_grad_batches": 2}, "trainer.accumulate_grad_batches is set"),
+        ({"limit_train_batches": 3}, "trainer.limit_train_batches is set"),
+        ({"profiler": "simple"}, "trainer.profiler is set"),
+        ({"detect_anomaly": True}, "trainer.detect_anomaly is set"),
+        ({"precision": "bf16-mixed"}, "trainer.precision is set"),
+    ],
+)
+def test_some_settings_need_every_step(settings: dict[str, Any], reason: str, caplog: pytest.LogCaptureFixture) -> None:
+    stepping._say_once.cache_clear()
+    with caplog.at_level(logging.INFO):
+        assert steps_per_execution(TrainerConfig(**settings), ScheduleConfig(), [], 0.001) == 1
+        assert steps_per_execution(TrainerConfig(**settings), ScheduleConfig(), [], 0.001) == 1
+    assert [record.message for record in caplog.records] == [
+        f"steps are executed one by one (trainer.steps_per_execution 1): {reason}"
+    ]
+
+
+def test_a_callback_gets_the_batches_that_it_wants() -> None:
+    config, schedule = TrainerConfig(steps_per_execution=8), ScheduleConfig()
+    assert steps_per_execution(config, schedule, [EveryEpoch()], 0.001) == 8
+    assert steps_per_execution(config, schedule, [EveryEpoch(), EveryBatch()], 0.001) == 1
+    own = ScheduleConfig(kind="torch.optim.lr_scheduler.ExponentialLR", args={"gamma": 0.9}, interval="epoch")
+    assert steps_per_execution(config, own, [], 0.001) == 1
