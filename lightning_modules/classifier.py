@@ -19,6 +19,7 @@ from lightning_modules.networks import build_network, check_network
 from lightning_modules.optimizers import OptimizerConfig
 from lightning_modules.own import OWN_MODULE
 from lightning_modules.parameters import freeze
+from lightning_modules.pipeline.mixing import Mixing
 from lightning_modules.stepping.chunked import Chunked
 from lightning_modules.stepping.clipping import Clip
 from lightning_modules.stepping.steps import set_steps_done, total_steps
@@ -100,6 +101,8 @@ class ImageClassifier(pl.LightningModule):
     divides by the sum of the batch's weights instead of the number of images). Val and test losses are never weighted,
     so they can be compared between runs with different class weights.
 
+    `mixing` mixes the images and labels of a training batch; train accuracy then counts each image's own label.
+
     `memory_format`: channels_last is faster, but some networks that call `view` need contiguous.
 
     `probabilities` holds the class probabilities (N, K) of the latest pass over val and over test, in image order.
@@ -115,6 +118,7 @@ class ImageClassifier(pl.LightningModule):
         class_weights: Tensor | None = None,
         optimizer: OptimizerConfig | None = None,
         metrics: Sequence[Metric] = (),
+        mixing: Mixing | None = None,
         memory_format: Literal["channels_last", "contiguous"] = "channels_last",
     ) -> None:
         super().__init__()
@@ -127,6 +131,7 @@ class ImageClassifier(pl.LightningModule):
         self.register_buffer("class_weights", class_weights, persistent=False)  # the train split's, not the network's
         self.optimizer_config = optimizer or OptimizerConfig()
         self._metrics = tuple(metrics)
+        self._mixing = mixing or Mixing()
         self.probabilities: dict[str, Tensor] = {}
         self._chunked: Chunked | None = None
         self._resumed_at: int | None = None  # optimizer steps done by the training that this one continues
@@ -144,30 +149,47 @@ class ImageClassifier(pl.LightningModule):
 
     def train_in_chunks(self, clip: Clip | None) -> None:
         """From now on a training step takes a chunk of batches (stepping/chunks.py), and does the optimizer's steps."""
-        self._chunked = Chunked(lambda batch: self._score(batch, "train"), clip)
+        self._chunked = Chunked(self._train, clip)
         self.automatic_optimization = False
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor | None:
         if self._chunked is None:
-            return self._score(batch, "train")
+            return self._train(batch)
         self._chunked.run(self, batch)
         return None
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self._score(batch, "val")
+        self._score(*batch, "val")
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        self._score(batch, "test")
+        self._score(*batch, "test")
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Returns class probabilities (N, K)."""
         logits_NK: Tensor = self(batch[0])
         return logits_NK.softmax(dim=1)
 
-    def _score(self, batch: Batch, split: str) -> Tensor:
+    def _train(self, batch: Batch) -> Tensor:
         images_NCHW, labels_N = batch
+        if not self._mixing:
+            return self._score(images_NCHW, labels_N, "train", self.class_weights)
+        mixed_NCHW, partners_N, share = self._mixing.apply(images_NCHW)
+        return self._score(mixed_NCHW, labels_N, "train", self.class_weights, (labels_N[partners_N], 1 - share))
+
+    def _score(
+        self,
+        images_NCHW: Tensor,
+        labels_N: Tensor,
+        split: str,
+        weights_K: Tensor | None = None,
+        mixed_in: tuple[Tensor, float] | None = None,
+    ) -> Tensor:
+        """Returns the mean loss. `mixed_in`: other labels (N,) of the images, and their share."""
         logits_NK = self.forward(images_NCHW)
-        loss = mean_loss(self.loss, logits_NK, labels_N, self.class_weights if split == "train" else None)
+        loss = mean_loss(self.loss, logits_NK, labels_N, weights_K)
+        if mixed_in is not None:
+            others_N, share = mixed_in
+            loss = (1 - share) * loss + share * mean_loss(self.loss, logits_NK, others_N, weights_K)
         self._scores[split].add(loss, logits_NK, labels_N)
         return loss
 

@@ -60,6 +60,7 @@ def prepare(config: ExperimentConfig, dataset: ImageDataset | None, store: Store
         class_weights=config.model.weigh_classes(images.splits["train"].targets),
         optimizer=config.optimizer,
         metrics=config.trainer.own_metrics(),
+        mixing=config.data.augmentation.mixing,
         memory_format=findings.memory_format,
     )
     return Classification(

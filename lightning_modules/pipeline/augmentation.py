@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Generator, Tensor
 
 from lightning_modules.config import Probability, section
+from lightning_modules.pipeline.mixing import Mixing
 from lightning_modules.plug import Plug
 
 # Shapes: N images, H x W pixels, C channels.
@@ -27,6 +28,7 @@ class AugmentationConfig:
 
     They apply to raw pixels before normalization, so that a moved pixel is normalized by the statistics of its new
     place. The order is: rotation about the centre, shift, horizontal flip, erasing, noise on the whole image, `own`.
+    `mixup` and `cutmix` follow in the training step (mixing.py).
     """
 
     shift: Annotated[int, Field(ge=0, le=10_000, examples=[2])] = 0
@@ -47,6 +49,12 @@ class AugmentationConfig:
     noise: Annotated[float, Field(ge=0, examples=[10])] = 0.0
     """The standard deviation of Gaussian noise in raw units (8-bit images: 0 to 255). The result is not clipped."""
 
+    mixup: Annotated[float, Field(ge=0, le=100, examples=[0.2])] = 0.0
+    """Mixes each image and label with another of the batch: α of the Beta(α, α) distribution of the shares."""
+
+    cutmix: Annotated[float, Field(ge=0, le=100, examples=[1.0])] = 0.0
+    """Pastes a rectangle of another image of the batch, and mixes the labels by its area: α as in mixup."""
+
     own: list[str | dict[str, Any]] = field(default_factory=list)
     """Your own augmentations: dotted paths, or {kind: path, args: {…}}, of classes and functions.
 
@@ -57,11 +65,15 @@ class AugmentationConfig:
         for plug in self._plugs():
             plug.check(["generator"], inputs=1)
 
+    @property
+    def mixing(self) -> Mixing:
+        return Mixing(self.mixup, self.cutmix)
+
     def _plugs(self) -> list[Plug]:
         return [Plug.parse(f"data.augmentation.own[{index}]", entry) for index, entry in enumerate(self.own)]
 
     def __bool__(self) -> bool:
-        """Whether any augmentation is on."""
+        """Whether any augmentation of single images is on."""
         return bool(self.own) or self.horizontal_flip or max(self.shift, self.rotation, self.erasing, self.noise) > 0
 
     def apply(self, images_NHWC: Tensor, generator: Generator) -> Tensor:
