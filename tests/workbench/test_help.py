@@ -57,7 +57,8 @@ def test_help_names_the_recipes_at_hand(
     (tmp_path / "compose.yaml").write_text("services: {}\n")
     monkeypatch.chdir(tmp_path)
     train, sweep = (" ".join(printed([name, "--help"], capsys).split()) for name in ("train", "sweep"))
-    assert "Recipes of the workbench: arrays, digits, fashion_mnist, image_folder." in train
+    networks = "fashion_mnist, fashion_mnist_mlp, fashion_mnist_resnet"
+    assert f"Recipes of the workbench: arrays, digits, {networks}, image_folder." in train
     assert train.endswith("Recipes in this folder: mine.yaml.")
-    assert "Recipes of the workbench: digits, fashion_mnist_optimizers." in sweep
+    assert "Recipes of the workbench: digits, fashion_mnist_networks, fashion_mnist_optimizers." in sweep
     assert sweep.endswith("Recipes in this folder: my_search.yaml.")
