@@ -216,6 +216,27 @@ MEMORY_CASES = [
 
 
 @dataclass(frozen=True, kw_only=True)
+class ServingCase:
+    """The time of `theirs`, a server of benchmarks/serving.py, divided by ours, at 32 clients."""
+
+    name: str
+    goal: float
+    theirs: str
+
+    def measure(self, setting: Setting, pairs: int) -> dict[str, Any]:
+        """One row of the table."""
+        from benchmarks import serving
+
+        return serving.measure(self.name, self.goal, self.theirs, setting.folder, pairs)
+
+
+SERVING_CASES = [
+    ServingCase(name="workbench serve, each request alone", goal=3.0, theirs="workbench without batching"),
+    ServingCase(name="stock mlflow models serve", goal=2.0, theirs="mlflow"),
+]
+
+
+@dataclass(frozen=True, kw_only=True)
 class GpuCase:
     """Textbook PyTorch compared with ImageClassifier in a plain Trainer, on one GPU, in one precision."""
 

@@ -43,6 +43,7 @@ NAMES = (
     "docs/sweeps",
     "docs/compare",
     "docs/reproduce",
+    "docs/serve",
 )
 NAMES += (
     "docs/at_scale",
@@ -77,8 +78,12 @@ SHORTER_PYTHON = {
 _DOWNLOADS = "needs Fashion-MNIST, a download"
 _GPU = "needs Fashion-MNIST and a GPU"
 _SERVERS = "needs PostgreSQL and a tracking server"
+_SERVES = "serves until it is interrupted; see test_serve.py"
 NOT_RUN = {
     "ui": "serves until it is interrupted; see test_browser.py",
+    "serve digits:champion": _SERVES,
+    "serve RUN --port 8080": _SERVES,
+    "serve RUN --host 0.0.0.0 --token-file my_token": _SERVES,
     "reproduce digits:all --epochs 2": "takes minutes; one run is reproduced",
     "reproduce latest --code today": "takes as long as the first; see test_reproduce.py",
     "reproduce RUN --code today": "takes as long as the first; see test_reproduce.py",
@@ -111,6 +116,7 @@ NOT_RUN = {
 OTHER_PROGRAMS = {
     "source": "the shell's own",
     "make": "its targets are checked",
+    "curl": "needs a server; see test_serve.py",
     "mlflow": "serves until it is interrupted; see test_model.py",
     "optuna-dashboard": "serves until it is interrupted; see test_browser.py",
     "python": "runs the tests themselves",
