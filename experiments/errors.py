@@ -21,6 +21,10 @@ class Altered(WorkbenchError):
     """Something in a run's record is not what the run wrote."""
 
 
+class ExportDiffers(WorkbenchError):
+    """An exported file does not answer as the original model does, or cannot be used without the project."""
+
+
 class OutOfMemoryError(WorkbenchError, RuntimeError):
     """Training needs more memory than the machine or the GPU has."""
 

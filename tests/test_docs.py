@@ -44,6 +44,7 @@ NAMES = (
     "docs/compare",
     "docs/reproduce",
     "docs/serve",
+    "docs/export",
 )
 NAMES += (
     "docs/at_scale",
@@ -124,6 +125,8 @@ OTHER_PROGRAMS = {
     "createdb": "needs PostgreSQL",
     "ray": "needs a Ray cluster",
     "chmod": "follows ray",
+    "cd": "follows an export, before docker",
+    "docker": "has no engine here; see test_container.py",
     **dict.fromkeys(("again()", "trap", "wait", "if", "exit"), "lines of the Slurm script"),
 }
 
@@ -284,7 +287,7 @@ def test_fields_and_commands_in_a_text_exist(page: str) -> None:
     roots = {path.partition(".")[0] for path in fields if "." in path}
     for span in re.findall(r"`([^`]+)`", text):
         for name in re.findall(r"(?<![\w./])(?:--)?([a-z]+(?:\.[a-z_0-9]+)+)", span):
-            if name.partition(".")[0] in roots and not name.endswith((".py", ".npz")):
+            if name.partition(".")[0] in roots and not name.endswith((".py", ".npz", ".safetensors", ".onnx")):
                 assert name in fields or name.startswith("model.network_args."), f"`{span}`"
         if span.startswith("workbench ") and not span.startswith("workbench --"):
             assert (ROOT / "workbench" / f"{span.split()[1]}.py").exists(), f"`{span}`"
