@@ -45,6 +45,7 @@ NAMES = (
     "docs/reproduce",
     "docs/serve",
     "docs/export",
+    "docs/evaluate",
 )
 NAMES += (
     "docs/at_scale",
@@ -90,6 +91,9 @@ NOT_RUN = {
     "reproduce RUN --code today": "takes as long as the first; see test_reproduce.py",
     "reproduce latest --optimizer.lr 0.02": "exits with 1, as intended; see test_reproduce.py",
     "train --resume RUN": "needs an interrupted run; see test_resume.py",
+    "evaluate RUN": "the newest run may have no model; see test_evaluate.py",
+    "evaluate RUN --against digits:champion": "the newest run may have no model; see test_evaluate.py",
+    "promote RUN --force": "the newest run may have no model; see test_promotion.py",
     "clean --yes": "would remove the user's own caches; see test_clean.py",
     "train fashion_mnist": _DOWNLOADS,
     "train fashion_mnist --optimizer.lr 3e-4 --trainer.max_epochs 20 --name slower": _DOWNLOADS,
