@@ -132,6 +132,14 @@ COMPARISONS = [
     _trained("without any augmentation (ours: with all)", 1, 1 / 1.20, theirs="tracked", ours="tracked_augmented"),
     _trained("without any augmentation (ours: with all)", 2, 1 / 1.20, theirs="tracked", ours="tracked_augmented"),
     Comparison(
+        name="devices: two processes on the CPU against one, batches of 512, 1 thread each",
+        goal=1 / 0.65,
+        ours=_training("two_devices", 1),
+        theirs=_training("tracked_large_batch", 1),
+        threads=1,
+        quick=True,
+    ),
+    Comparison(
         name="workbench --help, against python -c pass",
         goal=1 / 4,
         ours=lambda _: python("-m", "workbench", "--help"),

@@ -29,6 +29,10 @@ class OutOfMemoryError(WorkbenchError, RuntimeError):
     """Training needs more memory than the machine or the GPU has."""
 
 
+class DeviceLost(WorkbenchError, RuntimeError):
+    """A process that trained the run on one of several devices has ended too early."""
+
+
 class StopRun(Exception):
     """An observer raises this to end training after the current epoch. The run ends once that epoch is logged."""
 

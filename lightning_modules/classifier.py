@@ -19,6 +19,7 @@ from lightning_modules.networks import build_network, check_network
 from lightning_modules.optimizers import OptimizerConfig
 from lightning_modules.own import OWN_MODULE
 from lightning_modules.parameters import freeze
+from lightning_modules.pipeline.batches import Batches
 
 # Shapes: N images, C channels, H x W pixels, K classes.
 Batch = tuple[Tensor, Tensor]
@@ -126,6 +127,7 @@ class ImageClassifier(pl.LightningModule):
         self._metrics = tuple(metrics)
         self.probabilities: dict[str, Tensor] = {}
         self._scores: dict[str, EpochScores] = {}
+        self._shared: Batches | None = None  # the training batches, if several processes share each of them
         for split in ("train", "val", "test"):
             self._begin_epoch(split)
 
@@ -138,7 +140,10 @@ class ImageClassifier(pl.LightningModule):
         return logits_NK
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        return self._score(batch, "train")
+        if self._shared is None:
+            return self._score(batch, "train")
+        weight = self._shared.weight(batch_idx)
+        return self._score(batch, "train", counts=weight > 0) * weight
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._score(batch, "val")
@@ -151,15 +156,19 @@ class ImageClassifier(pl.LightningModule):
         logits_NK: Tensor = self(batch[0])
         return logits_NK.softmax(dim=1)
 
-    def _score(self, batch: Batch, split: str) -> Tensor:
+    def _score(self, batch: Batch, split: str, *, counts: bool = True) -> Tensor:
         images_NCHW, labels_N = batch
         logits_NK = self.forward(images_NCHW)
         loss = mean_loss(self.loss, logits_NK, labels_N, self.class_weights if split == "train" else None)
-        self._scores[split].add(loss, logits_NK, labels_N)
+        if counts:
+            self._scores[split].add(loss, logits_NK, labels_N)
         return loss
 
-    def _begin_epoch(self, split: str) -> None:
-        self._scores[split] = EpochScores(evaluates=split != "train", own=self._metrics)
+    def _begin_epoch(self, split: str, loader: Any = None) -> None:
+        is_shared = isinstance(loader, Batches) and loader.share.ranks > 1
+        self._scores[split] = EpochScores(evaluates=split != "train", own=self._metrics, is_shared=is_shared)
+        if split == "train":
+            self._shared = loader if is_shared else None
 
     def _end_epoch(self, split: str) -> None:
         scores = self._scores[split]
@@ -170,13 +179,13 @@ class ImageClassifier(pl.LightningModule):
         self._begin_epoch(split)  # frees the memory of the answers
 
     def on_train_epoch_start(self) -> None:
-        self._begin_epoch("train")
+        self._begin_epoch("train", self.trainer.train_dataloader)
 
     def on_validation_epoch_start(self) -> None:
-        self._begin_epoch("val")
+        self._begin_epoch("val", self.trainer.val_dataloaders)
 
     def on_test_epoch_start(self) -> None:
-        self._begin_epoch("test")
+        self._begin_epoch("test", self.trainer.test_dataloaders)
 
     def on_train_epoch_end(self) -> None:
         self._end_epoch("train")

@@ -107,6 +107,8 @@ NOT_RUN = {
     "train fashion_mnist --trainer.precision bf16-mixed --data.batch_size 512": _GPU,
     "train fashion_mnist --trainer.matmul_precision high": _GPU,
     "train fashion_mnist --trainer.compile cuda_graphs": _GPU,
+    "train fashion_mnist --trainer.devices 2": "needs two GPUs",
+    "train fashion_mnist --trainer.devices 2 --trainer.accelerator cpu": f"{_DOWNLOADS}; see test_together.py",
     "sweep my_sweep.yaml --workers 8 --storage postgresql://me@DATABASE_HOST/workbench_studies": _SERVERS,
     "sweep my_sweep.yaml --engine ray --address ADDRESS:6379 "
     "--storage postgresql://me@DATABASE_HOST/workbench_studies": "needs a Ray cluster; see test_ray.py",
@@ -131,6 +133,8 @@ OTHER_PROGRAMS = {
     "chmod": "follows ray",
     "cd": "follows an export, before docker",
     "docker": "has no engine here; see test_container.py",
+    "torchrun": "see test_together.py",
+    "srun": "needs Slurm",
     **dict.fromkeys(("again()", "trap", "wait", "if", "exit"), "lines of the Slurm script"),
 }
 
