@@ -43,5 +43,5 @@ screenshots: $(READY)  ## take the pictures in docs/ from the store that make de
 $(READY): pyproject.toml constraints.txt
 	@echo '== installing into .venv (takes some minutes the first time: torch and mlflow are large)'
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --editable '.[dev,browser,postgres,ray]' --constraint constraints.txt
+	@$(BIN)/python -m pip install --quiet --editable '.[dev,browser,int8,onnx,postgres,ray,serve]' --constraint constraints.txt
 	@touch $@

@@ -1,6 +1,6 @@
 """Compares the workbench with textbook versions of the same job; writes results.json and results.md in this folder.
 
-Without a mode: some comparisons at a small size, and the peaks of memory, in a few minutes.
+Without a mode: some comparisons at a small size, the peaks of memory, and serving, in a few minutes.
 """
 
 import argparse
@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks import results
-from benchmarks.comparisons import COMPARISONS, MEMORY_CASES, Setting
+from benchmarks.comparisons import COMPARISONS, MEMORY_CASES, SERVING_CASES, Setting
 
 ALL = 54_000  # training images of Fashion-MNIST; another tenth validates
 QUICK, SEED, GPU = (18_000, 1), (ALL, 10), (ALL, 2)  # training images and epochs of each mode
@@ -53,10 +53,10 @@ def main() -> None:
 def compare(args: argparse.Namespace, setting: Setting) -> None:
     chosen = [c for c in COMPARISONS if args.only in c.name and (args.only or args.full or c.quick)]
     memory_cases = [case for case in MEMORY_CASES if args.only in case.name]
-    if not chosen and not memory_cases:
-        sys.exit(
-            "--only: no name contains this; the names are\n" + "\n".join(c.name for c in (*COMPARISONS, *MEMORY_CASES))
-        )
+    serving_cases = [case for case in SERVING_CASES if args.only in case.name]
+    if not chosen and not memory_cases and not serving_cases:
+        names = "\n".join(case.name for case in (*COMPARISONS, *MEMORY_CASES, *SERVING_CASES))
+        sys.exit(f"--only: no name contains this; the names are\n{names}")
     if any(comparison.threads for comparison in chosen):
         from benchmarks import data
 
@@ -74,6 +74,11 @@ def compare(args: argparse.Namespace, setting: Setting) -> None:
         row = case.measure(setting)
         print(results.line(row), flush=True)
         results.keep(args.results, "memory", row)
+    for serving_case in serving_cases:
+        print(f"… {serving_case.name}", file=sys.stderr)
+        row = serving_case.measure(setting, args.pairs)
+        print(results.line(row), flush=True)
+        results.keep(args.results, "serving", row)
 
 
 def measure_accuracy(args: argparse.Namespace, setting: Setting) -> None:

@@ -13,7 +13,14 @@ from pathlib import Path
 
 WITH_LIGHTNING = ("lightning", "optuna")
 SWEEPS = ("sweep", "sweep_by_one", "sweep_by_two")
-TRACKED = ("tracked", "tracked_many_metrics", "tracked_exact", "tracked_augmented")
+TRACKED = (
+    "tracked",
+    "tracked_many_metrics",
+    "tracked_exact",
+    "tracked_augmented",
+    "tracked_large_batch",
+    "two_devices",
+)
 WORKBENCH = (*TRACKED, "untracked", "bare_loop", *SWEEPS)
 # Their `folder` is the store.
 IN_A_STORE = ("short_run", "list_runs", "compare_runs", "compare_sweep", "ten_trials", "fashion_mnist")

@@ -132,6 +132,14 @@ COMPARISONS = [
     _trained("without any augmentation (ours: with all)", 1, 1 / 1.20, theirs="tracked", ours="tracked_augmented"),
     _trained("without any augmentation (ours: with all)", 2, 1 / 1.20, theirs="tracked", ours="tracked_augmented"),
     Comparison(
+        name="devices: two processes on the CPU against one, batches of 512, 1 thread each",
+        goal=1 / 0.65,
+        ours=_training("two_devices", 1),
+        theirs=_training("tracked_large_batch", 1),
+        threads=1,
+        quick=True,
+    ),
+    Comparison(
         name="workbench --help, against python -c pass",
         goal=1 / 4,
         ours=lambda _: python("-m", "workbench", "--help"),
@@ -212,6 +220,27 @@ MEMORY_CASES = [
         limit_gb=1.0,
         run=lambda setting: child("fashion_mnist", folder=setting.folder / "fashion_mnist"),
     ),
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServingCase:
+    """The time of `theirs`, a server of benchmarks/serving.py, divided by ours, at 32 clients."""
+
+    name: str
+    goal: float
+    theirs: str
+
+    def measure(self, setting: Setting, pairs: int) -> dict[str, Any]:
+        """One row of the table."""
+        from benchmarks import serving
+
+        return serving.measure(self.name, self.goal, self.theirs, setting.folder, pairs)
+
+
+SERVING_CASES = [
+    ServingCase(name="workbench serve, each request alone", goal=3.0, theirs="workbench without batching"),
+    ServingCase(name="stock mlflow models serve", goal=2.0, theirs="mlflow"),
 ]
 
 

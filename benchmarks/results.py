@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks.comparisons import COMPARISONS, GPU_CASES, MEMORY_CASES
+from benchmarks.comparisons import COMPARISONS, GPU_CASES, MEMORY_CASES, SERVING_CASES
 
 Row = dict[str, Any]
 NOT_MEASURED = "not measured"
@@ -30,6 +30,11 @@ The compute limit is the measured speed of large matrix products on the machine.
 _ON_A_GPU = """\
 ImageClassifier and ImageDataModule in a plain Trainer, compared with the plain PyTorch loop. Both use the named
 precision and run in turn in one process, after one training each that is not counted."""
+
+
+_SERVING = """\
+Servers of the recipe's network, asked by 32 clients with one image a request, as JSON. Each client asks again once it
+has its answer; all are in one process, on the same machine. Both servers stay up, and are asked in turn."""
 
 
 def keep(folder: Path, section: str, row: Row) -> None:
@@ -58,12 +63,13 @@ def _cpu_model() -> str:
 
 
 def line(row: Row) -> str:
-    """A row of `comparisons`, `memory` or `gpu` as one line of text."""
+    """A row of `comparisons`, `memory`, `serving` or `gpu` as one line of text."""
     if "peak_gb" in row:
         return f"{row['name']}: {row['peak_gb']:.2f} GB at most, goal {_limit(row)}"
     low, high = row["spread"]
     goal = f", goal {_goal(row)}" if row.get("goal") else ""
-    return f"{row['name']}: {row['ratio']:.2f} [{low:.2f}, {high:.2f}]{goal}"
+    latencies = f", p50 {_sides(row['p50_ms'])} ms, p99 {_sides(row['p99_ms'])} ms" if "p50_ms" in row else ""
+    return f"{row['name']}: {row['ratio']:.2f} [{low:.2f}, {high:.2f}]{latencies}{goal}"
 
 
 def tables(results: dict[str, list[Row]]) -> str:
@@ -78,6 +84,9 @@ def tables(results: dict[str, list[Row]]) -> str:
         "## Memory",
         "The largest amount of memory that the process held, including its imports and the files that it had mapped.",
         _memory(results.get("memory", []), machines),
+        "## Serving",
+        _SERVING,
+        _serving(results.get("serving", []), machines),
         "## Accuracy on test",
         *_accuracy(results.get("accuracy", []), machines),
         "## On a GPU",
@@ -123,6 +132,22 @@ def _memory(rows: Sequence[Row], machines: list[Row]) -> str:
         cells = (f"{row['peak_gb']:.2f}", _limit(row), f"{row['seconds']:.0f}", _number(row, machines))
         lines.append((row["name"], *cells))
     return _table(("of", "peak GB", "goal", "seconds", "machine"), lines)
+
+
+def _serving(rows: Sequence[Row], machines: list[Row]) -> str:
+    columns = ("against", "ratio", "middle half", "goal", "requests a second (ours / theirs)")
+    columns += ("p50 ms", "p99 ms", "pairs", "machine")
+    measured = {row["name"]: row for row in rows}
+    lines = []
+    for case in SERVING_CASES:
+        row = measured.get(case.name)
+        if row is None:
+            lines.append((case.name, NOT_MEASURED, "", f"≥ {case.goal:.2f}"))
+            continue
+        rates = _sides(row["requests"] / seconds for seconds in row["seconds"])
+        cells = (f"{row['ratio']:.2f}", _spread(row), _goal(row), rates, _sides(row["p50_ms"]), _sides(row["p99_ms"]))
+        lines.append((row["name"], *cells, f"{row['pairs']}", _number(row, machines)))
+    return _table(columns, lines)
 
 
 def _gpu(rows: Sequence[Row], machines: list[Row]) -> str:

@@ -38,6 +38,19 @@ def tracked_augmented(config: ExperimentConfig, folder: Path) -> float:
     return tracked(config.with_overrides({f"data.augmentation.{name}": value for name, value in every.items()}), folder)
 
 
+_LARGE_BATCH = {"data.batch_size": 512}  # gradients are exchanged once a step
+
+
+def tracked_large_batch(config: ExperimentConfig, folder: Path) -> float:
+    """A whole tracked run with batches of 512 images."""
+    return tracked(config.with_overrides(_LARGE_BATCH), folder)
+
+
+def two_devices(config: ExperimentConfig, folder: Path) -> float:
+    """The same by two processes on the CPU."""
+    return tracked(config.with_overrides({**_LARGE_BATCH, "trainer.devices": 2}), folder)
+
+
 def untracked(config: ExperimentConfig, _: Path) -> float:
     """The same module and data in a plain Trainer that logs and keeps nothing."""
     data, classifier = _build(config)

@@ -35,10 +35,13 @@ CLASS_SCORES_PLOT = "plots/class_scores_{split}.png"
 PREDICTIONS_PLOT = "plots/predictions_{split}.png"  # by a module of the user's own
 MISTAKES_PLOT = "plots/worst_mistakes_{split}.png"
 
-# Reproductions, comparisons and sweeps write these.
+# Reproductions, comparisons, evaluations and sweeps write these.
 REPRODUCTION = "reproduction.json"
 COMPARISON = "comparison.json"
 COMPARISON_PAGE = "comparison.html"
+EVALUATION = "evaluation.json"
+EVALUATION_PAGE = "evaluation.html"
+EVALUATION_ANSWERS = "evaluation.npz"
 LEADERBOARD = "leaderboard.json"
 NEW_LEADERBOARD = "leaderboard.json.new"  # one that is being written
 REPORT_PAGE = "report.html"

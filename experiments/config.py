@@ -36,6 +36,22 @@ Accelerator = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["32-true", "64-true", "bf16-mixed", "16-mixed"]
 MatmulPrecision = Literal["highest", "high", "medium"]
 Compile = Literal["none", "default", "cuda_graphs"]
+Strategy = Literal[
+    "auto",
+    "ddp",
+    "ddp_find_unused_parameters_false",
+    "ddp_find_unused_parameters_true",
+    "fsdp",
+    "fsdp_cpu_offload",
+    "deepspeed",
+    "deepspeed_stage_1",
+    "deepspeed_stage_1_offload",
+    "deepspeed_stage_2",
+    "deepspeed_stage_2_offload",
+    "deepspeed_stage_3",
+    "deepspeed_stage_3_offload",
+    "deepspeed_stage_3_offload_nvme",
+]
 
 
 @section("trainer")
@@ -71,7 +87,7 @@ class TrainerConfig:
     """The hardware that trains; auto: a GPU if there is one."""
 
     threads: Annotated[int, Field(ge=1, le=1024, examples=[1])] | None = None
-    """CPU threads; null: all cores for one run, one for a sweep's trial."""
+    """CPU threads of each process; null: all cores for one run, one for a sweep's trial."""
 
     precision: Precision = "32-true"
     """32-true, 64-true, or autocast: bf16-mixed, 16-mixed."""
@@ -89,6 +105,18 @@ class TrainerConfig:
     """Steps that Lightning's loop executes at once, as Keras calls it; faster, with the same numbers."""
 
     # From here on: arguments of Lightning's Trainer, under its own names.
+    devices: Annotated[int, Field(ge=1, le=1024)] = 1
+    """Devices of each machine that train the run together: GPUs, or processes on the CPU (docs/at_scale.md)."""
+
+    num_nodes: Annotated[int, Field(ge=1, le=10_000)] = 1
+    """Machines that train the run together, started by torchrun or Slurm."""
+
+    strategy: Strategy = "auto"
+    """How several devices train together; auto: ddp. The sharded ones of fsdp and deepspeed are not tested here."""
+
+    sync_batchnorm: bool = False
+    """Batch norm over the images of all GPUs, instead of each GPU's part of the batch."""
+
     accumulate_grad_batches: Count = 1
     """Batches whose gradients are added up for one step of the optimizer."""
 
@@ -149,6 +177,11 @@ class TrainerConfig:
             object.__setattr__(self, "monitor_mode", right)
 
     @property
+    def processes(self) -> int:
+        """How many processes train the run, one on each device."""
+        return self.devices * self.num_nodes
+
+    @property
     def sign(self) -> int:
         """1 if higher values of the monitored metric are better, -1 if lower values are."""
         return {"max": 1, "min": -1, None: sign_of(self.monitor)}[self.monitor_mode]
@@ -200,6 +233,7 @@ class ExperimentConfig:
             raise InputError("experiment", self.experiment, "must not be empty", "name the MLflow experiment")
         check_name("experiment", self.experiment, EXPERIMENT)
         self._check_modules()
+        self._check_devices()
         if self.model.class_weights == self.data.sampling == "balanced":
             message = "data.sampling is balanced too, so rare classes would count twice"
             raise InputError("model.class_weights", "balanced", message, "leave one of the two out")
@@ -217,6 +251,20 @@ class ExperimentConfig:
                 if (names is None or name in names) and value != getattr(type(config)(), name):
                     message, remedy = "has no effect beside model.module", "leave it out: the module decides it"
                     raise InputError(f"{part}.{name}", value, message, remedy)
+
+    def _check_devices(self) -> None:
+        """Raises InputError if several devices cannot share what this configuration trains."""
+        processes = self.trainer.processes
+        if processes == 1:
+            return
+        name = "devices" if self.trainer.devices > 1 else "num_nodes"
+        value = getattr(self.trainer, name)
+        if self.model.module is not None:
+            message = "a module of your own trains on one device: what it logs would be of a part of the data alone"
+            raise InputError(f"trainer.{name}", value, message, "write 1, or use a network of your own: model.network")
+        if self.data.batch_size != "full" and self.data.batch_size < processes:
+            message = f"is fewer images than the {processes} devices that share each batch"
+            raise InputError("data.batch_size", self.data.batch_size, message, f"write {processes} or more")
 
     def tree(self) -> dict[str, Any]:
         """Returns all fields, nested as in a recipe."""

@@ -4,7 +4,7 @@ import logging
 import math
 import os
 import warnings
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from experiments.tasks.own import OwnTask
 from experiments.tasks.prepare import cores, is_file_of_weights, prepare
 from experiments.tasks.task import Task
 from experiments.tracking.store import Store
+from experiments.training.devices import check_devices, place_of, with_threads
 from lightning_modules import ImageClassifier, ImageDataModule, InputError
 from lightning_modules.log import LOG
 
@@ -61,7 +62,9 @@ def dry_run(config: ExperimentConfig, folder: str | Path) -> DryRun:
     Raises InputError if any input is wrong, as the run itself would.
     """
     prepare_process()
-    config = replace(config, trainer=replace(config.trainer, threads=config.trainer.threads or cores()))
+    place = place_of(config.trainer)
+    config = with_threads(config, place, cores())
+    check_devices(config.trainer, place, cores())
     heard = _Heard()
     LOG.addHandler(heard)
     try:

@@ -21,8 +21,16 @@ class Altered(WorkbenchError):
     """Something in a run's record is not what the run wrote."""
 
 
+class ExportDiffers(WorkbenchError):
+    """An exported file does not answer as the original model does, or cannot be used without the project."""
+
+
 class OutOfMemoryError(WorkbenchError, RuntimeError):
     """Training needs more memory than the machine or the GPU has."""
+
+
+class DeviceLost(WorkbenchError, RuntimeError):
+    """A process that trained the run on one of several devices has ended too early."""
 
 
 class StopRun(Exception):

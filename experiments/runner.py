@@ -1,5 +1,6 @@
 """Runs one configuration as a tracked run: train → validate → test."""
 
+import logging
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +20,8 @@ from experiments.code.loading import watch
 from experiments.code.snapshot import PROJECT
 from experiments.config import ExperimentConfig, load_config
 from experiments.dashboard.links import run_url
+from experiments.distributed.follow import follow
+from experiments.distributed.together import Together, together
 from experiments.errors import NonFiniteLossError, OutOfMemoryError, Pruned, StoreError, TakenOver
 from experiments.names import check_name
 from experiments.notebook import Link, Shown, table
@@ -38,13 +41,16 @@ from experiments.tracking.run_logger import RunLogger
 from experiments.tracking.store import Store
 from experiments.tracking.tracked_run import IN_EPOCHS, STATUS, Outcome, TrackedRun, counts_epochs, step_of
 from experiments.training.checkpoints import Checkpoints, epochs_done, load_weights
+from experiments.training.devices import Place, launched, place_of, with_place, with_threads
 from experiments.training.epochs import Epoch, EpochEnd, Observer, begin, check_finite
 from experiments.training.kept import kept_checkpoint, superfluous
 from experiments.training.memory import explain_out_of_memory
 from experiments.training.progress import showing
 from experiments.training.trace import Trace, read_trace, starting_point
 from experiments.training.trainer import make_trainer
+from lightning_modules import InputError
 from lightning_modules.datasets import ImageDataset
+from lightning_modules.log import LOG
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,14 +117,41 @@ def run(
     only on a terminal or in a notebook. If the loss becomes NaN or infinite, or memory runs out, the run returns a
     result with outcome `failed`. InputError is raised before a run exists. Any other error is raised after the run is
     closed; it is a StoreError if the store cannot be written.
+
+    With several `trainer.devices`, this process starts the others (docs/at_scale.md). If torchrun or Slurm has started
+    them, each calls this function: the process of rank 0 has the run, and the results of the others have no `run_id`.
     """
     tags = users_tags(tags, notes)
+    place = launched()
+    if place is not None:
+        config = with_place(config, place)
+        if place.rank > 0:
+            return _followed(config, place, name or config.experiment)
     if name is not None:
         check_name("--name", name)
     role = Role(name=name, tags=tags, read_test=read_test, resumes=resume, code_may_change=code_may_change)
     with showing(progress) as (shown, moving):
         observers, callbacks = [*shown, *observers], [*moving, *callbacks]
-        return run_as(role, config, store or Store.open(), observers=observers, callbacks=callbacks)
+        return run_as(role, config, store or Store.open(), observers=observers, callbacks=callbacks, place=place)
+
+
+def _followed(config: ExperimentConfig, place: Place, name: str) -> RunResult:
+    """Trains together with the process that has the run."""
+    prepare_process()
+    LOG.setLevel(logging.ERROR)  # the process of rank 0 says the same
+    watch()
+    scores = follow(with_threads(config, place, cores()), place, cores())
+    return RunResult(
+        run_id="",
+        name=name,
+        status=STATUS["finished"],
+        outcome="finished",
+        error="",
+        value=scores.get(config.trainer.monitor),
+        metrics=scores,
+        artifact_uri="",
+        dashboard_url="",
+    )
 
 
 def run_as(
@@ -129,14 +162,37 @@ def run_as(
     dataset: ImageDataset | None = None,
     observers: Sequence[Observer] = (),
     callbacks: Sequence[pl.Callback] = (),
+    place: Place | None = None,
 ) -> RunResult:
-    """Like `run`, for runs of every kind. `dataset`: the data of the config's source, if already loaded."""
+    """Like `run`, for runs of every kind. `dataset`: the data of the config's source, if already loaded.
+
+    `place`: if other processes that train the run have been started; this one has rank 0.
+    """
     prepare_process()
+    place = place or place_of(config.trainer)
+    config = with_threads(config, place, cores())
+    if place.processes > 1 and (given := _from_outside(callbacks)):
+        message = f"the other {place.processes - 1} processes that train the run have no such object"
+        raise InputError("callbacks", ", ".join(given), message, "name it in trainer.callbacks")
+    with together(config, place, cores()) as others:
+        return _run(role, config, store, dataset, observers, callbacks, others)
+
+
+def _run(
+    role: Role,
+    config: ExperimentConfig,
+    store: Store,
+    dataset: ImageDataset | None,
+    observers: Sequence[Observer],
+    callbacks: Sequence[pl.Callback],
+    others: Together | None,
+) -> RunResult:
     since = watch().run_ended  # what was read since then was read for this run
-    config = replace(config, trainer=replace(config.trainer, threads=config.trainer.threads or cores()))
     with ThreadPoolExecutor(1) as thread:  # the store opens while the data are read
         opening = thread.submit(close_dead_runs, store)
         task = prepare(config, dataset, store, reads_test=role.read_test)
+        if others is not None:
+            others.check(task)
     with store.telling_failures():
         if opening.exception() is not None:  # the server may have been unreachable; try again
             store.persist(partial(close_dead_runs, store))
@@ -162,7 +218,7 @@ def run_as(
                 if role.continues is not None:
                     take_over(store, role.continues, tracked.folder, config, start, code)
                 with provenance.finished(tracked, code):
-                    trainer = _fit(tracked, task, observers, callbacks)
+                    trainer = _fit(tracked, task, observers, callbacks, others)
                     if role.read_test:
                         _test(tracked, task, trainer)
                 tracked.set_tags(_description(tracked, task))
@@ -255,8 +311,12 @@ def _fit(
     task: Task,
     observers: Sequence[Observer],
     callbacks: Sequence[pl.Callback],
+    others: Together | None,
 ) -> pl.Trainer:
-    """Trains, loads the weights that the config keeps, and logs the value, the curves and the val predictions."""
+    """Trains, loads the weights that the config keeps, and logs the value, the curves and the val predictions.
+
+    `others`: the processes that train with this one. Returns a Trainer that can test.
+    """
     config = task.config.trainer
 
     def log_scores(epoch: Epoch) -> None:
@@ -275,10 +335,15 @@ def _fit(
     begin(observers, trace.history)
     logger = RunLogger(run, task.name_within_epoch)
     more = {} if config.profiler is None else {"profiler": _profiler(config.profiler, run.folder)}
-    every = [epoch_end, *config.make_callbacks(), *callbacks]
-    trainer = make_trainer(task.config, logger, every, **task.execute_steps(every), **more)
+    all_callbacks = [epoch_end, *config.make_callbacks(), *callbacks]
+    more |= task.execute_steps(all_callbacks)
     checkpoint = run.folder / LAST_CHECKPOINT if done else None
-    trainer.fit(task.module, task.data, ckpt_path=checkpoint, weights_only=True)
+    if others is None:
+        trainer = make_trainer(task.config, logger, all_callbacks, **more)
+        trainer.fit(task.module, task.data, ckpt_path=checkpoint, weights_only=True)
+    else:
+        others.fit(task, logger, all_callbacks, checkpoint, **more)
+        trainer = make_trainer(task.config)
     epoch: Mapping[str, float] = trace.history[-1]
     if config.weights == "best":
         epoch = config.best_epoch(trace.history) or epoch

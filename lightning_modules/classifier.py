@@ -19,6 +19,7 @@ from lightning_modules.networks import build_network, check_network
 from lightning_modules.optimizers import OptimizerConfig
 from lightning_modules.own import OWN_MODULE
 from lightning_modules.parameters import freeze
+from lightning_modules.pipeline.batches import Batches
 from lightning_modules.pipeline.mixing import Mixing
 from lightning_modules.stepping.chunked import Chunked
 from lightning_modules.stepping.clipping import Clip
@@ -136,6 +137,7 @@ class ImageClassifier(pl.LightningModule):
         self._chunked: Chunked | None = None
         self._resumed_at: int | None = None  # optimizer steps done by the training that this one continues
         self._scores: dict[str, EpochScores] = {}
+        self._shared: Batches | None = None  # the training batches, if several processes share each of them
         for split in ("train", "val", "test"):
             self._begin_epoch(split)
 
@@ -153,10 +155,10 @@ class ImageClassifier(pl.LightningModule):
         self.automatic_optimization = False
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor | None:
-        if self._chunked is None:
-            return self._train(batch)
-        self._chunked.run(self, batch)
-        return None
+        if self._chunked is not None:
+            self._chunked.run(self, batch)
+            return None
+        return self._train(batch, 1.0 if self._shared is None else self._shared.weight(batch_idx))
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._score(*batch, "val")
@@ -169,12 +171,15 @@ class ImageClassifier(pl.LightningModule):
         logits_NK: Tensor = self(batch[0])
         return logits_NK.softmax(dim=1)
 
-    def _train(self, batch: Batch) -> Tensor:
+    def _train(self, batch: Batch, weight: float = 1.0) -> Tensor:
+        """Returns the mean loss of a training batch, times `weight`. With weight 0, the scores do not count it."""
         images_NCHW, labels_N = batch
-        if not self._mixing:
-            return self._score(images_NCHW, labels_N, "train", self.class_weights)
-        mixed_NCHW, partners_N, share = self._mixing.apply(images_NCHW)
-        return self._score(mixed_NCHW, labels_N, "train", self.class_weights, (labels_N[partners_N], 1 - share))
+        mixed_in = None
+        if self._mixing:
+            images_NCHW, partners_N, share = self._mixing.apply(images_NCHW)
+            mixed_in = labels_N[partners_N], 1 - share
+        loss = self._score(images_NCHW, labels_N, "train", self.class_weights, mixed_in, counts=weight > 0)
+        return loss if weight == 1 else loss * weight
 
     def _score(
         self,
@@ -183,6 +188,8 @@ class ImageClassifier(pl.LightningModule):
         split: str,
         weights_K: Tensor | None = None,
         mixed_in: tuple[Tensor, float] | None = None,
+        *,
+        counts: bool = True,
     ) -> Tensor:
         """Returns the mean loss. `mixed_in`: other labels (N,) of the images, and their share."""
         logits_NK = self.forward(images_NCHW)
@@ -190,11 +197,15 @@ class ImageClassifier(pl.LightningModule):
         if mixed_in is not None:
             others_N, share = mixed_in
             loss = (1 - share) * loss + share * mean_loss(self.loss, logits_NK, others_N, weights_K)
-        self._scores[split].add(loss, logits_NK, labels_N)
+        if counts:
+            self._scores[split].add(loss, logits_NK, labels_N)
         return loss
 
-    def _begin_epoch(self, split: str) -> None:
-        self._scores[split] = EpochScores(evaluates=split != "train", own=self._metrics)
+    def _begin_epoch(self, split: str, loader: Any = None) -> None:
+        is_shared = isinstance(loader, Batches) and loader.share.ranks > 1
+        self._scores[split] = EpochScores(evaluates=split != "train", own=self._metrics, is_shared=is_shared)
+        if split == "train":
+            self._shared = loader if is_shared else None
 
     def _end_epoch(self, split: str) -> None:
         scores = self._scores[split]
@@ -212,13 +223,13 @@ class ImageClassifier(pl.LightningModule):
             set_steps_done(self.trainer, self._resumed_at)
 
     def on_train_epoch_start(self) -> None:
-        self._begin_epoch("train")
+        self._begin_epoch("train", self.trainer.train_dataloader)
 
     def on_validation_epoch_start(self) -> None:
-        self._begin_epoch("val")
+        self._begin_epoch("val", self.trainer.val_dataloaders)
 
     def on_test_epoch_start(self) -> None:
-        self._begin_epoch("test")
+        self._begin_epoch("test", self.trainer.test_dataloaders)
 
     def on_train_epoch_end(self) -> None:
         self._end_epoch("train")

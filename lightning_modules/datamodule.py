@@ -23,6 +23,7 @@ from lightning_modules.pipeline.groups import find_groups
 from lightning_modules.pipeline.normalization import Normalization, NormalizationKind, fit_normalization
 from lightning_modules.pipeline.placement import Placement
 from lightning_modules.pipeline.sampling import Sampling
+from lightning_modules.pipeline.share import Share
 from lightning_modules.pipeline.splits import Subset, make_splits
 from lightning_modules.showable import is_text
 from lightning_modules.stepping.chunks import Chunks
@@ -68,7 +69,7 @@ class DataConfig:
     """Source arrays: a .npy larger than this (in MB) stays on disk and is shuffled in blocks; null: 256."""
 
     batch_size: Count | Literal["full"] = 32
-    """Images per step; full: the whole train split (gradient descent)."""
+    """Images per step, on all devices together; full: the whole train split (gradient descent)."""
 
     val_fraction: Fraction = 0.1
     """The share of the training images that are val. Unused if the source has a val split."""
@@ -185,6 +186,7 @@ class ImageDataModule(pl.LightningDataModule):
         self.seed = seed
         self.drops_single = False  # whether a last training batch of one image is left out
         self.steps_per_execution = 1  # batches that a training step takes at once
+        self.share = Share()  # of several processes that train together
         self._dataset = dataset
         self._placement = Placement(torch.device("cpu"))
         self.splits: dict[str, Subset] = {}
@@ -269,12 +271,20 @@ class ImageDataModule(pl.LightningDataModule):
         return self._evaluation("test")
 
     def _evaluation(self, split: str) -> Batches:
-        return self._batches(split, _EVALUATION_BATCH.get(self._device.type, 1024))
+        return self._batches(split, self.evaluation_size(split, self._device.type))
+
+    def evaluation_size(self, split: str, device: str) -> int:
+        """Returns the images per batch of a pass over val or test, on a device such as `cpu`."""
+        size, images, ranks = _EVALUATION_BATCH.get(device, 1024), len(self.splits[split]), self.share.ranks
+        return size if images > (ranks - 1) * size else max(1, images // ranks)  # each process needs a batch
 
     def _batches(self, split: str, size: int, **options: Any) -> Batches:
+        if len(self.splits[split]) < self.share.ranks:
+            message = f"only {len(self.splits[split])} images are {split}, and {self.share.ranks} processes share them"
+            raise InputError("trainer.devices", self.share.ranks, message, "train on fewer devices")
         if self._placement.device != self._device:
             self._placement = Placement(self._device)
-        options |= {"placement": self._placement, "fitting": self.fitting}
+        options |= {"placement": self._placement, "fitting": self.fitting, "share": self.share}
         return Batches(self.splits[split], self.normalization, size, **options)
 
     @property

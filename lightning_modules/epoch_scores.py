@@ -1,11 +1,13 @@
 """Computes the scores of one split over one epoch from sums kept as tensors, once at the end of the epoch."""
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from lightning_modules.metrics import METRICS, Answers, Metric
+from lightning_modules.pipeline.across_ranks import gather_rows, sum_over_ranks
 from lightning_modules.pipeline.row_buffer import RowBuffer
 
 # Shapes: N images, K classes, B batches.
@@ -16,12 +18,15 @@ class EpochScores:
     """Collects scores batch by batch. It keeps all logits if a metric needs them.
 
     `evaluates`: whether this is a pass over val or test, which has all metrics. `own`: metrics of the user's own.
+    `is_shared`: several processes have a part of the split each; all get the scores of the whole.
     """
 
-    def __init__(self, *, evaluates: bool, own: Sequence[Metric] = ()) -> None:
+    def __init__(self, *, evaluates: bool, own: Sequence[Metric] = (), is_shared: bool = False) -> None:
+        self._is_shared = is_shared
         every = [metric for metric in METRICS.values() if evaluates and not metric.is_summed]
         self._metrics = [*every, *own]
         self._logits, self._labels = RowBuffer(), RowBuffer()
+        self._counts: list[int] = []  # the images of each batch whose logits are kept
         self._sums: Tensor | None = None  # loss, hits and images of all batches that are already summed
         self._begin_batches()
 
@@ -35,6 +40,7 @@ class EpochScores:
         if self._metrics:
             self._logits.add(logits_NK)
             self._labels.add(labels_N)
+            self._counts.append(len(labels_N))
         self._losses.add(loss.detach()[None])
         self._hits.add(logits_NK.argmax(dim=1) == labels_N)
         self._images.append(len(labels_N))
@@ -51,9 +57,11 @@ class EpochScores:
         self._sums = sums if self._sums is None else self._sums + sums
         self._begin_batches()
 
-    @property
+    @cached_property
     def answers(self) -> Answers:
-        return Answers(self._logits.rows, self._labels.rows)
+        """The answers of the epoch so far, once it has ended; of all processes, in the order of the split."""
+        rows = self._logits.rows, self._labels.rows
+        return Answers(*(gather_rows(each, self._counts) for each in rows) if self._is_shared else rows)
 
     def compute(self) -> dict[str, Tensor]:
         """Returns the available metrics by name, as means over the epoch's images; empty if there was no batch."""
@@ -61,7 +69,7 @@ class EpochScores:
             self._sum_up()
         if self._sums is None:
             return {}
-        loss, hits, images = self._sums
+        loss, hits, images = sum_over_ranks(self._sums) if self._is_shared else self._sums
         scores = {"loss": loss / images, "accuracy": hits / images}
         if self._metrics:
             answers = self.answers

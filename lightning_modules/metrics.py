@@ -23,7 +23,7 @@ Direction = Literal["maximize", "minimize"]
 
 _OFFERED = {"task": "multiclass", "num_classes": 2}  # what torchmetrics asks for; the number of classes is the data's
 _INPUTS = 2  # of a function: probabilities and labels
-_BINS = 15  # bins of confidence, as in Guo et al. 2017
+BINS = 15  # bins of confidence, as in Guo et al. 2017
 
 
 @dataclass(frozen=True)
@@ -138,21 +138,21 @@ def _calibration_error(answers: Answers) -> "Tensor":
 
     Guo, Pleiss, Sun and Weinberger (2017), On calibration of modern neural networks, ICML. Bins include the upper end.
     """
-    bin_N, gap_N = _confidence(answers)
-    gaps_B = bin_N.bincount(weights=gap_N, minlength=_BINS)
+    bin_N, gap_N = confidence(answers)
+    gaps_B = bin_N.bincount(weights=gap_N, minlength=BINS)
     return gaps_B.abs().sum() / len(gap_N)
 
 
-def _confidence(answers: Answers) -> "tuple[Tensor, Tensor]":
+def confidence(answers: Answers) -> "tuple[Tensor, Tensor]":
     """Returns each image's bin, and its gap: 1 if it was labelled rightly, else 0, minus its confidence."""
     confidence_N = answers.probabilities_NK.double().max(dim=1).values
-    return (confidence_N * _BINS).ceil().long().clamp(1, _BINS) - 1, _hits(answers)[:, 0] - confidence_N
+    return (confidence_N * BINS).ceil().long().clamp(1, BINS) - 1, _hits(answers)[:, 0] - confidence_N
 
 
 def _gaps(answers: Answers) -> "Tensor":
     """Returns the gaps of the images, each in the column of its bin: (N, B)."""
-    bin_N, gap_N = _confidence(answers)
-    return gap_N.new_zeros(len(gap_N), _BINS).scatter_(1, bin_N[:, None], gap_N[:, None])
+    bin_N, gap_N = confidence(answers)
+    return gap_N.new_zeros(len(gap_N), BINS).scatter_(1, bin_N[:, None], gap_N[:, None])
 
 
 METRICS: dict[str, Metric] = {

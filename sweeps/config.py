@@ -15,7 +15,7 @@ from experiments.process.redaction import know, urls_without_credentials, withou
 from experiments.recipe import build, field_paths, find_recipe, read_recipe, which_field, with_overrides
 from lightning_modules import InputError
 from lightning_modules.checked_path import checked_path
-from lightning_modules.config import Probability, section
+from lightning_modules.config import section
 from lightning_modules.errors import choose_from
 from lightning_modules.metrics import METRICS, Direction, Metric, find_metric
 from lightning_modules.plug import search_folders
@@ -87,17 +87,23 @@ class FinalistsConfig:
 
 @section("resources")
 class ResourcesConfig:
-    """What one trial requests from a cluster. Fractions are allowed: with 0.5 GPUs, two trials share one.
+    """What one trial requests. Fractions are allowed: with 0.5 GPUs, two trials share one.
 
-    Only an engine that places trials by their requests reads it. A trial trains on one GPU at most. It trains on
-    `trainer.threads` threads, whatever it requests.
+    A trial on several GPUs (`trainer.devices`) requests all of them. Worker processes of one machine each see the GPUs
+    that their trial requests; with 0, all of them see all. A trial trains on `trainer.threads` threads, whatever it
+    requests.
     """
 
     cpus: Annotated[float, Field(gt=0, le=10_000)] = 1.0
-    """CPUs of one trial."""
+    """CPUs of one trial; only a Ray cluster places trials by it."""
 
-    gpus: Probability = 0.0
-    """GPUs of one trial."""
+    gpus: Annotated[float, Field(ge=0, le=1024, examples=[1])] = 0.0
+    """GPUs of one trial: a share of one, or a whole number."""
+
+    def __post_init__(self) -> None:
+        if self.gpus > 1 and not self.gpus.is_integer():
+            remedy = f"write {int(self.gpus) + 1}"
+            raise InputError("resources.gpus", self.gpus, "several GPUs are whole ones", remedy)
 
 
 @section()

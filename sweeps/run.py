@@ -28,6 +28,7 @@ from lightning_modules.datasets import ImageDataset
 from lightning_modules.log import LOG
 from sweeps.config import Sweep
 from sweeps.engines import local, worker
+from sweeps.engines.gpus import shares_of_gpus
 from sweeps.progress import SweepProgress, showing
 from sweeps.report.live import Live
 from sweeps.report.publish import publish
@@ -150,8 +151,8 @@ def _engine(
     if name == "local":
         if address is not None:
             raise InputError("--address", address, "is only for a Ray cluster", "add --engine ray or remove --address")
-        workers = workers or cores()
-        yield (worker.work if workers == 1 else partial(local.work, workers=workers)), workers
+        gpus = shares_of_gpus(sweep.config.resources.gpus, workers, cores())
+        yield (worker.work if len(gpus) == 1 else partial(local.work, gpus=gpus)), len(gpus)
         return
     try:
         from sweeps.engines import ray

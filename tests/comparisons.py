@@ -5,6 +5,19 @@ from typing import Any
 A, B = "a" * 32, "b" * 32
 
 
+def robust(name: str, difference: float) -> dict[str, Any]:
+    """A row of two runs on corrupted images."""
+    return {
+        "name": name,
+        "values": {A: {"mean": 0.5, "ci95": (0.4, 0.6)}, B: {"mean": 0.5 - difference, "ci95": None}},
+        "difference": difference,
+        "ci95": [difference - 0.1, difference + 0.1],
+        "p_value": 0.01,
+        "distinguishable": True,
+        "test": "Student's t-test, paired by image",
+    }
+
+
 def compared_runs() -> dict[str, Any]:
     run = {"experiment_id": "1", "kind": "train", "status": "FINISHED", "outcome": "finished", "start_time": 0}
     scores = {A: 0.75, B: 0.5}
@@ -48,6 +61,12 @@ def compared_runs() -> dict[str, Any]:
                 {"index": 1, "target": 0, "labels": [0, 1], "probabilities": [0.9, 0.8]},
                 {"index": 2, "target": 1, "labels": [0, 1], "probabilities": [0.6, 0.7]},
             ],
+        },
+        "robustness": {
+            "between": [A, B],
+            "images": 4,
+            "evaluations": {A: "c" * 32, B: "d" * 32},
+            "rows": [robust("clean", 0.25), robust("noise", -0.5), robust("corrupted", -0.5)],
         },
         "sweeps": [],
         "dashboard_url": "http://127.0.0.1:5000/#/compare-runs",

@@ -25,6 +25,7 @@ from experiments.process import redaction
 from experiments.process.setup import prepare_process
 from experiments.tracking import store as store_module
 from tests.warm_python import WarmPython
+from workbench import main
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -129,6 +130,21 @@ def workbench() -> Callable[..., "subprocess.CompletedProcess[str]"]:
         return _finish(_start(*args))
 
     return run_to_its_end
+
+
+@pytest.fixture
+def screen(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., list[str]]:
+    """Runs a command on a terminal of 80 columns, and returns the lines that it prints to standard output."""
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "dumb")  # no bold letters
+
+    def run(*words: str | Path, code: int = 0) -> list[str]:
+        capsys.readouterr()
+        monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+        assert main([str(word) for word in words]) == code
+        return capsys.readouterr().out.splitlines()
+
+    return run
 
 
 @pytest.fixture

@@ -43,6 +43,9 @@ NAMES = (
     "docs/sweeps",
     "docs/compare",
     "docs/reproduce",
+    "docs/serve",
+    "docs/export",
+    "docs/evaluate",
 )
 NAMES += (
     "docs/at_scale",
@@ -77,13 +80,20 @@ SHORTER_PYTHON = {
 _DOWNLOADS = "needs Fashion-MNIST, a download"
 _GPU = "needs Fashion-MNIST and a GPU"
 _SERVERS = "needs PostgreSQL and a tracking server"
+_SERVES = "serves until it is interrupted; see test_serve.py"
 NOT_RUN = {
     "ui": "serves until it is interrupted; see test_browser.py",
+    "serve digits:champion": _SERVES,
+    "serve RUN --port 8080": _SERVES,
+    "serve RUN --host 0.0.0.0 --token-file my_token": _SERVES,
     "reproduce digits:all --epochs 2": "takes minutes; one run is reproduced",
     "reproduce latest --code today": "takes as long as the first; see test_reproduce.py",
     "reproduce RUN --code today": "takes as long as the first; see test_reproduce.py",
     "reproduce latest --optimizer.lr 0.02": "exits with 1, as intended; see test_reproduce.py",
     "train --resume RUN": "needs an interrupted run; see test_resume.py",
+    "evaluate RUN": "the newest run may have no model; see test_evaluate.py",
+    "evaluate RUN --against digits:champion": "the newest run may have no model; see test_evaluate.py",
+    "promote RUN --force": "the newest run may have no model; see test_promotion.py",
     "clean --yes": "would remove the user's own caches; see test_clean.py",
     "train fashion_mnist": _DOWNLOADS,
     "train fashion_mnist --optimizer.lr 3e-4 --trainer.max_epochs 20 --name slower": _DOWNLOADS,
@@ -97,6 +107,8 @@ NOT_RUN = {
     "train fashion_mnist --trainer.precision bf16-mixed --data.batch_size 512": _GPU,
     "train fashion_mnist --trainer.matmul_precision high": _GPU,
     "train fashion_mnist --trainer.compile cuda_graphs": _GPU,
+    "train fashion_mnist --trainer.devices 2": "needs two GPUs",
+    "train fashion_mnist --trainer.devices 2 --trainer.accelerator cpu": f"{_DOWNLOADS}; see test_together.py",
     "sweep my_sweep.yaml --workers 8 --storage postgresql://me@DATABASE_HOST/workbench_studies": _SERVERS,
     "sweep my_sweep.yaml --engine ray --address ADDRESS:6379 "
     "--storage postgresql://me@DATABASE_HOST/workbench_studies": "needs a Ray cluster; see test_ray.py",
@@ -111,6 +123,7 @@ NOT_RUN = {
 OTHER_PROGRAMS = {
     "source": "the shell's own",
     "make": "its targets are checked",
+    "curl": "needs a server; see test_serve.py",
     "mlflow": "serves until it is interrupted; see test_model.py",
     "optuna-dashboard": "serves until it is interrupted; see test_browser.py",
     "python": "runs the tests themselves",
@@ -118,6 +131,10 @@ OTHER_PROGRAMS = {
     "createdb": "needs PostgreSQL",
     "ray": "needs a Ray cluster",
     "chmod": "follows ray",
+    "cd": "follows an export, before docker",
+    "docker": "has no engine here; see test_container.py",
+    "torchrun": "see test_together.py",
+    "srun": "needs Slurm",
     **dict.fromkeys(("again()", "trap", "wait", "if", "exit"), "lines of the Slurm script"),
 }
 
@@ -278,7 +295,7 @@ def test_fields_and_commands_in_a_text_exist(page: str) -> None:
     roots = {path.partition(".")[0] for path in fields if "." in path}
     for span in re.findall(r"`([^`]+)`", text):
         for name in re.findall(r"(?<![\w./])(?:--)?([a-z]+(?:\.[a-z_0-9]+)+)", span):
-            if name.partition(".")[0] in roots and not name.endswith((".py", ".npz")):
+            if name.partition(".")[0] in roots and not name.endswith((".py", ".npz", ".safetensors", ".onnx")):
                 assert name in fields or name.startswith("model.network_args."), f"`{span}`"
         if span.startswith("workbench ") and not span.startswith("workbench --"):
             assert (ROOT / "workbench" / f"{span.split()[1]}.py").exists(), f"`{span}`"

@@ -66,6 +66,9 @@ def _run(words: list[str]) -> int:
             _print_json(document)
         else:
             command.show(document, args)
+        if hasattr(command, "finish"):
+            sys.stdout.flush()
+            command.finish(args)
         return command.exit_code(document) if hasattr(command, "exit_code") else 0
     except BrokenPipeError:  # the reader of our output, such as head, has closed it
         sys.stderr.close()

@@ -48,7 +48,8 @@ class Command(Protocol):
 
     It may also define `FIELDS`, a help text on the `--FIELD.PATH VALUE` pairs that the command accepts (as
     `args.fields`), `exit_code(document)`, if that is not always 0, `RECORDS_CODE = True`, if its runs are recorded with
-    the project's code, and `more_help()`, a text at the end of `--help` that is computed only for that.
+    the project's code, `more_help()`, a text at the end of `--help` that is computed only for that, and `finish(args)`,
+    what is left to do once the document is printed.
     """
 
     HELP: str

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 HELP = "show what differs between runs, and how their metrics differ"
 _MOST_COLUMNS = 4  # up to this many runs are columns; more are rows
+_LONGEST_NAME = 20  # characters of a column's name
 _MOST_ROWS, _MOST_PARAMS = 20, 8  # of a table with one row per run
 
 
@@ -61,9 +62,9 @@ def run(args: argparse.Namespace) -> Document:
 
 
 def show(document: Document, args: argparse.Namespace) -> None:
-    from experiments.comparison.text import group, group_columns, verdicts
+    from experiments.comparison.text import group, group_columns, robustness_verdicts, verdicts
 
-    sentences = [*verdicts(document), *(f"note: {note}" for note in document["notes"])]
+    sentences = [*verdicts(document), *robustness_verdicts(document), *(f"note: {note}" for note in document["notes"])]
     print_sentences(sentences[:1])
     if document["sweeps"]:
         print_table(_sweeps(document))
@@ -76,6 +77,8 @@ def show(document: Document, args: argparse.Namespace) -> None:
         for found in document["groups"]:
             groups.add_row(*group(found))
         print_table(groups)
+    if document["robustness"]:
+        print_table(_robustness(document))
     print_sentences(sentences[1:])
     if document.get("html"):
         print_lines(f"page       {document['html']}")
@@ -100,6 +103,20 @@ def _estimate(found: dict[str, Any] | None) -> str:
         return ""
     interval = " [{:.4f}, {:.4f}]".format(*found["ci95"]) if found["ci95"] else ""
     return f"{number(found['mean'])}{interval}"
+
+
+def _robustness(document: Document) -> "Table":
+    """Returns a table of the accuracy of two runs or groups on corrupted images."""
+    from experiments.comparison.text import robustness_row
+
+    named = {run["run_id"]: run["run_id"][:8] for run in document["runs"]}
+    names = [named.get(each, each) for each in document["robustness"]["between"]]
+    first, second = names if max(map(len, names)) <= _LONGEST_NAME else ("first", "second")
+    rows = table("images", first, second, "difference")
+    for row in document["robustness"]["rows"]:
+        rows.add_row(*robustness_row(document, row))
+    rows.caption = "accuracy over five strengths, 95 % intervals over images; * distinguishable"
+    return rows
 
 
 def _runs_as_columns(document: Document) -> "Table":

@@ -1,6 +1,7 @@
 """`workbench train`: runs one recipe as a tracked run."""
 
 import argparse
+import sys
 from typing import TYPE_CHECKING
 
 from lightning_modules.showable import showable
@@ -61,6 +62,7 @@ def run(args: argparse.Namespace) -> Document:
     from experiments import load_config, run
     from experiments.recipe import parse_overrides
     from experiments.tracking.runs import resolve_one
+    from experiments.training.devices import launched
     from lightning_modules.log import LOG
 
     if args.recipe is None and not args.resume:
@@ -76,6 +78,11 @@ def run(args: argparse.Namespace) -> Document:
             from experiments.dry_run import dry_run
 
             return dry_run(config, args.store).as_dict()
+    if (place := launched()) is not None and place.rank > 0:
+        if config is None:
+            raise UsageError(f"give the RECIPE, too: {place.launcher} has started several processes")
+        run(config)
+        sys.exit()  # the process of rank 0 has the run, and shows it
     store = open_store(args.store)
     resume = resolve_one(store, args.resume).run_id if args.resume else None
     if config is None:

@@ -11,8 +11,9 @@ from experiments.comparison.differences import differences, does_differ, read_pr
 from experiments.comparison.groups import Group, group_by_param, group_by_seed
 from experiments.comparison.objective import Objective, objective_of
 from experiments.comparison.page import parts_of
+from experiments.comparison.robustness import robustness
 from experiments.comparison.side_by_side import side_by_side
-from experiments.comparison.significance import NEXT, corrected, image_tests, seed_tests
+from experiments.comparison.significance import NEXT, Found, corrected, image_tests, seed_tests
 from experiments.dashboard.links import compare_url
 from experiments.notebook import Shown
 from experiments.results.artifacts import Artifacts
@@ -60,6 +61,7 @@ def compare(
     - `other_tests`: the same by every other metric, of the best run or group against the next;
     - `curves`: the scores over the epochs of the best runs (`details.curves`);
     - `answers`: what the two runs of the first test, or the first seeds of its groups, answered (`details.answers`);
+    - `robustness`: the same two on corrupted images, if both have been evaluated (`robustness.py`);
     - `notes`: one sentence for each thing that could not be compared, with the reason;
     - `sweeps`: if two or more are named, a row for each (`side_by_side.py`);
     - `dashboard_url`: MLflow's own comparison of these runs.
@@ -83,11 +85,13 @@ def _compare(
         groups = group_by_param(runs, group_by, objective) if group_by else group_by_seed(runs, rows, objective)
         with_seeds = [group for group in groups if len(group.runs) > 1]
         found = seed_tests(groups, recorded) if len(with_seeds) > 1 else image_tests(artifacts, recorded, objective)
-        members = {group.name: group.runs[0].run_id for group in with_seeds}
+        of_group = {group.name: [run.run_id for run in group.runs] for group in with_seeds}
         by_id = {each.run_id: each for each in recorded}
-        pair = [by_id[members.get(each, each)] for each in found.tests[0].between] if found.tests else []
+        pair = [by_id[of_group.get(each, [each])[0]] for each in found.tests[0].between] if found.tests else []
         answered = details.answers(artifacts, pair, objective.split) if pair else None
         beside, unread = side_by_side(artifacts, sweeps)
+        rivals = {name: of_group.get(name, [name]) for name in _rivals(found, runs)}
+        robust, doubtful = robustness(artifacts, rivals)
         curves = details.curves(artifacts, _drawn(objective, runs, with_seeds))
     scored = [each for each in recorded if objective.score(each.run) is not None]
     different = different_images(scored)
@@ -108,12 +112,21 @@ def _compare(
             *notes,
             *found.notes,
             *unread,
+            *doubtful,
         ],
         curves=curves,
         sweeps=beside,
         answers=answered,
+        robustness=robust,
         dashboard_url=compare_url(store, sorted({run.experiment_id for run in runs}), [run.run_id for run in runs]),
     )
+
+
+def _rivals(found: Found, runs: Sequence[RunSummary]) -> Sequence[str]:
+    """Returns the ids or names of the two that are compared first; of two runs, these, even if there is no test."""
+    if found.tests:
+        return found.tests[0].between
+    return [run.run_id for run in runs] if len(runs) == 2 else []
 
 
 def _drawn(objective: Objective, runs: Sequence[RunSummary], groups: Sequence[Group]) -> list[RunSummary]:

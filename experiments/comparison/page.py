@@ -7,7 +7,18 @@ from string import ascii_uppercase
 from typing import Any
 
 from experiments.comparison.curves import curves
-from experiments.comparison.text import cell, field, group, group_columns, labels, score, short_cell, verdicts
+from experiments.comparison.text import (
+    cell,
+    field,
+    group,
+    group_columns,
+    labels,
+    robustness_row,
+    robustness_verdicts,
+    score,
+    short_cell,
+    verdicts,
+)
 from experiments.notebook import heading, link, paragraph, table
 from experiments.pages.coordinates import Axis, for_script, lines
 from experiments.pages.page import render
@@ -45,7 +56,10 @@ def page(document: Document, images: Sequence[str], to_serve: str) -> str:
         title=title_of(document),
         metric=document["metric"],
         verdict=_with_chips(found, document, chips),
-        sentences=[_with_chips(sentence, document, chips) for sentence in [*more, *document["notes"]]],
+        sentences=[
+            _with_chips(sentence, document, chips)
+            for sentence in [*more, *robustness_verdicts(document), *document["notes"]]
+        ],
         runs=document["runs"],
         chips=chips,
         scores={place["run_id"]: f"{place['score']:.4f}" for place in document["ranking"]},
@@ -63,6 +77,9 @@ def page(document: Document, images: Sequence[str], to_serve: str) -> str:
         confusion=answers and answers["confusion"] if answers and len(answers["classes"]) <= _MOST_CELLS else None,
         largest=max((abs(n) for row in ((answers and answers["confusion"]) or []) for n in row), default=0),
         images=images,
+        robustness=document["robustness"],
+        robust_scale=_robust_scale(document["robustness"]),
+        robustness_row=lambda row: robustness_row(document, row),
         sweeps=document["sweeps"],
         sweep_scale=_sweep_scale(document["sweeps"]),
         sweep_chart=_best_so_far(document["sweeps"]),
@@ -181,6 +198,10 @@ def _recall_scale(answers: Mapping[str, Any]) -> Scale:
     return Scale.around(known)
 
 
+def _robust_scale(robustness: Mapping[str, Any] | None) -> Scale:
+    return Scale.around([0.0, *(end for row in (robustness["rows"] if robustness else []) for end in row["ci95"])])
+
+
 def _settings(document: Document) -> dict[str, dict[str, Any]]:
     """Returns the differing params of each run that has a score, numbers as numbers, and the score."""
     rows = [row for row in document["differences"] if row["kind"] == "param" and row["field"] != "seed"][:_MOST_AXES]
@@ -233,7 +254,10 @@ def parts_of(document: Document, to_serve: str = "workbench ui") -> list[str]:
     """Returns the parts. `to_serve`: the command that starts the dashboard."""
     groups = [group(found) for found in document["groups"]]
     return [
-        *(paragraph(sentence) for sentence in [*verdicts(document), *document["notes"]]),
+        *(
+            paragraph(sentence)
+            for sentence in [*verdicts(document), *robustness_verdicts(document), *document["notes"]]
+        ),
         link(f"MLflow's own comparison of these runs (start it with: {to_serve})", document["dashboard_url"]),
         *([heading("Groups"), table(group_columns(document), groups)] if groups else []),
         *(_runs_as_columns(document) if len(document["runs"]) <= _MOST_COLUMNS else _runs_as_rows(document)),

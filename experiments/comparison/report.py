@@ -9,11 +9,11 @@ from experiments.artifact_names import COMPARISON, COMPARISON_PAGE
 from experiments.code.scratch import scratch_folder
 from experiments.comparison.compare import Document
 from experiments.comparison.differences import read_provenances
-from experiments.comparison.images import images_of
 from experiments.comparison.page import page, title_of
-from experiments.comparison.text import verdicts
+from experiments.comparison.text import robustness_verdicts, verdicts
+from experiments.pages.pictures import as_url
 from experiments.results.artifacts import Artifacts
-from experiments.results.run_images import NoImages
+from experiments.results.run_images import NoImages, read_split
 from experiments.tracking.lifecycle import create_run, open_run
 from experiments.tracking.runs import RunSummary
 from experiments.tracking.store import Store
@@ -40,7 +40,8 @@ def report(
             artifacts = Artifacts(store, scratch)
             try:
                 (recorded,) = read_provenances(artifacts, first)
-                images = images_of(artifacts, recorded, answers["split"], indices)
+                subset = read_split(artifacts, recorded.run, recorded.provenance, answers["split"])
+                images = [as_url(subset.images[index]) for index in subset.indices[indices]]
             except NoImages as reason:
                 notes.append(f"the images on which two runs disagree are not shown: {reason}")
     document = document | {"notes": notes}
@@ -68,7 +69,9 @@ def _logged(store: Store, document: Document, text: str) -> str:
     ids = [run["run_id"] for run in document["runs"]]
     tags = {
         "workbench.compares": ",".join(ids)[:5000],
-        "mlflow.note.content": "\n\n".join(map(in_markdown, [*verdicts(document), *document["notes"]])),
+        "mlflow.note.content": "\n\n".join(
+            map(in_markdown, [*verdicts(document), *robustness_verdicts(document), *document["notes"]])
+        ),
     }
     run_id = create_run(store, experiment=experiment, name=showable(title_of(document), _NAME), kind="comparison")
     with open_run(store, run_id) as tracked:

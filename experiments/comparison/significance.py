@@ -154,11 +154,12 @@ def _against_best(
 
 
 def _image_test(between: tuple[str, str], first: Predictions, second: Predictions, objective: Objective) -> Tested:
-    test = _accuracy_test if objective.metric.name == "accuracy" else _resampling_test
+    test = accuracy_test if objective.metric.name == "accuracy" else _resampling_test
     return test(between, first, second, objective)
 
 
-def _accuracy_test(between: tuple[str, str], first: Predictions, second: Predictions, objective: Objective) -> Tested:
+def accuracy_test(between: tuple[str, str], first: Predictions, second: Predictions, objective: Objective) -> Tested:
+    """Tests two runs by the images that only one of them labels rightly."""
     one, other = first.is_right, second.is_right
     counts = {
         "images": len(one),

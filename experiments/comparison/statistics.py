@@ -99,6 +99,16 @@ def _student(first: Sequence[float], second: Sequence[float], result: Any) -> Co
     return Comparison(difference, (float(low), float(high)), float(result.pvalue))
 
 
+def wilson_interval(hits: int, images: int) -> tuple[float, float]:
+    """Returns the 95 % interval of the share of `images`, 1 or more, that are hits.
+
+    Wilson (1927), Probable inference, the law of succession, and statistical inference, JASA 22(158). Unlike the usual
+    normal interval, it stays between 0 and 1, and has a width even if all images are hits, or none.
+    """
+    interval = stats.binomtest(hits, images).proportion_ci(1 - LEVEL, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
 def compare_on_images(first_only: int, second_only: int, images: int) -> Comparison:
     """Compares two accuracies on the same images: McNemar's exact p-value, and a paired bootstrap interval.
 
@@ -128,14 +138,32 @@ def compare_by_resampling(
         moved_D = (draw.random(images) < 0.5) @ swap_ND / images
         return score(first_D + moved_D) - score(second_D - moved_D)
 
-    def resampled() -> float:
-        share_N = np.bincount(draw.integers(images, size=images), minlength=images) / images
-        return score(share_N @ first_ND) - score(share_N @ second_ND)
-
     found = score(first_D) - score(second_D)
     as_far = sum(abs(exchanged()) >= abs(found) - _ROUNDING for _ in range(_EXCHANGES))
+    both_N2D, of_first = np.hstack([first_ND, second_ND]), len(first_D)
+    interval = _interval(both_N2D, lambda means: score(means[:of_first]) - score(means[of_first:]), draw)
+    return Comparison(found, interval, float((1 + as_far) / (1 + _EXCHANGES)))
+
+
+def bootstrap_interval(values_ND: NDArray[Any], score: Callable[[NDArray[np.float64]], float]) -> tuple[float, float]:
+    """Returns Efron's 95 % percentile interval of `score`, a value from the means over N images of D numbers for each.
+
+    The images are drawn 999 times with a fixed seed.
+    """
+    return _interval(values_ND, score, np.random.default_rng(0))
+
+
+def _interval(
+    values_ND: NDArray[Any], score: Callable[[NDArray[np.float64]], float], draw: np.random.Generator
+) -> tuple[float, float]:
+    images = len(values_ND)
+
+    def resampled() -> float:
+        share_N = np.bincount(draw.integers(images, size=images), minlength=images) / images
+        return score(share_N @ values_ND)
+
     low, high = np.quantile([resampled() for _ in range(_EXCHANGES)], [LEVEL / 2, 1 - LEVEL / 2])
-    return Comparison(found, (float(low), float(high)), float((1 + as_far) / (1 + _EXCHANGES)))
+    return float(low), float(high)
 
 
 def mcnemar_p_value(first_only: int, second_only: int) -> float:

@@ -40,6 +40,33 @@ def _verdict(test: Mapping[str, Any], between: list[str], *, is_corrected: bool)
     return f"{verdict}: {difference}, p = {test['p_value']:.2g} ({how})"
 
 
+def robustness_verdicts(document: Document) -> list[str]:
+    """Returns a sentence on which of two is more robust; none if that was not compared."""
+    found = document["robustness"]
+    if found is None:
+        return []
+    named, row = labels(document), found["rows"][-1]
+    first, second = (named.get(each, each) for each in found["between"])
+    verdict = f"{first} and {second} are not distinguishable in robustness"
+    if row["distinguishable"]:
+        verdict = f"{first} is {'more' if row['difference'] > 0 else 'less'} robust than {second}"
+    low, high = row["ci95"]
+    differs = f"accuracy on corrupted images differs by {row['difference']:.4f} [{low:.4f}, {high:.4f}]"
+    return [f"{verdict}: {differs}, p = {row['p_value']:.2g} ({row['test']}, Holm's correction)"]
+
+
+def robustness_row(document: Document, row: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    """Returns the corruption, the accuracy of the two, and their difference, each with its interval."""
+    cells = []
+    for name in document["robustness"]["between"]:
+        found = row["values"][name]
+        interval = " [{:.3f}, {:.3f}]".format(*found["ci95"]) if found["ci95"] else ""
+        cells.append(f"{found['mean']:.3f}{interval}")
+    star = " *" if row["distinguishable"] else ""
+    difference = "{:+.3f} [{:+.3f}, {:+.3f}]".format(row["difference"], *row["ci95"])
+    return row["name"], cells[0], cells[1], difference + star
+
+
 def field(row: Mapping[str, Any]) -> str:
     """Returns the name of a row of differences, with its kind in front if the name alone is not clear."""
     return str(row["field"]) if row["kind"] in {"param", row["field"]} else f"{row['kind']} {row['field']}"

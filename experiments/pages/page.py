@@ -1,6 +1,7 @@
 """Renders a page from its template, with style, script and data inside: one file that loads nothing from elsewhere.
 
-The page's Content-Security-Policy allows its own style and its own script, by their hashes, and embedded pictures.
+The page's Content-Security-Policy allows its own style and its own script, by their hashes, and embedded pictures. A
+template may have a style of its own beside it, which is added, and a script, which takes the place of `page.js`.
 Text is escaped by jinja2; what could act on a reader, such as a mark of direction, is shown as an escape.
 """
 
@@ -22,13 +23,20 @@ from lightning_modules.showable import showable_lines
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def render(template: Path, data: Any, **content: Any) -> str:
+def render(template: Path, data: Any, *, connects: bool = False, **content: Any) -> str:
     """Returns the page of a template, which extends `page.html`.
 
-    `data`: what the script knows, as JSON. `content`: the template's variables.
+    `data`: what the script knows, as JSON. `connects`: the script may ask the server that the page comes from.
+    `content`: the template's variables.
     """
     style, script = ((TEMPLATES / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    if (own := template.with_suffix(".css")).exists():
+        style += own.read_text(encoding="utf-8")
+    if (own := template.with_suffix(".js")).exists():
+        script = own.read_text(encoding="utf-8")
     policy = f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; img-src data:"
+    if connects:
+        policy += "; connect-src 'self'"
     return (
         _environment(template.parent)
         .get_template(template.name)

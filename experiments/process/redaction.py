@@ -19,7 +19,13 @@ from urllib.parse import quote, quote_plus, unquote
 
 _FILES = (".env", ".env.*", "*.pem", "*.key", "*id_rsa*", "*credentials*", "*secret*", "*token*", ".netrc")
 _URLS = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")  # variables that may hold a URL with a password
-_PASSWORDS = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "PGPASSWORD", "AWS_SECRET_ACCESS_KEY")
+_PASSWORDS = (
+    "MLFLOW_TRACKING_PASSWORD",
+    "MLFLOW_TRACKING_TOKEN",
+    "PGPASSWORD",
+    "AWS_SECRET_ACCESS_KEY",
+    "WORKBENCH_TOKEN",
+)
 _WORDS = r"token|secret|passw|credential|auth|key"
 # Everything before the host, except ssh's `git@`: it is not a secret, and the URL does not work without it. Our own
 # messages have the placeholder `USER@`.

@@ -26,6 +26,7 @@ _VARIABLES = {
 }
 _IGNORED = (
     "The number of training batches .* is smaller than the logging interval",  # Lightning; we log once per epoch
+    "It is recommended to use `self.log\\(.*sync_dist",  # Lightning; scores are those of all devices already
     "`isinstance\\(treespec, LeafSpec\\)` is deprecated",  # Lightning's use of torch
     # Optuna: a trial that exceeds a limit is pruned. CMA-ES learns only from complete trials, so nothing is lost.
     "Constraints have been set, but CmaEsSampler will not use them",

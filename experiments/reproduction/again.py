@@ -14,7 +14,7 @@ from typing import Any
 from experiments.code.recorded import RecordedCode, Unpacked
 from experiments.config import with_located_files
 from experiments.errors import CannotRun
-from experiments.provenance.machine import changes_numbers, is_harmless
+from experiments.provenance.machine import PLACE, changes_numbers, is_harmless
 from experiments.provenance.record import Record, read_record
 from experiments.recipe import with_overrides
 from experiments.tracking.store import Store
@@ -76,7 +76,7 @@ class Rerunner:
 
     def _environment(self, code: Unpacked) -> dict[str, str]:
         """Returns today's environment variables, but those that change numbers as recorded, if they are harmless."""
-        kept = {k: v for k, v in os.environ.items() if not (changes_numbers(k) or k.startswith("GIT_"))}
+        kept = {k: v for k, v in os.environ.items() if k == PLACE or not (changes_numbers(k) or k.startswith("GIT_"))}
         recorded = self.record.provenance["variables"].items()
         kept |= {name: value for name, value in recorded if value is not None and is_harmless(name)}
         imports = list(map(str, code.imports))

@@ -87,7 +87,12 @@ def log_model(run: TrackedRun, config: ModelConfig, classifier: ImageClassifier,
 
 def trace(network: nn.Module, data: ImageDataModule) -> torch.export.ExportedProgram:
     """Returns the program from raw images to probabilities. Raises any error if torch.export cannot trace it."""
-    return _export(_Whole(_Front(data), _plain(network)).eval(), data)
+    return _export(whole(network, data), data)
+
+
+def whole(network: nn.Module, data: ImageDataModule) -> nn.Module:
+    """Returns a module on the CPU from raw images (N, H, W, C) to probabilities (N, K)."""
+    return _Whole(_Front(data), _plain(network)).eval()
 
 
 def _export(module: nn.Module, data: ImageDataModule) -> torch.export.ExportedProgram:

@@ -1,4 +1,4 @@
-"""A run's model in use: its answers for new images.
+"""A run's model in use: its answers for new images, in this process and over HTTP.
 
-May import tracking. To add a way to use a model, add a file here.
+May import tracking and pages. To add a way to use a model, add a file here.
 """

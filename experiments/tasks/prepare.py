@@ -16,6 +16,7 @@ from experiments.tasks.rehearsal import rehearse, structure
 from experiments.tasks.task import Task
 from experiments.tracking.runs import resolve_one
 from experiments.tracking.store import Store
+from experiments.training.devices import own_device
 from experiments.training.exact import set_exact
 from experiments.training.trace import Digests
 from experiments.training.trainer import make_trainer
@@ -27,18 +28,25 @@ from lightning_modules.parameters import load_given
 _logged: dict[str, Logged] = {}  # by what was tried in this process
 
 
-def prepare(config: ExperimentConfig, dataset: ImageDataset | None, store: Store, *, reads_test: bool = False) -> Task:
+def prepare(
+    config: ExperimentConfig,
+    dataset: ImageDataset | None,
+    store: Store,
+    *,
+    reads_test: bool = False,
+    local_rank: int = 0,
+) -> Task:
     """Returns the task, ready to train. Raises InputError if any input is wrong.
 
     `dataset`: the images of the config's source, if already loaded. `reads_test`: whether the run will read test, and
-    log its model.
+    log its model. `local_rank`: of this process among those of this machine that train one run.
     """
     set_exact(config.trainer.exact)
     torch.set_num_threads(config.trainer.threads or cores())
     torch.set_float32_matmul_precision(config.trainer.matmul_precision)
     torch.backends.cudnn.allow_tf32 = config.trainer.matmul_precision != "highest"  # for convolutions
     _check_accelerator(config.trainer.accelerator)
-    trainer = make_trainer(config)
+    trainer = make_trainer(config, devices=own_device(config.trainer, local_rank))
     config.trainer.make_callbacks()
     if config.data.module is not None:
         return _own_on_own_data(config, reads_test)

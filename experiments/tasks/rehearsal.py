@@ -97,11 +97,11 @@ def _rehearse(config: ExperimentConfig, data: ImageDataModule, trainer: pl.Train
     config.optimizer.build_schedule(optimizer, trainer.max_epochs or 1)
     trial.step(batch, optimizer, is_first=True)
     last = len(data.splits["train"]) % len(labels_N)
-    drops_single = last == 1 and trial.needs_more_than_one(batch)
     start = time.perf_counter()
     trial.step(batch, optimizer)
     step_seconds = time.perf_counter() - start
-    if last > 1:
+    drops_single = 0 < last < 2 * config.trainer.processes and trial.needs_more_than_one(batch)
+    if last > 1 and not drops_single:
         trial.step((batch[0][:last], batch[1][:last]), optimizer)
     trial.evaluate(batch)
     if logs_model and "." in config.model.network:  # those of the workbench can be traced

@@ -1,13 +1,41 @@
 """Registers models in MLflow's model registry."""
 
 import json
+import re
 from collections.abc import Mapping
+
+from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 
 from experiments.artifact_names import MODEL
 from experiments.tracking.logged_model import logged_models
 from experiments.tracking.store import Store
+from lightning_modules.errors import InputError
 
 _VERSIONS = "mlflow.modelVersions"  # MLflow's tag of a LoggedModel: the versions that are registered of it
+
+
+def as_registered_name(text: str) -> str:
+    """Returns a text as the name of a registered model. MLflow refuses `/` and `:`, and cannot search for quotes."""
+    return re.sub("[/:']", "_", text)
+
+
+def check_alias(field: str, alias: str) -> None:
+    """Raises InputError for an alias that MLflow refuses."""
+    if not re.fullmatch("[A-Za-z0-9_-]{1,255}", alias) or alias == "latest" or re.fullmatch("[vV][0-9]+", alias):
+        message = "is no alias: MLflow wants letters, digits, _ and -, and neither latest nor v1"
+        raise InputError(field, alias, message, "write champion")
+
+
+def aliased_version(store: Store, name: str, alias: str) -> ModelVersion | None:
+    """Returns the version of `name` that `alias` points at; None if there is none."""
+    known = registered_model(store, name)
+    version = None if known is None else known.aliases.get(alias)
+    return None if version is None else store.client.get_model_version(name, version)
+
+
+def registered_model(store: Store, name: str) -> RegisteredModel | None:
+    found: list[RegisteredModel] = store.client.search_registered_models(f"name = '{name}'")
+    return found[0] if found else None
 
 
 def register_model(
@@ -18,7 +46,7 @@ def register_model(
     `about` describes the name, `description` and `tags` the version; both are Markdown, and are written again.
     """
     client = store.client
-    if not client.search_registered_models(f"name = '{name}'"):
+    if registered_model(store, name) is None:
         client.create_registered_model(name)
     client.update_registered_model(name, about)
     registered = [version for version in client.search_model_versions(f"name = '{name}'") if version.run_id == run_id]

@@ -20,6 +20,7 @@ from lightning_modules.showable import is_text
 _PAGE = 1000
 _SHOWN = ("val/accuracy", "test/accuracy")  # metrics in a table of runs
 _NEWEST = 50  # runs among which `latest` is looked for first
+_ABOUT_OTHERS = {"reproduction", "evaluation"}  # kinds of runs that `latest` is not
 
 
 @dataclass(frozen=True)
@@ -160,8 +161,8 @@ def find_sweep(store: Store, name: str) -> Run:
 def resolve(store: Store, selector: str) -> list[RunSummary]:
     """Returns the runs for a RUN argument: an id, the unique start of one, a name, `latest`, SWEEP:champion|best|all.
 
-    A name selects the newest run of that name; `latest` is no reproduction. Raises InputError if no run, or more than
-    one id, matches.
+    A name selects the newest run of that name; `latest` is no reproduction and no evaluation. Raises InputError if no
+    run, or more than one id, matches.
     """
     _check_searchable("RUN", selector)
     sweep, colon, which = selector.rpartition(":")
@@ -174,9 +175,9 @@ def resolve(store: Store, selector: str) -> list[RunSummary]:
         return [RunSummary.of(store.client.get_run(run_id)) for run_id in json.loads(listed)]
     if selector == "latest":
         for limit in (_NEWEST, None):
-            found = [run for run in _search(store, "", limit) if run.data.tags.get("workbench.kind") != "reproduction"]
+            found = [run for run in map(RunSummary.of, _search(store, "", limit)) if run.kind not in _ABOUT_OTHERS]
             if found:
-                return [RunSummary.of(found[0])]
+                return found[:1]
         remedy = f"to start one: {store.command('train', 'digits')}"
         raise InputError("RUN", selector, "the store has no runs", remedy)
     if re.fullmatch("[0-9a-f]{32}", selector):

@@ -32,7 +32,7 @@ from lightning_modules.images.files import file_sha256
 
 _TAGS = ("workbench.", "mlflow.source.git.commit", "mlflow.parentRunId")  # prefixes of the tags that are sealed
 # Tags that a later command may set or change.
-_OPEN_TAGS = {"workbench.owner", "workbench.reproduced_by", "workbench.verdict"}
+_OPEN_TAGS = {"workbench.owner", "workbench.reproduced_by", "workbench.evaluated_by", "workbench.verdict"}
 # Left by processes that were killed:
 UNFINISHED = (
     *(NEW_CHECKPOINT, NEW_PREDICTIONS, NEW_LEADERBOARD, NEW_REPORT_PAGE),

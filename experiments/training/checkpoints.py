@@ -37,7 +37,7 @@ class Checkpoints:
             self._keep_best()  # an earlier process may have been killed after last.ckpt and before best.ckpt
 
     def __call__(self, epoch: Epoch) -> None:
-        epoch.trainer.save_checkpoint(self._new)
+        epoch.save_checkpoint(self._new)
         self._new.replace(self._last)
         if self._is_best(epoch.scores):
             self._keep_best()

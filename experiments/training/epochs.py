@@ -7,12 +7,14 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
 
 from experiments.errors import NonFiniteLossError, StopRun
+from experiments.training.devices import send_buffers, tell
 from experiments.training.random_state import get_random_state, set_random_state
 
 
@@ -30,6 +32,11 @@ class Epoch:
     @property
     def is_last(self) -> bool:
         return self.number == self.trainer.max_epochs
+
+    def save_checkpoint(self, path: Path) -> None:
+        """Writes Lightning's checkpoint, for which it needs all processes that train together."""
+        tell(self.trainer, ("save", str(path)))
+        self.trainer.save_checkpoint(path)
 
 
 Scores = Mapping[str, float]  # one epoch's value of each metric, plus `epoch` and `step`
@@ -76,6 +83,7 @@ class EpochEnd(Checkpoint):
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._trained = time.perf_counter()
+        send_buffers(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         scores: dict[str, Any] = {k: v for k, v in trainer.callback_metrics.items() if self._is_score(k)}
@@ -93,6 +101,7 @@ class EpochEnd(Checkpoint):
         except StopRun as stop:  # raised in on_fit_end: Lightning logs the epoch after this hook
             self._stop = stop
             trainer.should_stop = True
+        tell(trainer, ("end", trainer.should_stop))
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._stop is not None:

@@ -41,6 +41,8 @@ def _why_one(config: TrainerConfig, schedule: ScheduleConfig, callbacks: Sequenc
             return f"the callback {type(callback).__name__} wants every batch"
     if schedule.is_own and schedule.interval == "epoch":
         return f"the schedule {schedule.kind} steps once an epoch"
+    if config.processes > 1:
+        return "several devices train together"
     reasons = {
         "accumulate_grad_batches": config.accumulate_grad_batches > 1,
         "limit_train_batches": config.limit_train_batches is not None,

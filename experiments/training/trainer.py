@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytorch_lightning as pl
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import Checkpoint
 
@@ -21,12 +22,16 @@ PASSED_ON = (
 def make_trainer(
     config: ExperimentConfig, logger: Any = False, callbacks: Sequence[pl.Callback] = (), **changed: Any
 ) -> pl.Trainer:
-    """Returns a Trainer. `changed`: arguments that differ from the config's. Raises InputError if it refuses any."""
+    """Returns a Trainer, on one device. `changed`: arguments that differ from the config's.
+
+    Raises InputError if it refuses any.
+    """
     passed_on = {name: value for name in PASSED_ON if (value := getattr(config.trainer, name)) is not None}
     arguments = {
         "max_epochs": config.trainer.max_epochs,
         "accelerator": config.trainer.accelerator,
         "devices": 1,
+        "plugins": [LightningEnvironment()],  # a process that torchrun or Slurm has started also works alone
         "precision": config.trainer.precision,
         "logger": logger,
         "callbacks": list(callbacks),
@@ -37,6 +42,11 @@ def make_trainer(
     }
     try:
         return pl.Trainer(**arguments | passed_on | changed)
-    except MisconfigurationException as error:
+    except (MisconfigurationException, ValueError) as error:
         reason = str(error).splitlines()[0]
+        if config.trainer.strategy != "auto" and changed.get("strategy"):
+            remedy = "write ddp, or leave it out"
+            raise InputError("trainer.strategy", config.trainer.strategy, reason, remedy) from error
+        if not isinstance(error, MisconfigurationException):
+            raise
         raise InputError("trainer.accelerator", config.trainer.accelerator, reason, "try auto or cpu") from error

@@ -14,7 +14,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"}  # of file names, in small letters
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
-_LARGEST = Image.MAX_IMAGE_PIXELS or 89_478_485  # pixels; Pillow's own limit against decompression bombs
+LARGEST = Image.MAX_IMAGE_PIXELS or 89_478_485  # pixels; Pillow's own limit against decompression bombs
 _BOMB_BYTES, _BOMB_RATIO = 2**26, 200  # a picture that unpacks to more than both is refused; JPEG reaches 130
 _LARGE = 2**24  # pixels; of such pictures one is decoded at a time
 _BITS = {"1": 1, "L": 8, "P": 8, "LA": 16, "PA": 16, "I;16": 16, "RGB": 24, "YCbCr": 24}  # of a pixel in the file
@@ -25,36 +25,51 @@ class PictureError(ValueError):
     """Says in one line why a file is not a usable picture."""
 
 
-def decode(file: Path | bytes, size: tuple[int, int] | None, channels: int) -> NDArray[np.uint8]:
+def decode(
+    file: Path | bytes, size: tuple[int, int] | None, channels: int, most_pixels: int = LARGEST
+) -> NDArray[np.uint8]:
     """Returns the first frame of a picture as (H, W, `channels`), turned as its EXIF says, resized to `size` (H, W).
 
     `file`: its path, or its bytes. Resizing is bilinear over all pixels that a new pixel covers, and does not keep
     proportions. 16-bit gray is scaled to 8 bits. Transparent pixels are blended with black. Raises PictureError.
     """
+    source = io.BytesIO(file) if isinstance(file, bytes) else file
+    with _errors_of_pillow(), Image.open(source, formats=FORMATS) as picture:
+        pixels = picture.width * picture.height
+        if pixels > most_pixels:
+            raise PictureError(f"is {picture.width}×{picture.height} pixels, more than {most_pixels:,}")
+        unpacked = pixels * _BITS.get(picture.mode, 32) // 8
+        packed = len(file) if isinstance(file, bytes) else file.stat().st_size
+        if unpacked > max(_BOMB_BYTES, _BOMB_RATIO * packed):
+            raise PictureError(f"unpacks from {packed:,} bytes to {unpacked:,}: a decompression bomb?")
+        with _one_large if pixels > _LARGE else nullcontext():
+            picture.load()
+            ImageOps.exif_transpose(picture, in_place=True)
+            flat = _eight_bits(picture, "L" if channels == 1 else "RGB")
+    if size is not None and (flat.height, flat.width) != size:
+        flat = flat.resize((size[1], size[0]), Image.Resampling.BILINEAR)
+    return np.asarray(flat).reshape(flat.height, flat.width, channels)
+
+
+def count_pixels(file: bytes) -> int:
+    """Returns how many pixels a picture has, as its header says. Raises PictureError."""
+    with _errors_of_pillow(), Image.open(io.BytesIO(file), formats=FORMATS) as picture:
+        return picture.width * picture.height
+
+
+@contextmanager
+def _errors_of_pillow() -> Iterator[None]:
+    """Turns whatever Pillow raises into PictureError."""
     try:
-        with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file, formats=FORMATS) as picture:
-            pixels = picture.width * picture.height
-            if pixels > _LARGEST:
-                raise PictureError(f"is {picture.width}×{picture.height} pixels, more than {_LARGEST:,}")
-            unpacked = pixels * _BITS.get(picture.mode, 32) // 8
-            packed = len(file) if isinstance(file, bytes) else file.stat().st_size
-            if unpacked > max(_BOMB_BYTES, _BOMB_RATIO * packed):
-                raise PictureError(f"unpacks from {packed:,} bytes to {unpacked:,}: a decompression bomb?")
-            with _one_large if pixels > _LARGE else nullcontext():
-                picture.load()
-                ImageOps.exif_transpose(picture, in_place=True)
-                flat = _eight_bits(picture, "L" if channels == 1 else "RGB")
+        yield
     except PictureError:
         raise
     except UnidentifiedImageError as error:
         raise PictureError(f"is not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} picture") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise PictureError(f"has more than {_LARGEST:,} pixels: a decompression bomb?") from error
+        raise PictureError(f"has more than {LARGEST:,} pixels: a decompression bomb?") from error
     except Exception as error:  # Pillow's decoders raise all kinds of errors on damaged files
         raise PictureError(f"is damaged: {' '.join(str(error).split()) or type(error).__name__}") from error
-    if size is not None and (flat.height, flat.width) != size:
-        flat = flat.resize((size[1], size[0]), Image.Resampling.BILINEAR)
-    return np.asarray(flat).reshape(flat.height, flat.width, channels)
 
 
 @contextmanager

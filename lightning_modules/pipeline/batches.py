@@ -14,6 +14,7 @@ from lightning_modules.pipeline.normalization import Normalization
 from lightning_modules.pipeline.order import BlockOrder, full_shuffle
 from lightning_modules.pipeline.placement import Placement
 from lightning_modules.pipeline.sampling import Sampling, draw_balanced
+from lightning_modules.pipeline.share import Share
 from lightning_modules.pipeline.splits import Subset, indices_sha256
 
 # Shapes: N images, C channels, H x W pixels.
@@ -39,7 +40,12 @@ class Batches:
     on the number of the epoch: not on global random state, on earlier runs or (except for noise) on the device. Without
     it, images come in the subset's order. `BlockOrder` shuffles images on disk; all others are shuffled fully. If the
     data set is on the device, only the order and the random values are copied to it, and the host never waits.
-    `fitting` follows normalization. `drops_single` leaves out a last batch of one image.
+    `fitting` follows normalization. `drops_single` leaves out a last batch of which a process would get one image, or
+    none.
+
+    `share`: of each shuffled batch, this process gets its part, augmented as in the whole batch. Where a last batch has
+    fewer images than there are processes, some get one image whose `weight` is 0. Batches in the subset's order are not
+    divided: each process gets every `ranks`-th of them.
     """
 
     batch_sampler = None  # Lightning reads it if there is a sampler
@@ -56,6 +62,7 @@ class Batches:
         augmentation: AugmentationConfig | None = None,
         fitting: Fitting | None = None,
         drops_single: bool = False,
+        share: Share | None = None,
     ) -> None:
         placement = placement or Placement(torch.device("cpu"))
         self.device = placement.device
@@ -68,6 +75,7 @@ class Batches:
         self.sampling = sampling
         self.augmentation = augmentation
         self.fitting = fitting or Fitting()
+        self.share = share or Share()
         self.drops_single = drops_single and len(self.indices_N) > batch_size
         images = subset.images
         self._shuffle = BlockOrder(images.block).shuffle if isinstance(images, ImagesOnDisk) else full_shuffle
@@ -82,27 +90,70 @@ class Batches:
         return indices_sha256(self._order_N.numpy())
 
     def __len__(self) -> int:
-        return -(-(len(self.indices_N) - self.drops_single) // self.batch_size)
+        if self.shuffle_seed is None:
+            return len(range(self.share.rank, self._batches, self.share.ranks))
+        last = len(self.indices_N) % self.batch_size
+        return self._batches - (self.drops_single and 0 < last < 2 * self.share.ranks)
+
+    @property
+    def _batches(self) -> int:
+        return -(-len(self.indices_N) // self.batch_size)
+
+    def _size(self, batch: int) -> int:
+        """Returns how many images a batch has for all processes together."""
+        return min(self.batch_size, len(self.indices_N) - batch * self.batch_size)
+
+    def weight(self, batch: int) -> float:
+        """Returns the weight of this process's part of a shuffled batch, counted from 0: see `Share.weight`."""
+        return self.share.weight(self._size(batch))
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         generator = torch.Generator()
         indices_N = self.indices_N
-        if self.shuffle_seed is not None:
+        if self.shuffle_seed is None:
+            if self.share.ranks > 1:
+                indices_N = torch.cat(torch.split(indices_N, self.batch_size)[self.share.rank :: self.share.ranks])
+        else:
             generator.manual_seed(_epoch_seed(self.shuffle_seed, self.sampler.number))
             if self.sampling == "balanced":
                 indices_N = indices_N[draw_balanced(self._own_labels_N, generator)]
             indices_N = self._shuffle(indices_N, generator)
         self._order_N = indices_N
+        is_shared = self.share.ranks > 1 and self.shuffle_seed is not None
+        length, first, yielded = len(self), 0, 0
         for chosen_N in torch.split(indices_N.to(self.images_NHWC.device), self._images_at_once):
+            sizes: list[int] | int = self.batch_size
+            own_N: Tensor | None = None
+            if is_shared:
+                own_N, sizes = self._own(first, len(chosen_N))
+                first += len(chosen_N) // self.batch_size
+                own_N = own_N.to(chosen_N.device)
+                if not self.augmentation:
+                    chosen_N, own_N = chosen_N[own_N], None
             images_NHWC = self.images_NHWC[chosen_N].to(self.device, non_blocking=True)
             labels_N = self.labels_N[chosen_N.to(self.labels_N.device)].to(self.device, non_blocking=True)
             if self.augmentation:
                 images_NHWC = self.augmentation.apply(images_NHWC, generator)
-            images, labels = (torch.split(together, self.batch_size) for together in (images_NHWC, labels_N))
+                if own_N is not None:
+                    images_NHWC, labels_N = (each[own_N.to(self.device)] for each in (images_NHWC, labels_N))
+            images, labels = (torch.split(together, sizes) for together in (images_NHWC, labels_N))
             for images_NHWC, labels_N in zip(images, labels, strict=True):
-                if not (self.drops_single and len(labels_N) == 1):
+                if yielded < length:
                     yield self.fitting(self.normalization(images_NHWC.permute(0, 3, 1, 2))), labels_N
+                yielded += 1
         self.sampler.number += 1
+
+    def _own(self, batch: int, count: int) -> tuple[Tensor, list[int]]:
+        """Returns which of `count` images, from a batch's first on, are this process's, and how many of each batch."""
+        places, sizes = [], []
+        for start in range(0, count, self.batch_size):
+            begin, end = self.share.of(self._size(batch))
+            if begin == end:  # its weight is 0, but the processes take every step together
+                begin, end = 0, 1
+            places.append(torch.arange(start + begin, start + end))
+            sizes.append(end - begin)
+            batch += 1
+        return torch.cat(places), sizes
 
 
 def _epoch_seed(seed: int, epoch: int) -> int:

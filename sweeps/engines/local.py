@@ -39,6 +39,7 @@ from lightning_modules.plug import search_folders, searched_folders
 from sweeps.config import Sweep
 from sweeps.engines import worker
 from sweeps.engines.crew import PATIENCE, RECONCILED_EVERY, Crew, Event, run_crew
+from sweeps.engines.gpus import VISIBLE
 from sweeps.engines.worker import OnTrial
 from sweeps.study.stage import Stage
 
@@ -125,8 +126,13 @@ def _hidden_script() -> Iterator[None]:
         sys.modules["__main__"] = script
 
 
-def work(stage: Stage, *, dataset: ImageDataset | None, workers: int, started: OnTrial, ended: OnTrial) -> None:
-    """Runs trials in `workers` processes until no slot is open and no trial is running."""
+def work(
+    stage: Stage, *, dataset: ImageDataset | None, gpus: Sequence[str | None], started: OnTrial, ended: OnTrial
+) -> None:
+    """Runs trials in several processes until no slot is open and no trial is running.
+
+    `gpus`: for each process, the GPUs that it sees, as CUDA_VISIBLE_DEVICES names them; None: those that this one sees.
+    """
     with shared_folder() as folder:
         if dataset is not None:
             save_shared(dataset, folder)
@@ -140,24 +146,26 @@ def work(stage: Stage, *, dataset: ImageDataset | None, workers: int, started: O
             environment=dict(os.environ),
             folders=searched_folders(),
         )
-        run_crew(_Workers(task, workers), stage, started=started, ended=ended)
+        run_crew(_Workers(task, gpus), stage, started=started, ended=ended)
 
 
 class _Workers(Crew):
-    """The worker processes, each with the pipe on which it reports its trials."""
+    """The worker processes, each with the pipe on which it reports its trials, and its GPUs."""
 
-    def __init__(self, task: _Task, size: int) -> None:
-        self._task, self._size = task, size
+    def __init__(self, task: _Task, gpus: Sequence[str | None]) -> None:
+        self._task = task
+        self._free = list(gpus)  # of the workers that do not run
         self._context = multiprocessing.get_context("forkserver")
         self._members: dict[BaseProcess, Connection] = {}
+        self._gpus: dict[BaseProcess, str | None] = {}
 
     def fill(self, is_wanted: bool) -> int:
-        for _ in range(self._size - len(self._members) if is_wanted else 0):
+        while is_wanted and self._free:
             ours, theirs = self._context.Pipe(duplex=False)
-            member = self._context.Process(target=_run_worker, args=(self._task, theirs))
+            member = self._context.Process(target=_run_worker, args=(self._task, theirs, self._free[0]))
             _start(member)
             theirs.close()
-            self._members[member] = ours
+            self._members[member], self._gpus[member] = ours, self._free.pop(0)
         return len(self._members)
 
     def listen(self) -> Iterator[Event]:
@@ -173,6 +181,7 @@ class _Workers(Crew):
         ended = [member for member in self._members if member.exitcode is not None]
         for member in ended:
             self._members.pop(member).close()
+            self._free.append(self._gpus.pop(member))
         return sum(member.exitcode != 0 for member in ended)
 
     def dismiss(self) -> None:
@@ -184,10 +193,10 @@ class _Workers(Crew):
 
 
 @redacted_streams()
-def _run_worker(task: _Task, pipe: Connection) -> None:
+def _run_worker(task: _Task, pipe: Connection, gpus: str | None) -> None:
     """The main function of a worker process."""
     os.environ.clear()
-    os.environ.update(task.environment)
+    os.environ.update(task.environment | ({} if gpus is None else {VISIBLE: gpus}))
     search_folders(task.folders)
     prepare_process()
     os.setpgid(0, 0)  # a process group of its own: Ctrl-C and `kill -- -GROUP` reach only the parent

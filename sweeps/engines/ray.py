@@ -30,6 +30,7 @@ from lightning_modules.datasets import ImageDataset
 from lightning_modules.plug import search_folders, searched_folders
 from sweeps.config import Sweep
 from sweeps.engines.crew import PATIENCE, RECONCILED_EVERY, Crew, Event, run_crew
+from sweeps.engines.gpus import visible_gpus
 from sweeps.engines.worker import OnTrial
 from sweeps.study.stage import Stage
 from sweeps.study.trial import run_trial
@@ -89,7 +90,8 @@ def connected(
     """
     if address is None:
         workers = workers or cores()
-        _start(math.ceil(workers * sweep.config.resources.cpus), dataset)
+        asked = sweep.config.resources
+        _start(math.ceil(workers * asked.cpus), len(visible_gpus()) if asked.gpus else 0, dataset)
     else:
         _join(address)
     try:
@@ -107,12 +109,13 @@ def connected(
         ray.shutdown()
 
 
-def _start(cpus: int, dataset: ImageDataset | None) -> None:
+def _start(cpus: int, gpus: int, dataset: ImageDataset | None) -> None:
     parts = [] if dataset is None else dataset.parts.values()
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     ray.init(
         address="local",
         num_cpus=cpus,
+        num_gpus=gpus,
         object_store_memory=_SPARE + sum(part.images.nbytes + part.labels.nbytes for part in parts),
         include_dashboard=False,
         log_to_driver=False,

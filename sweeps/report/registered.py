@@ -1,6 +1,5 @@
 """Registers a sweep's champion in MLflow: what the model is, how it did, and how to call it."""
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,7 +7,7 @@ from mlflow.entities import Run
 
 from experiments.dashboard.links import run_url, within
 from experiments.results.listed_model import how_to_call, read_about
-from experiments.tracking.registry import register_model
+from experiments.tracking.registry import as_registered_name, register_model
 from experiments.tracking.store import Store
 from lightning_modules.metrics import METRICS
 from lightning_modules.showable import in_markdown
@@ -21,8 +20,8 @@ _ALIAS = "champion"
 
 
 def registered_name(sweep: Sweep) -> str:
-    """Returns the sweep's name as a model name. MLflow's registry refuses `/` and `:`."""
-    return re.sub("[/:]", "_", sweep.name)
+    """Returns the sweep's name as a model name."""
+    return as_registered_name(sweep.name)
 
 
 def address(sweep: Sweep) -> str:

@@ -135,6 +135,8 @@ def _commands(store: Store, sweep: Sweep, champion: Finalist | None) -> Iterator
         which = f"{sweep.name}:champion" if len(champion.run_ids) > 1 else champion.run_ids[0][:8]
         yield ["Run the best again, and see whether it is the same:", store.command("reproduce", which)]
         yield ["Label pictures of yours with it:", store.command("predict", which, "FILE")]
+        yield ["See how calibrated and how robust it is:", store.command("evaluate", which)]
+        yield ["Let it answer over HTTP:", store.command("serve", which)]
     yield ["Compare all trials and finalists:", store.command("compare", f"{sweep.name}:all")]
     yield ["See the runs in MLflow:", store.command("ui")]
 

@@ -317,13 +317,13 @@ def test_sweeps_in_one_process_leave_no_connection_open(tmp_path: Path) -> None:
     store = Store.open(tmp_path)
 
     def connections(database: str) -> int:
-        return sum(file.path.startswith(str(tmp_path / database)) for file in psutil.Process().open_files())
+        """Each has one file of the log. SQLite may close the other files later, because that would release locks."""
+        return sum(file.path == f"{tmp_path / database}-wal" for file in psutil.Process().open_files())
 
     for trials in (1, 2):
         run_sweep(load_sweep("digits", {"budget.trials": trials, "trainer.max_epochs": 1}), store=store)
         assert connections("optuna.db") == 0
-        # MLflow keeps one pool of at most 5 connections for each database. Each has two files, and they share one.
-        assert connections("mlflow.db") <= 2 * 5 + 1
+        assert 1 <= connections("mlflow.db") <= 5  # MLflow keeps one pool for each database
     with pytest.raises(InputError, match=r"^trainer\.max_epochs: "):
         run_sweep(load_sweep("digits", {"trainer.max_epochs": 2}), store=store)
     assert connections("optuna.db") == 0

@@ -35,6 +35,18 @@ def test_the_policy_allows_the_page_s_own_style_and_script_alone(template: Path)
     assert not re.search(r"\son\w+=", page)
 
 
+def test_a_template_s_own_style_is_added_and_its_script_takes_the_place_of_ours(template: Path) -> None:
+    template.with_suffix(".css").write_text("p { color: teal }")
+    template.with_suffix(".js").write_text("fetch('/there')")
+    page = render(template, {}, connects=True, name="mine")
+    (style,), (script,) = (re.findall(rf"<{tag}>(.*?)</{tag}>", page, re.DOTALL) for tag in ("style", "script"))
+    assert style.endswith("p { color: teal }")
+    assert "--ink" in style
+    assert script == "fetch('/there')"
+    assert "connect-src &#39;self&#39;" in page
+    assert base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() in page
+
+
 def test_texts_are_shown_as_they_are_and_cannot_act(template: Path) -> None:
     name = "</script><script>alert(1)</script>\u202e\x1b[31m & $x$"
     page = render(template, {"name": name}, name=name)

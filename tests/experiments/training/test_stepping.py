@@ -52,6 +52,7 @@ def test_auto_fits_steps_into_half_a_second() -> None:
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [
+        ({"devices": 2}, "several devices train together"),
         ({"accumulate_grad_batches": 2}, "trainer.accumulate_grad_batches is set"),
         ({"limit_train_batches": 3}, "trainer.limit_train_batches is set"),
         ({"profiler": "simple"}, "trainer.profiler is set"),
