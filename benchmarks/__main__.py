@@ -6,12 +6,26 @@ Without a mode: some comparisons at a small size, the peaks of memory, and servi
 import argparse
 import sys
 import tempfile
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TypeVar
 
 from benchmarks import results
-from benchmarks.comparisons import COMPARISONS, MEMORY_CASES, SERVING_CASES, Setting
+from benchmarks.comparisons import (
+    COMPARISONS,
+    GPU_CASES,
+    MEMORY_CASES,
+    SERVING_CASES,
+    Comparison,
+    GpuCase,
+    MemoryCase,
+    ServingCase,
+    Setting,
+)
+from benchmarks.unfinished import Unfinished
 
+Case = TypeVar("Case", Comparison | MemoryCase | ServingCase, GpuCase)
 ALL = 54_000  # training images of Fashion-MNIST; another tenth validates
 QUICK, SEED, GPU = (18_000, 1), (ALL, 10), (ALL, 2)  # training images and epochs of each mode
 
@@ -26,7 +40,8 @@ def main() -> None:
         "--storage", action="store_true", help="a PostgreSQL server as a sweep's storage (a quarter of an hour)"
     )
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu: try --gpu out, write nothing")
-    parser.add_argument("--only", default="", metavar="TEXT", help="of all comparisons, those whose name contains this")
+    rows = "the rows whose name contains one of these texts, of all modes; with a text that none contains: their names"
+    parser.add_argument("--rows", nargs="+", default=[], metavar="TEXT", help=rows)
     parser.add_argument("--images", type=int, metavar="N", help="training images (default: the mode's)")
     parser.add_argument("--epochs", type=int, metavar="N", help="epochs of each training (default: the mode's)")
     parser.add_argument("--pairs", type=int, default=7, metavar="N", help="measurements of each side (default: 7)")
@@ -51,34 +66,34 @@ def main() -> None:
 
 
 def compare(args: argparse.Namespace, setting: Setting) -> None:
-    chosen = [c for c in COMPARISONS if args.only in c.name and (args.only or args.full or c.quick)]
-    memory_cases = [case for case in MEMORY_CASES if args.only in case.name]
-    serving_cases = [case for case in SERVING_CASES if args.only in case.name]
-    if not chosen and not memory_cases and not serving_cases:
-        names = "\n".join(case.name for case in (*COMPARISONS, *MEMORY_CASES, *SERVING_CASES))
-        sys.exit(f"--only: no name contains this; the names are\n{names}")
-    if any(comparison.threads for comparison in chosen):
+    every = (*COMPARISONS, *MEMORY_CASES, *SERVING_CASES)
+    chosen = _chosen(args, [case for case in every if args.rows or args.full or getattr(case, "quick", True)])
+    if any(isinstance(case, Comparison) and case.threads for case in chosen):
         from benchmarks import data
 
         data.write(setting.folder, setting.images)
-    for comparison in chosen:
-        if comparison.needs and find_spec(comparison.needs) is None:
-            print(f"{comparison.name}: not measured, needs {comparison.needs} (the extra `bench`)", file=sys.stderr)
+    for case in chosen:
+        if isinstance(case, Comparison) and case.needs and find_spec(case.needs) is None:
+            print(f"{case.name}: not measured, needs {case.needs} (the extra `bench`)", file=sys.stderr)
             continue
-        print(f"… {comparison.name}", file=sys.stderr)
-        row = comparison.measure(setting, args.pairs)
-        print(results.line(row), flush=True)
-        results.keep(args.results, "comparisons", row)
-    for case in memory_cases:
         print(f"… {case.name}", file=sys.stderr)
-        row = case.measure(setting)
+        if isinstance(case, Comparison):
+            size = f"{case.name}: {setting.images} × {setting.epochs}, {results.machine()}"
+            section, row = "comparisons", case.measure(setting, args.pairs, Unfinished(args.results, size))
+        elif isinstance(case, MemoryCase):
+            section, row = "memory", case.measure(setting)
+        else:
+            section, row = "serving", case.measure(setting, args.pairs)
         print(results.line(row), flush=True)
-        results.keep(args.results, "memory", row)
-    for serving_case in serving_cases:
-        print(f"… {serving_case.name}", file=sys.stderr)
-        row = serving_case.measure(setting, args.pairs)
-        print(results.line(row), flush=True)
-        results.keep(args.results, "serving", row)
+        results.keep(args.results, section, row)
+
+
+def _chosen(args: argparse.Namespace, cases: Sequence[Case]) -> list[Case]:
+    """Returns the cases that `--rows` names; all if it is not given."""
+    chosen = [case for case in cases if not args.rows or any(text in case.name for text in args.rows)]
+    if not chosen:
+        sys.exit("--rows: no name contains this; the names are\n" + "\n".join(case.name for case in cases))
+    return chosen
 
 
 def measure_accuracy(args: argparse.Namespace, setting: Setting) -> None:
@@ -103,7 +118,7 @@ def measure_gpu(args: argparse.Namespace) -> None:
 
     if args.device == "cuda" and not torch.cuda.is_available():
         sys.exit("this machine has no CUDA GPU; --device cpu tries the measurement out without one")
-    for row in gpu.measure(args.device, args.images, args.epochs, args.pairs, args.only):
+    for row in gpu.measure(args.device, args.images, args.epochs, args.pairs, _chosen(args, GPU_CASES)):
         print(results.line(row), flush=True)
         if args.device == "cuda":
             results.keep(args.results, "gpu", row)

@@ -7,6 +7,7 @@ from typing import Any
 
 from benchmarks.pairs import measure_pairs
 from benchmarks.processes import Result, child, python
+from benchmarks.unfinished import Unfinished
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,10 +35,10 @@ class Comparison:
     trainings: int = 1  # in one measurement
     needs: str = ""  # a module beyond the project's own dependencies
 
-    def measure(self, setting: Setting, pairs: int) -> dict[str, Any]:
+    def measure(self, setting: Setting, pairs: int, kept: Unfinished | None = None) -> dict[str, Any]:
         """One row of the table."""
         row = {"name": self.name, "goal": self.goal}
-        row |= measure_pairs(lambda: self.ours(setting), lambda: self.theirs(setting), pairs)
+        row |= measure_pairs(lambda: self.ours(setting), lambda: self.theirs(setting), pairs, kept)
         row["met"] = self.goal is None or row["ratio"] >= self.goal
         if self.threads is not None:
             from benchmarks.compute_limit import OPERATIONS_PER_IMAGE, matrix_rate

@@ -6,7 +6,7 @@ For GPU machines with few packages: needs what `lightning_modules` needs; works 
 import gc
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from benchmarks import textbook_pytorch
-from benchmarks.comparisons import GPU_CASES, GpuCase
+from benchmarks.comparisons import GpuCase
 from benchmarks.pairs import measure_pairs
 from benchmarks.plain_trainer import fit_and_test
 from benchmarks.processes import Result
@@ -27,12 +27,10 @@ from lightning_modules.datasets import ImageDataset
 from lightning_modules.datasets.base import LabelledImages
 
 
-def measure(device: str, images: int, epochs: int, pairs: int, only: str = "") -> Iterator[dict[str, Any]]:
-    """A row for each case whose name contains `only`. One process runs both sides: neither leaves anything behind."""
+def measure(device: str, images: int, epochs: int, pairs: int, cases: Sequence[GpuCase]) -> Iterator[dict[str, Any]]:
+    """A row for each case. One process runs both sides: neither leaves anything behind."""
     dataset, source = _dataset(images)
-    for case in GPU_CASES:
-        if only not in case.name:
-            continue
+    for case in cases:
         splits = _tensors(_data(case, dataset))
         trained = len(splits["train"][1]) * epochs
         row = {"name": case.name, "device": _device_name(device), "source": source}

@@ -25,7 +25,7 @@ def test_it_needs_nothing_of_experiments_mlflow_or_optuna() -> None:
         "--gpu",
         "--device",
         "cpu",
-        "--only",
+        "--rows",
         "batch 512, bf16",
         "--images",
         "900",

@@ -2,8 +2,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from benchmarks.pairs import measure_pairs
 from benchmarks.results import keep
+from benchmarks.unfinished import Unfinished
 
 NAME = "textbook PyTorch, no tracking, 1 thread"
 
@@ -41,6 +44,30 @@ def test_who_goes_first_alternates() -> None:
 
     measure_pairs(lambda: side("a"), lambda: side("b"), 3)
     assert order == "abbaabba"
+
+
+def test_a_row_that_was_cut_off_goes_on_where_it_was(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    kept, other = Unfinished(tmp_path, "a row, 100 × 2"), Unfinished(tmp_path, "a row, 100 × 10")
+    theirs = iter([9.0, 3.0, 4.0])  # the third pair has no end
+
+    def cut_off() -> dict[str, Any]:
+        for seconds in theirs:
+            return {"seconds": seconds}
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        measure_pairs(lambda: {"seconds": 1.0}, cut_off, 3, kept)
+    assert [pair[1]["seconds"] for pair in kept.pairs] == [3.0, 4.0]
+    assert other.pairs == []
+    assert capsys.readouterr().err.splitlines() == [
+        "  pair 1 of 3: 3.00, median 3.00",
+        "  pair 2 of 3: 4.00, median 3.50",
+    ]
+    later = iter([9.0, 5.0])  # one to warm up, and the one that is missing
+    measured = measure_pairs(lambda: {"seconds": 1.0}, lambda: {"seconds": next(later)}, 3, kept)
+    assert measured["ratio"] == 4.0
+    assert measured["pairs"] == 3
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_row_replaces_its_earlier_self_and_leaves_those_of_other_sizes(tmp_path: Path) -> None:
