@@ -10,7 +10,7 @@ HELP = "make a run's model the champion, if it is not worse than the champion th
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_store(parser)
-    parser.add_argument("run", metavar="RUN", help=f"{RUN_HELP}; of several runs, the first seed")
+    parser.add_argument("run", metavar="RUN", help=f"{RUN_HELP}; of a champion, the first seed")
     text = "the alias that is to point at the model (default: champion)"
     parser.add_argument("--alias", default="champion", metavar="NAME", help=text)
     text = "the registered model (default: the name of the run's sweep, or else of its experiment)"
@@ -36,13 +36,13 @@ def run(args: argparse.Namespace) -> Document:
     from experiments.names import check_name
     from experiments.results.artifacts import Artifacts
     from experiments.tracking.registry import as_registered_name, check_alias
-    from experiments.tracking.runs import resolve
+    from experiments.tracking.runs import resolve_model
 
     store = open_store(args.store)
     check_alias("--alias", args.alias)
     if args.name is not None:
         check_name("--name", args.name)
-    candidate = resolve(store, args.run)[0]
+    candidate = resolve_model(store, args.run)
     name = as_registered_name(args.name) if args.name else default_name(store, candidate)
     with scratch_folder(store.folder / "scratch") as scratch:
         place = Place(name=name, alias=args.alias)

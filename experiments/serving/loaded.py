@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from experiments.artifact_names import CONFIG, MODEL, PREDICTIONS
-from experiments.tracking.runs import RunSummary, resolve_one
+from experiments.tracking.runs import RunSummary, resolve_model
 from experiments.tracking.store import Store
 from lightning_modules import InputError
 from lightning_modules.images.pictures import LARGEST, decode
@@ -96,7 +96,7 @@ def load_model(store: Store, selector: str) -> LoadedModel:
 
     Raises InputError, with the command that makes a model, if the run kept none.
     """
-    run = resolve_one(store, selector)
+    run = resolve_model(store, selector)
     if run.is_own_task:
         remedy = f"its predict_step writes {PREDICTIONS}; load the model with mlflow.pyfunc: runs:/{run.run_id}/{MODEL}"
         raise InputError("RUN", run.name, "its module is your own, and this command only knows images", remedy)
@@ -106,7 +106,8 @@ def load_model(store: Store, selector: str) -> LoadedModel:
         remedy = f"train it: {store.command('train', config)}" if config else "name another run"
         raise InputError("RUN", run.name, f"this {run.kind} kept no model", remedy)
     folder = Path(store.client.download_artifacts(run.run_id, MODEL))
-    model = mlflow.pyfunc.load_model(str(folder))
+    # To warn of other releases, MLflow would look through all installed packages, which takes a second.
+    model = mlflow.pyfunc.load_model(str(folder), suppress_warnings=True)
     if "label_index" not in model.metadata.get_output_schema().input_names():
         raise InputError("RUN", run.name, "its model was logged by an early version of the workbench", "train it again")
     return LoadedModel(run, folder, model)

@@ -12,9 +12,7 @@ from experiments.serving.bodies import Limits
 from experiments.serving.guard import Guard, is_loopback, read_token, require_token
 from experiments.serving.loaded import load_model
 from experiments.serving.server import Server
-from experiments.tracking.runs import resolve
 from experiments.tracking.store import Store
-from lightning_modules.log import LOG
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +60,7 @@ def prepare(store: Store, selector: str, options: Options) -> Served:
     token = read_token(options.token_file)
     require_token(options.host, token)
     server = Server(options.host, options.port)  # before the model is loaded, which takes seconds
-    model = load_model(store, _one_run(store, selector))
+    model = load_model(store, selector)
     limits = Limits(
         open_requests=options.open_requests,
         body_bytes=options.body_bytes,
@@ -74,13 +72,3 @@ def prepare(store: Store, selector: str, options: Options) -> Served:
     service.warm_up()
     gc.freeze()  # what is loaded stays: looking through it again and again would delay requests
     return Served(service, server, token)
-
-
-def _one_run(store: Store, selector: str) -> str:
-    """Returns the id of the run; of a champion the first seed's, which is also the one that is registered."""
-    runs = resolve(store, selector)
-    if len(runs) == 1 or not selector.endswith(":champion"):
-        return selector
-    first = runs[0]
-    LOG.info(f"{selector} has {len(runs)} seeds; the model of the first one is served: {first.name}, {first.run_id}")
-    return first.run_id

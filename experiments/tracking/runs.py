@@ -14,6 +14,7 @@ from mlflow.exceptions import MlflowException
 from experiments.notebook import Shown, table
 from experiments.tracking.store import Store
 from lightning_modules import InputError
+from lightning_modules.log import LOG
 from lightning_modules.metrics import monitors, sign_of
 from lightning_modules.showable import is_text
 
@@ -205,6 +206,19 @@ def resolve_one(store: Store, selector: str) -> RunSummary:
     if len(found) > 1:
         raise InputError("RUN", selector, f"selects {len(found)} runs", "give the id of one of them")
     return found[0]
+
+
+def resolve_model(store: Store, selector: str) -> RunSummary:
+    """Returns the run whose model a RUN argument names: of a champion the first seed's, which is also registered.
+
+    Choosing the best seed would reward luck. Raises InputError if any other argument selects several runs.
+    """
+    if not selector.endswith(":champion"):
+        return resolve_one(store, selector)
+    first, *others = resolve(store, selector)
+    if others:
+        LOG.info(f"{selector} has {1 + len(others)} seeds; the first one's model is used: {first.name}, {first.run_id}")
+    return first
 
 
 def children(store: Store, parent: str, tags: Mapping[str, str]) -> list[Run]:

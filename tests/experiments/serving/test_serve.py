@@ -298,7 +298,7 @@ def test_a_champion_is_served_by_its_first_seed(tmp_path: Path) -> None:
         assert server.document["run_id"] == first
         server.process.terminate()
         assert (
-            f"digits:champion has 2 seeds; the model of the first one is served: {server.document['name']}"
+            f"digits:champion has 2 seeds; the first one's model is used: {server.document['name']}"
             in (server.process.communicate()[1])
         )
 

@@ -215,7 +215,7 @@ def test_predictions_of_an_example(store: Store, monkeypatch: pytest.MonkeyPatch
 def test_predict_says_that_it_labels_images(store: Store, tmp_path: Path) -> None:
     result = run(config("Fit"), store=store)
     np.save(tmp_path / "x.npy", np.zeros((2, 1)))
-    with pytest.raises(InputError, match="its module is your own, and predict only labels images"):
+    with pytest.raises(InputError, match="its module is your own, and this command only knows images"):
         predict(store, result.run_id, [tmp_path / "x.npy"])
 
 
