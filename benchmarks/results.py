@@ -19,8 +19,8 @@ _INTRODUCTION = """\
 
 `make bench` compares the workbench with textbook versions of the same job, at a small size. `make bench ARGS=--full`
 runs every comparison at the seed's settings: all of Fashion-MNIST, ten epochs. `ARGS=--accuracy`, `ARGS=--gpu` and
-`ARGS=--storage` fill the sections with these names. `--images` and `--epochs` set other sizes, and `--rows TEXT` chooses the
-rows whose name contains the text. The same command goes on where an earlier one was cut off.
+`ARGS=--storage` fill the sections with these names. `--images` and `--epochs` set other sizes, and `--rows TEXT`
+chooses the rows whose name contains the text. The same command goes on where an earlier one was cut off.
 
 Unless the row says otherwise, our side is a whole tracked run: validation after every epoch, test, all artifacts.
 The first column names the other side; the textbook versions are in this folder. A ratio is their seconds divided by
