@@ -47,6 +47,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=7, metavar="N", help="measurements of each side (default: 7)")
     parser.add_argument("--results", type=Path, default=Path(__file__).parent, metavar="DIR", help="where results go")
     args = parser.parse_args()
+    args.results.mkdir(parents=True, exist_ok=True)
     images, epochs = GPU if args.gpu else SEED if args.full or args.accuracy else QUICK
     args.images, args.epochs = args.images or images, args.epochs or epochs
     if args.images > ALL:
