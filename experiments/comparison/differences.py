@@ -6,13 +6,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from experiments.artifact_names import CODE_BUNDLE, PATCH, PROVENANCE, SOURCES
+from experiments.artifact_names import CODE_BUNDLE, PATCH, SOURCES
 from experiments.code.differences import CodeDifference, code_differences
 from experiments.code.recorded import RecordedCode
 from experiments.config import NOT_COMPARED
 from experiments.errors import Altered, CannotRun
 from experiments.provenance.origins import Field, edited_files, is_told_by_some, origins, unrecorded
-from experiments.provenance.record import read_provenance
 from experiments.results.artifacts import Artifacts
 from experiments.tracking.runs import RunSummary
 
@@ -41,15 +40,7 @@ class Recorded:
 def read_provenances(artifacts: Artifacts, runs: Sequence[RunSummary]) -> list[Recorded]:
     """Returns the runs in the same order, each with its provenance."""
     with ThreadPoolExecutor(_READERS) as pool:
-        return list(pool.map(lambda run: Recorded(run, _provenance(artifacts, run)), runs))
-
-
-def _provenance(artifacts: Artifacts, run: RunSummary) -> Mapping[str, Any] | None:
-    path = artifacts.find(run, PROVENANCE)
-    try:
-        return read_provenance(path) if path else None
-    except (OSError, ValueError, CannotRun):
-        return None
+        return list(pool.map(lambda run: Recorded(run, artifacts.provenance(run)), runs))
 
 
 def does_differ(row: Row) -> bool:

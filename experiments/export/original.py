@@ -1,6 +1,5 @@
 """The model that is exported, with the images that it and its exported files are compared on."""
 
-import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,10 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.artifact_names import CODE_BUNDLE, CONFIG, PATCH, PROVENANCE, SOURCES
+from experiments.artifact_names import CODE_BUNDLE, CONFIG, PATCH, SOURCES
 from experiments.config import with_located_files
-from experiments.errors import CannotRun
-from experiments.provenance.record import read_provenance
 from experiments.recipe import build, read_recipe
 from experiments.results.artifacts import Artifacts
 from experiments.results.run_images import NoImages, read_split
@@ -36,11 +33,10 @@ class Original:
     model: LoadedModel
     scratch: Path
 
-    @cached_property
+    @property
     def facts(self) -> dict[str, Any]:
         """`class_names`, `labels`, `image_shape` (H, W, C) of raw images; `network`, None if the program holds it."""
-        found: dict[str, Any] = json.loads((self.files / "facts.json").read_text(encoding="utf-8"))
-        return found
+        return self.model.facts
 
     @property
     def files(self) -> Path:
@@ -59,11 +55,7 @@ class Original:
 
     @cached_property
     def provenance(self) -> Mapping[str, Any] | None:
-        path = self._artifacts.find(self.model.run, PROVENANCE)
-        try:
-            return None if path is None else read_provenance(path)
-        except (CannotRun, OSError, ValueError):
-            return None
+        return self._artifacts.provenance(self.model.run)
 
     @property
     def network_config(self) -> ModelConfig:

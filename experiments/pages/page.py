@@ -1,4 +1,4 @@
-"""Renders a page from its template, with style, script and data inside: one file that loads nothing from elsewhere.
+"""Renders a page from its template, with style, script and data inside: one file that loads no other.
 
 The page's Content-Security-Policy allows its own style and its own script, by their hashes, and embedded pictures. A
 template may have a style of its own beside it, which is added, and a script, which takes the place of `page.js`.

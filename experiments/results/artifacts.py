@@ -1,10 +1,15 @@
 """Reads the artifacts of past runs, one file at a time."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mlflow.exceptions import MlflowException
 
+from experiments.artifact_names import PROVENANCE
+from experiments.errors import CannotRun
+from experiments.provenance.record import read_provenance
 from experiments.tracking.addresses import local_folder
 from experiments.tracking.runs import RunSummary
 from experiments.tracking.store import Store
@@ -26,4 +31,12 @@ class Artifacts:
         try:
             return Path(self.store.client.download_artifacts(run.run_id, name, str(folder)))
         except (MlflowException, OSError):
+            return None
+
+    def provenance(self, run: RunSummary) -> Mapping[str, Any] | None:
+        """Returns a run's provenance.json; None if the run has none that can be read."""
+        path = self.find(run, PROVENANCE)
+        try:
+            return None if path is None else read_provenance(path)
+        except (CannotRun, OSError, ValueError):
             return None

@@ -1,4 +1,4 @@
-"""Who may ask: on loopback, whoever names this server as it is named here; from elsewhere, who has the token."""
+"""Who may ask. On this machine: whoever calls the server by its own name. From others: whoever has the token."""
 
 import hmac
 import ipaddress

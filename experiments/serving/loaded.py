@@ -27,17 +27,17 @@ class LoadedModel:
 
     @property
     def class_names(self) -> list[str]:
-        return list(self._facts["class_names"])
+        return list(self.facts["class_names"])
 
     @property
     def size(self) -> tuple[int, int]:
         """Height and width of the training images, to which others are scaled."""
-        height, width, _ = self._facts["image_shape"]
+        height, width, _ = self.facts["image_shape"]
         return height, width
 
     @property
     def channels(self) -> int:
-        return int(self._facts["image_shape"][2])
+        return int(self.facts["image_shape"][2])
 
     @property
     def is_gray(self) -> bool:
@@ -86,7 +86,8 @@ class LoadedModel:
                 module.to(memory_format=torch.contiguous_format)
 
     @property
-    def _facts(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, Any]:
+        """What the serving code knows: see `write_facts` in results/model.py."""
         facts: dict[str, Any] = self.pyfunc.unwrap_python_model().facts
         return facts
 
