@@ -27,13 +27,15 @@ from benchmarks.unfinished import Unfinished
 
 Case = TypeVar("Case", Comparison | MemoryCase | ServingCase, GpuCase)
 ALL = 54_000  # training images of Fashion-MNIST; another tenth validates
-QUICK, SEED, GPU = (18_000, 1), (ALL, 10), (ALL, 2)  # training images and epochs of each mode
+QUICK, GOALS, SEED, GPU = (18_000, 1), (18_000, 10), (ALL, 10), (ALL, 2)  # training images and epochs of each mode
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--full", action="store_true", help="every comparison, at the seed's settings (most of a day)")
+    goals = "how fast training is: each comparison of it, on a third of the images, three quarters of an hour"
+    mode.add_argument("--goals", action="store_true", help=goals)
     mode.add_argument("--accuracy", action="store_true", help="accuracy over five seeds, at the seed's settings")
     mode.add_argument("--gpu", action="store_true", help="training on a GPU; works without MLflow and Optuna")
     mode.add_argument(
@@ -44,12 +46,13 @@ def main() -> None:
     parser.add_argument("--rows", nargs="+", default=[], metavar="TEXT", help=rows)
     parser.add_argument("--images", type=int, metavar="N", help="training images (default: the mode's)")
     parser.add_argument("--epochs", type=int, metavar="N", help="epochs of each training (default: the mode's)")
-    parser.add_argument("--pairs", type=int, default=7, metavar="N", help="measurements of each side (default: 7)")
+    parser.add_argument("--pairs", type=int, metavar="N", help="measurements of each side (default: 7, with --goals 4)")
     parser.add_argument("--results", type=Path, default=Path(__file__).parent, metavar="DIR", help="where results go")
     args = parser.parse_args()
     args.results.mkdir(parents=True, exist_ok=True)
-    images, epochs = GPU if args.gpu else SEED if args.full or args.accuracy else QUICK
+    images, epochs = GPU if args.gpu else GOALS if args.goals else SEED if args.full or args.accuracy else QUICK
     args.images, args.epochs = args.images or images, args.epochs or epochs
+    args.pairs = args.pairs or (4 if args.goals else 7)
     if args.images > ALL:
         parser.error(f"--images: Fashion-MNIST has {ALL}")
     if args.gpu:
@@ -68,7 +71,7 @@ def main() -> None:
 
 def compare(args: argparse.Namespace, setting: Setting) -> None:
     every = (*COMPARISONS, *MEMORY_CASES, *SERVING_CASES)
-    chosen = _chosen(args, [case for case in every if args.rows or args.full or getattr(case, "quick", True)])
+    chosen = _chosen(args, [case for case in every if args.rows or _is_of_mode(case, args)])
     if any(isinstance(case, Comparison) and case.threads for case in chosen):
         from benchmarks import data
 
@@ -87,6 +90,12 @@ def compare(args: argparse.Namespace, setting: Setting) -> None:
             section, row = "serving", case.measure(setting, args.pairs)
         print(results.line(row), flush=True)
         results.keep(args.results, section, row)
+
+
+def _is_of_mode(case: Comparison | MemoryCase | ServingCase, args: argparse.Namespace) -> bool:
+    if args.goals:
+        return isinstance(case, Comparison) and case.decides
+    return args.full or not isinstance(case, Comparison) or case.quick
 
 
 def _chosen(args: argparse.Namespace, cases: Sequence[Case]) -> list[Case]:
