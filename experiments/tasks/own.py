@@ -24,6 +24,7 @@ from experiments.tasks.digests import has
 from experiments.tasks.inputs import image_inputs, own_inputs
 from experiments.tasks.task import Task
 from experiments.tracking.tracked_run import TrackedRun
+from experiments.training.stepping import say_one_by_one
 from experiments.training.trainer import make_trainer
 from lightning_modules import ImageDataModule, InputError
 
@@ -54,6 +55,11 @@ class OwnTask(Task):
     def record_data(self, run: TrackedRun) -> None:
         if isinstance(self.data, ImageDataModule):
             data_report.record(run, self.data)
+
+    def execute_steps(self, callbacks: Sequence[pl.Callback]) -> Mapping[str, Any]:
+        if self.config.trainer.steps_per_execution != 1:
+            say_one_by_one(f"model.module {self.config.model.module} has a training step of its own")
+        return {}
 
     def is_score(self, name: str) -> bool:
         return is_epoch_score(name, self.logged.scores)

@@ -30,9 +30,9 @@ class Task(ABC):
     def record_data(self, run: TrackedRun) -> None:
         """Writes what was found out about the data, before training."""
 
+    @abstractmethod
     def execute_steps(self, callbacks: Sequence[pl.Callback]) -> Mapping[str, Any]:
         """Decides how training steps are executed; returns arguments of the Trainer that differ from the config's."""
-        return {}
 
     @abstractmethod
     def is_score(self, name: str) -> bool:

@@ -28,7 +28,7 @@ def steps_per_execution(
     given = config.steps_per_execution
     wanted = max(1, min(_MOST, int(_SECONDS / step_seconds))) if given == "auto" else given
     if wanted > 1 and (reason := _why_one(config, schedule, callbacks)) is not None:
-        _say_once(f"steps are executed one by one (trainer.steps_per_execution 1): {reason}")
+        say_one_by_one(reason)
         return 1
     return wanted
 
@@ -54,5 +54,5 @@ def _why_one(config: TrainerConfig, schedule: ScheduleConfig, callbacks: Sequenc
 
 
 @cache  # the trials of a sweep have the same reason
-def _say_once(message: str) -> None:
-    LOG.info(message)
+def say_one_by_one(reason: str) -> None:
+    LOG.info(f"steps are executed one by one (trainer.steps_per_execution 1): {reason}")

@@ -57,6 +57,17 @@ def test_it_trains_is_compared_and_reproduces_bitwise(copy: Copy) -> None:
     assert [(result["verdict"], result["record"]["state"]) for result in results] == [("bitwise", "complete")] * 2
 
 
+@pytest.mark.parametrize("steps", ["2", "64"])
+def test_its_training_step_is_its_own_and_executed_one_by_one(copy: Copy, steps: str) -> None:
+    words = ("train", f"{copy.recipe}.yaml", *SHORT)
+    process = copy.start(*words, "--trainer.steps_per_execution", steps, "--json")
+    printed, said = process.communicate()
+    assert process.returncode == 0, said
+    assert len(re.findall(r"executed one by one .*: model.module .* has a training step of its own", said)) == 1
+    values = [json.loads(printed)["metrics"]["value"], copy.answer(*words)["metrics"]["value"]]
+    assert values[0] == values[1]
+
+
 def test_its_sweep_is_killed_and_goes_on(copy: Copy) -> None:
     words = ("sweep", f"{copy.recipe}_sweep.yaml", *SHORT, "--budget.trials", "4", "--workers", "1")
     process = copy.start(*words)

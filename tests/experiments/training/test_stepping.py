@@ -61,7 +61,7 @@ def test_auto_fits_steps_into_half_a_second() -> None:
     ],
 )
 def test_some_settings_need_every_step(settings: dict[str, Any], reason: str, caplog: pytest.LogCaptureFixture) -> None:
-    stepping._say_once.cache_clear()
+    stepping.say_one_by_one.cache_clear()
     with caplog.at_level(logging.INFO):
         assert steps_per_execution(TrainerConfig(**settings), ScheduleConfig(), [], 0.001) == 1
         assert steps_per_execution(TrainerConfig(**settings), ScheduleConfig(), [], 0.001) == 1
