@@ -33,12 +33,13 @@ from sweeps.progress import SweepProgress, showing
 from sweeps.report.live import Live
 from sweeps.report.publish import publish
 from sweeps.report.result import SweepResult, gather
+from sweeps.strategy.budget import counts
 from sweeps.strategy.space import Point
 from sweeps.study.failures import FirstFailures
 from sweeps.study.finalists import Finals, champion_of, read_test
 from sweeps.study.reconcile import reconcile
 from sweeps.study.search import Search
-from sweeps.study.stage import Stage, best_trials, counted
+from sweeps.study.stage import Stage, best_first
 
 EngineName = Literal["local", "ray"]
 
@@ -111,21 +112,22 @@ def _rehearse(sweep: Sweep, dataset: ImageDataset | None, store: Store) -> str:
 
     Raises InputError now instead of in every trial. The other combinations are rehearsed when a trial has them first.
     """
-    seen: list[Point] = []
     digests: list[Digests] = []
-    for corner in sweep.space.corners():
-        structure = {path: value for path, value in corner.items() if path.startswith(_STRUCTURE)}
-        if structure in seen or len(seen) == _REHEARSED:
-            continue
-        seen.append(structure)
-        try:
-            digests.append(prepare(sweep.trial_config(corner, 0), dataset, store).digests)
-        except InputError as error:
-            at = f", at {structure}" if structure else ""
-            raise InputError(str(error.field), error.value, f"{error.message}{at}", error.remedy) from error
-        if digests[-1].splits.get("val") != digests[0].splits.get("val"):
-            remedy = "trials must be scored on the same data: search other arguments"
-            raise InputError("space", structure, "changes what data.module serves for validation", remedy)
+    for arm in sweep.arms:
+        seen: list[Point] = []
+        for corner in arm.space.corners():
+            structure = {path: value for path, value in corner.items() if path.startswith(_STRUCTURE)}
+            if structure in seen or len(seen) == max(1, _REHEARSED // len(sweep.arms)):
+                continue
+            seen.append(structure)
+            try:
+                digests.append(prepare(sweep.trial_config(corner, 0), dataset, store).digests)
+            except InputError as error:
+                at = f", at {structure}" if structure else ""
+                raise InputError(str(error.field), error.value, f"{error.message}{at}", error.remedy) from error
+            if digests[-1].splits.get("val") != digests[0].splits.get("val"):
+                remedy = "trials must be scored on the same data: search other arguments"
+                raise InputError("space", structure, "changes what data.module serves for validation", remedy)
     return digests[0].data
 
 
@@ -208,7 +210,8 @@ def _fill(
 def _log_best(stage: Stage, tracked: TrackedRun) -> None:
     """Logs the best value so far, once for each number of ended trials, although several processes may see it."""
     with stage.lock():
-        best, step = best_trials(stage.study), len(counted(stage.study))
+        trials = stage.trials()
+        best, step = best_first(trials, stage.sweep.config.objective.sign), sum(map(counts, trials))
         is_new = step > stage.study.user_attrs.get("best_logged", 0)
         if is_new and best and best[0].value is not None:
             stage.study.set_user_attr("best_logged", step)

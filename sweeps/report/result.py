@@ -23,10 +23,11 @@ from sweeps.report.importance import importance
 from sweeps.report.page import result_parts, trials_table
 from sweeps.report.registered import address
 from sweeps.report.rows import curve, seconds, trial_row
+from sweeps.strategy.budget import counts
 from sweeps.strategy.space import Parameter
 from sweeps.study.finalists import Finalist
 from sweeps.study.search import Search
-from sweeps.study.stage import Stage, best_trials, counted
+from sweeps.study.stage import Stage, best_first
 
 _SHOWN = 20  # trials in a notebook
 
@@ -102,12 +103,12 @@ def gather(
     baseline = next((each for each in finalists if each.is_baseline), None)
     finalists = [each for each in finalists if not each.is_baseline]
     trials = _trials(search)
-    best = next(iter(best_trials(search.study)), None)
+    best = next(iter(best_first(search.trials(), sweep.config.objective.sign)), None)
     result = SweepResult(
         sweep=sweep.name,
         sweep_run_id=tracked.run_id,
         study=search.study.study_name,
-        target=sweep.config.budget.target,
+        target=sweep.target,
         metric=sweep.config.objective.metric,
         direction=sweep.config.objective.direction,
         space=[_as_field(parameter) for parameter in sweep.space.parameters],
@@ -145,7 +146,7 @@ def so_far(stage: Stage) -> dict[str, Any]:
     """Returns how far a sweep is, in the stage that runs."""
     name = "search" if stage.kind == "trial" else "finalists"
     running, target = len(stage.running()), stage.target
-    return {"stage": name, "ended": len(counted(stage.study)), "running": running, "target": target}
+    return {"stage": name, "ended": sum(map(counts, stage.trials())), "running": running, "target": target}
 
 
 def _trials(search: Search) -> list[dict[str, Any]]:
