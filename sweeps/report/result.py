@@ -18,6 +18,7 @@ from experiments.tracking.store import Store
 from experiments.tracking.tracked_run import TrackedRun
 from lightning_modules.metrics import METRICS, Direction, bounds_of
 from sweeps.config import Sweep
+from sweeps.report.answer import Answer
 from sweeps.report.audit import audit
 from sweeps.report.importance import importance
 from sweeps.report.page import result_parts, trials_table
@@ -58,6 +59,7 @@ class SweepResult(Shown):
     baseline: dict[str, Any] | None
     # The best trial's value compared with its configuration's mean over two or more seeds: number, value, mean, luck.
     luck: dict[str, Any] | None
+    question: Answer | None  # the answer to the sweep's question, if it has one
     importance: dict[str, Any]  # fields: path, share, ci95, most important first; reason: why there are none
     audit: list[dict[str, str]]  # what speaks against the result: finding, field, remedy (YAML for the recipe)
     commands: list[list[str]]  # lines to paste: what each does, and the line
@@ -94,10 +96,12 @@ def gather(
     champion: Finalist | None,
     *,
     so_far: dict[str, Any] | None = None,
+    question: Answer | None = None,
 ) -> SweepResult:
     """Returns the result of a sweep whose own run is `tracked`.
 
     `finalists` come from `Finals.finalists`: best first, the recipe's own settings last. `so_far`: if the sweep runs.
+    `question`: the answer to the sweep's question, if it has one.
     """
     store, sweep = search.store, search.sweep
     baseline = next((each for each in finalists if each.is_baseline), None)
@@ -119,6 +123,7 @@ def gather(
         runner_up=_runner_up(*finalists[:2]) if len(finalists) > 1 else None,
         baseline=_baseline(sweep, baseline, finalists[0]) if baseline else None,
         luck=_luck(best, finalists, sweep.config.objective.sign) if best else None,
+        question=question,
         so_far=so_far,
         importance=importance(search.study) if so_far is None else {"fields": [], "reason": "the sweep still runs"},
         audit=[],
