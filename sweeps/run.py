@@ -26,6 +26,7 @@ from lightning_modules import InputError
 from lightning_modules.datamodule import load_dataset
 from lightning_modules.datasets import ImageDataset
 from lightning_modules.log import LOG
+from sweeps.answering import answer_of, prospect
 from sweeps.config import Sweep
 from sweeps.engines import local, worker
 from sweeps.engines.gpus import shares_of_gpus
@@ -91,6 +92,8 @@ def run(
         tracked.path(CONFIG).write_text(yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")
         live = Live(search, tracked)
         live.begin()
+        if sweep.has_question and search.has_open_slot():
+            LOG.info(prospect(sweep, store))
         with _followed(search, shown, at_a_time):
             _fill(search, tracked, dataset, work, shown, live)
         with Finals.open(store, sweep, data_sha256, search.code) as finals:
@@ -139,7 +142,8 @@ def _conclude(search: Search, finals: Finals, tracked: TrackedRun, dataset: Imag
         champion = champion_of(finalists, search.sweep.config.objective.sign)
         if champion is not None:
             read_test(search.store, champion, dataset)
-        result = gather(search, tracked, finalists, champion)
+        answered = answer_of(search, finalists, dataset)
+        result = gather(search, tracked, finalists, champion, question=answered)
         publish(search, tracked, result)
         drop_trial_checkpoints(search.store, tracked.run_id)
         return result

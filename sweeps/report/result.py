@@ -53,7 +53,9 @@ class SweepResult(Shown):
     # The configuration with the best mean: number (None: the recipe's own settings), run_ids, test_accuracy and every
     # other metric as test_NAME, model (None if it has none). None if no configuration has a score for every seed.
     champion: dict[str, Any] | None
-    runner_up: dict[str, Any] | None  # second finalist: number; first minus second: difference, ci95, distinguishable
+    # The second finalist: number; first minus second: difference, ci95, distinguishable. None with a question, whose
+    # answer says more.
+    runner_up: dict[str, Any] | None
     # The recipe's own settings over the finalists' seeds: params, mean, ci95, values, run_ids. difference and
     # difference_ci95: the first finalist's mean minus this mean; None if one of the two lacks a score.
     baseline: dict[str, Any] | None
@@ -120,12 +122,12 @@ def gather(
         best={name: trials[best.number][name] for name in ("number", "value", "params", "run_id")} if best else None,
         finalists=[_as_row(sweep, finalist) for finalist in finalists],
         champion=_champion(store, sweep, champion) if champion else None,
-        runner_up=_runner_up(*finalists[:2]) if len(finalists) > 1 else None,
+        runner_up=_runner_up(*finalists[:2]) if len(finalists) > 1 and not sweep.has_question else None,
         baseline=_baseline(sweep, baseline, finalists[0]) if baseline else None,
         luck=_luck(best, finalists, sweep.config.objective.sign) if best else None,
         question=question,
         so_far=so_far,
-        importance=importance(search.study) if so_far is None else {"fields": [], "reason": "the sweep still runs"},
+        importance=_importance(search, so_far),
         audit=[],
         commands=list(_commands(store, sweep, champion)),
         dashboard_url=run_url(store, tracked.experiment_id, tracked.run_id),
@@ -133,6 +135,12 @@ def gather(
         finalists_url=view_url(store, tracked.experiment_id, finalists_key(tracked.run_id)),
     )
     return result if so_far else replace(result, audit=audit(result.as_dict()))
+
+
+def _importance(search: Search, so_far: dict[str, Any] | None) -> dict[str, Any]:
+    if so_far is None and not search.sweep.has_question:
+        return importance(search.study)
+    return {"fields": [], "reason": "each arm had a search of its own" if so_far is None else "the sweep still runs"}
 
 
 def _commands(store: Store, sweep: Sweep, champion: Finalist | None) -> Iterator[list[str]]:
