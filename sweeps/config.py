@@ -289,7 +289,13 @@ def _check_search(sweep: Sweep) -> None:
     config = sweep.config
     config.objective.check(sweep.base.trainer.own_metrics(), logs_any=sweep.base.model.module is not None)
     for arm in sweep.arms:
-        check_sampler(config.sampler.kind, arm.space, sweep.budget_of_arm.target)
+        try:
+            check_sampler(config.sampler.kind, arm.space, sweep.budget_of_arm.target)
+        except InputError as error:
+            if not sweep.has_question:
+                raise
+            message, each = f"{error.message} (arm {arm.title})", " an arm" * (error.field == "budget.trials")
+            raise InputError(str(error.field), error.value, message, f"{error.remedy}{each}") from error
         check_pruner(config.pruner, sweep.max_epochs(arm))
     for index, point in enumerate(config.start.points):
         if not any(arm.accepts(point) for arm in sweep.arms):
