@@ -48,7 +48,8 @@ class SweepResult(Shown):
     # objective after each epoch, as [epoch, value].
     trials: list[dict[str, Any]]
     best: dict[str, Any] | None  # the best single trial: number, value, params, run_id
-    # Best mean first: number, params, mean, ci95, and for each seed values, run_ids, seconds, curves.
+    # Best mean first: number, params, mean, ci95, and for each seed values, run_ids, seconds, curves. With a question,
+    # trials and finalists also have their arm and repeat (from 0).
     finalists: list[dict[str, Any]]
     # The configuration with the best mean: number (None: the recipe's own settings), run_ids, test_accuracy and every
     # other metric as test_NAME, model (None if it has none). None if no configuration has a score for every seed.
@@ -180,7 +181,8 @@ def _as_row(sweep: Sweep, finalist: Finalist) -> dict[str, Any]:
     bounds = bounds_of(sweep.config.objective.metric)
     score = asdict(finalist.score.within(bounds)) if finalist.has_all_scores else {"mean": None, "ci95": None}
     values = [value if math.isfinite(value) else None for value in finalist.values]
-    return {
+    arm = {"arm": finalist.arm, "repeat": finalist.repeat} if finalist.arm else {}
+    return arm | {
         "number": finalist.number,
         "params": finalist.params,
         **score,

@@ -243,11 +243,12 @@ def champion_of(finalists: Sequence[Finalist], sign: int) -> Finalist | None:
     return max(scored, key=lambda each: (each.merit(sign), each.is_baseline), default=None)
 
 
-def read_test(store: Store, champion: Finalist, dataset: ImageDataset | None) -> None:
-    """Scores on the test split each of the champion's runs that has no test score yet."""
-    for run_id in champion.run_ids:
+def read_test(store: Store, finalist: Finalist, dataset: ImageDataset | None) -> None:
+    """Scores on the test split each of the finalist's runs that has no test score yet."""
+    for run_id in finalist.run_ids:
         data = store.client.get_run(run_id).data
-        if "test/accuracy" not in data.metrics or data.tags.get("workbench.outcome") != "finished":
+        has_scores = any(name.startswith(("test/", "test_")) for name in data.metrics)
+        if not has_scores or data.tags.get("workbench.outcome") != "finished":
             runner.read_test(store, run_id, dataset=dataset)
 
 

@@ -34,7 +34,7 @@ from sweeps.strategy.pruners import make_pruner
 from sweeps.strategy.question import Arm
 from sweeps.strategy.samplers import make_sampler, next_listed
 from sweeps.strategy.space import Point, SearchSpace
-from sweeps.strategy.start import earlier_study, first_points
+from sweeps.strategy.start import earlier_studies, first_points
 from sweeps.study.ours import (
     check_arm,
     check_finalists,
@@ -263,5 +263,5 @@ def _first_change(before: dict[str, Any], now: dict[str, Any]) -> str | None:
 
 def _first_points(sweep: Sweep, database: RDBStorage) -> list[Point]:
     start = sweep.config.start
-    earlier = best_trials(earlier_study(start.sweep, database)) if start.sweep is not None else []
+    earlier = best_trials(*earlier_studies(start.sweep, database)) if start.sweep is not None else []
     return first_points(start, sweep.space, earlier)

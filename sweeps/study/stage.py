@@ -208,10 +208,10 @@ def counted(study: optuna.Study) -> list[FrozenTrial]:
     return [trial for trial in study.get_trials(deepcopy=False) if counts(trial)]
 
 
-def best_trials(study: optuna.Study) -> list[FrozenTrial]:
-    """Returns the completed trials, best value first; on a tie the earlier trial first."""
+def best_trials(study: optuna.Study, *more: optuna.Study) -> list[FrozenTrial]:
+    """Returns the completed trials of one or more studies, best value first; on a tie the earlier trial first."""
     sign = 1 if study.direction == optuna.study.StudyDirection.MAXIMIZE else -1
-    return best_first(study.get_trials(deepcopy=False), sign)
+    return best_first([trial for each in (study, *more) for trial in each.get_trials(deepcopy=False)], sign)
 
 
 def best_first(trials: Sequence[FrozenTrial], sign: int) -> list[FrozenTrial]:

@@ -1,10 +1,9 @@
 """A sweep with a question: its arms, their trials, kills, finalists and the answer."""
 
-import json
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from experiments.tracking.runs import list_runs, resolve
 from lightning_modules import InputError
 from sweeps import Sweep, load_sweep
 from sweeps import run as run_sweep
+from sweeps.answering import spread_of_seeds
 from sweeps.study.search import Search
 from sweeps.study.stage import settle
 from sweeps.study.storage import Storage
@@ -31,7 +31,10 @@ SPACE = """space:
   optimizer.momentum: {low: 0.5, high: 0.99, when: {optimizer.kind: sgd}}
   optimizer.weight_decay: {low: 1.0e-4, high: 1.0e-1, log: true, when: {optimizer.kind: adamw}}
 """
-TWO = f"{SPACE}question: {{compare: optimizer.kind, values: [sgd, adam]}}\nbudget: {{trials: 8}}\nfinalists: {{seeds: 2}}\n"
+TWO = f"""{SPACE}question: {{compare: optimizer.kind, values: [sgd, adam]}}
+budget: {{trials: 8}}
+finalists: {{seeds: 2}}
+"""
 
 
 def fields(sweep: Sweep) -> dict[str, list[str]]:
@@ -55,7 +58,9 @@ def test_an_arm_has_only_what_exists_with_its_value(untrained: "Untrained") -> N
 
 
 def test_without_values_the_choices_of_the_space_are_compared(untrained: "Untrained") -> None:
-    sweep = untrained.sweep(f"{SPACE}question: {{compare: optimizer.kind}}\nbudget: {{trials: 9}}\nfinalists: {{seeds: 2}}")
+    sweep = untrained.sweep(
+        f"{SPACE}question: {{compare: optimizer.kind}}\nbudget: {{trials: 9}}\nfinalists: {{seeds: 2}}"
+    )
     assert [arm.name for arm in sweep.arms] == ["sgd", "adam", "adamw"]
     assert "optimizer.weight_decay" in fields(sweep)["adamw"]
 
@@ -73,7 +78,8 @@ def test_several_fields_are_compared_in_all_combinations(untrained: "Untrained")
 def test_networks_are_compared_each_with_its_own_arguments(untrained: "Untrained") -> None:
     lines = "space:\n  optimizer.lr: [0.01, 0.02]\n"
     lines += "  model.network_args.hidden: {choices: [32, 64], when: {model.network: BaselineCNN}}\n"
-    lines += "question: {compare: model.network, values: [BaselineCNN, MLP]}\nbudget: {trials: 4}\nfinalists: {seeds: 2}"
+    lines += "question: {compare: model.network, values: [BaselineCNN, MLP]}\n"
+    lines += "budget: {trials: 4}\nfinalists: {seeds: 2}"
     sweep = untrained.sweep(lines)
     assert fields(sweep)["MLP"] == ["model.network", "optimizer.lr"]
     assert "model.network_args.hidden" in fields(sweep)["BaselineCNN"]
@@ -132,7 +138,11 @@ def test_named_arms_have_their_own_overrides_and_spaces(untrained: "Untrained") 
         ("question: {compare: optimizer.kind}\nfinalists: {top: 2, seeds: 2}", "finalists.top", "leave it out"),
         ("question: {compare: optimizer.kind}\nfinalists: {seeds: 1}", "finalists.seeds", "one seed cannot tell"),
         ("question: {compare: optimizer.kind}\nstart: {sweep: other}", "start.sweep", "would favour"),
-        ("question: {compare: optimizer.kind}\nstart: {points: [{optimizer.lr: 7}]}", "start.points", "outside the space"),
+        (
+            "question: {compare: optimizer.kind}\nstart: {points: [{optimizer.lr: 7}]}",
+            "start.points",
+            "outside the space",
+        ),
         ("question: {compare: optimizer.kind}\nsampler: {kind: grid}", "space.optimizer.lr", "needs a finite space"),
         ("question: {compare: optimizer.kind, decide: val}", "question.decide", "validation"),
     ],
@@ -149,11 +159,15 @@ def test_a_question_that_cannot_be_answered_is_refused_in_one_line(
 
 
 def test_a_grid_must_have_enough_points_in_every_arm(untrained: "Untrained") -> None:
-    lines = "space: {optimizer.kind: [sgd, adam], data.batch_size: [16, 32], optimizer.momentum: {choices: [0.5, 0.9], when: {optimizer.kind: sgd}}}\n"
+    lines = "space:\n  optimizer.kind: [sgd, adam]\n  data.batch_size: [16, 32]\n"
+    lines += "  optimizer.momentum: {choices: [0.5, 0.9], when: {optimizer.kind: sgd}}\n"
     lines += "question: {compare: optimizer.kind}\nsampler: {kind: grid}\nfinalists: {seeds: 2}\n"
     with pytest.raises(InputError, match=r"the grid has 2 points \(arm adam\).*2 or fewer an arm"):
         untrained.sweep(f"{lines}budget: {{trials: 6}}")
-    assert Counter(claim_all(untrained.search(untrained.sweep(f"{lines}budget: {{trials: 4}}")))) == {"sgd": 2, "adam": 2}
+    assert Counter(claim_all(untrained.search(untrained.sweep(f"{lines}budget: {{trials: 4}}")))) == {
+        "sgd": 2,
+        "adam": 2,
+    }
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random", "quasi_random", "gp", "cmaes"])
@@ -210,7 +224,7 @@ def test_a_foreign_study_with_the_name_of_an_arm_is_refused(untrained: "Untraine
     with Storage(untrained.store).open() as database:
         study = optuna.create_study(study_name="test arm sgd", storage=database, direction="maximize")
         study.optimize(lambda trial: trial.suggest_float("lr", 0, 1), n_trials=1)
-    with pytest.raises(InputError, match="'test arm sgd' in this store is not this sweep's: .*parameter lr"):
+    with pytest.raises(InputError, match=r"'test arm sgd' in this store is not this sweep's: .*parameter lr"):
         untrained.search(untrained.sweep(TWO))
     with Storage(untrained.store).open() as database:
         assert optuna.get_all_study_names(database) == ["test arm sgd"]
@@ -259,3 +273,126 @@ def test_processes_that_share_a_question_end_with_exactly_its_trials(untrained: 
     assert [worker.wait() for worker in workers] == [0, 0, 0]
     search = untrained.search(untrained.sweep(TWO, name="shared", **{"budget.trials": 20}))
     assert Counter(trial.user_attrs["arm"] for trial in search.trials()) == {"sgd": 10, "adam": 10}
+
+
+@pytest.fixture(scope="module")
+def answered(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """The folder of a question that is decided on test, with its store, and what the sweep found."""
+    folder = tmp_path_factory.mktemp("answered")
+    (folder / "asked.yaml").write_text(
+        f"recipe: digits\noverrides: {{trainer.max_epochs: 2}}\n{SPACE}"
+        "question: {compare: optimizer.kind, values: [sgd, adam], decide: test}\n"
+        "budget: {trials: 4}\npruner: {kind: none}\nfinalists: {seeds: 2, baseline: true}\n"
+    )
+    sweep = load_sweep(str(folder / "asked.yaml"))
+    return folder, run_sweep(sweep, store=Store.open(folder / "store")).as_dict()
+
+
+def test_each_arm_s_best_configuration_runs_over_the_same_fresh_seeds(answered: tuple[Path, dict[str, Any]]) -> None:
+    folder, found = answered
+    store = Store.open(folder / "store")
+    arms = {arm["value"]: arm for arm in found["question"]["arms"]}
+    assert {name: arm["trials"] for name, arm in arms.items()} == {"sgd": 2, "adam": 2}
+    seeds = {}
+    for name, arm in arms.items():
+        own = [trial for trial in found["trials"] if trial["arm"] == name]
+        best = max(own, key=lambda trial: (trial["value"], -trial["number"]))
+        assert arm["params"] == best["params"]
+        assert arm["epochs"] == sum(len(trial["curve"]) for trial in own) == 4
+        assert arm["seconds"] > 0
+        seeds[name] = [store.client.get_run(run_id).data.params["seed"] for run_id in arm["run_ids"]]
+    assert seeds["sgd"] == seeds["adam"]
+    assert not set(seeds["sgd"]) & {str(trial["seed"]) for trial in found["trials"]}
+    optuna_knows = optuna.get_all_study_summaries(stock_storage(folder / "store"))
+    assert {study.study_name: study.n_trials for study in optuna_knows} == {
+        "asked": 0,
+        "asked arm sgd": 2,
+        "asked arm adam": 2,
+        "asked finalists": 2,  # of the recipe's own settings
+        "asked finalists arm sgd": 2,
+        "asked finalists arm adam": 2,
+    }
+
+
+def test_the_answer_is_decided_on_test_read_once_an_arm_and_seed(answered: tuple[Path, dict[str, Any]]) -> None:
+    folder, found = answered
+    client = Store.open(folder / "store").client
+    question = found["question"]
+    assert (question["field"], question["metric"]) == ("optimizer.kind", "test/accuracy")
+    for arm in question["arms"]:
+        for run_id, value in zip(arm["run_ids"], arm["values"], strict=True):
+            assert [point.value for point in client.get_metric_history(run_id, "test/accuracy")] == [value]
+        assert arm["mean"] == pytest.approx(np.mean(arm["values"]))
+    (pair,) = question["pairs"]
+    first, second = (next(arm for arm in question["arms"] if arm["value"] == name) for name in pair["between"])
+    assert pair["difference"] == pytest.approx(first["mean"] - second["mean"])
+    assert question["answer"]
+    for trial in found["trials"]:
+        assert not [name for name in client.get_run(trial["run_id"]).data.metrics if name.startswith("test")]
+
+
+def test_the_champion_is_chosen_on_validation_and_found_by_the_sweep_s_name(
+    answered: tuple[Path, dict[str, Any]],
+) -> None:
+    folder, found = answered
+    store = Store.open(folder / "store")
+    rows = [*found["finalists"], found["baseline"]]
+    best = max(rows, key=lambda row: row["mean"])
+    champion = found["champion"]["run_ids"]
+    assert champion == best["run_ids"]
+    assert [run.run_id for run in resolve(store, "asked:champion")] == champion
+    assert [run.run_id for run in resolve(store, "asked:best")] == [found["best"]["run_id"]]
+    assert len(resolve(store, "asked:all")) == 4 + 6
+    arms = Counter(
+        store.client.get_run(run.run_id).data.tags.get("workbench.arm") for run in list_runs(store, sweep="asked")
+    )
+    assert arms == {"sgd": 4, "adam": 4, None: 2}
+    assert store.client.get_model_version_by_alias("asked", "champion").run_id == champion[0]
+
+
+def test_the_commands_on_a_sweep_s_runs_know_its_arms(
+    answered: tuple[Path, dict[str, Any]], screen: Callable[..., list[str]]
+) -> None:
+    folder, found = answered
+    where = ("--store", folder / "store")
+    told = "\n".join(screen("sweep", folder / "asked.yaml", *where))
+    assert " ".join(found["question"]["answer"].split()) in " ".join(told.split())
+    assert any(line.split()[2:3] == ["sgd"] for line in told.splitlines())
+    screen("compare", "--sweep", "asked", *where)
+    assert "nothing" in " ".join(screen("clean", "--dry-run", *where)).lower()
+    adam = next(trial for trial in found["trials"] if trial["arm"] == "adam")
+    assert any("bitwise" in line for line in screen("reproduce", adam["run_id"], *where))
+    folders = folder / "store" / "artifacts"
+    assert not list(folders.glob(f"{adam['run_id']}/artifacts/checkpoints"))
+
+
+def test_a_dry_run_tells_the_arms_and_the_difference_that_can_be_shown(
+    answered: tuple[Path, dict[str, Any]], screen: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    folder, _ = answered
+    known = " ".join(" ".join(screen("sweep", folder / "asked.yaml", "--dry-run", "--store", folder / "store")).split())
+    assert "sgd 2 optimizer.lr, optimizer.momentum" in known
+    assert "2 seeds can show a true difference of" in known
+    assert "4 trials, of up to 2 epochs; then 6 runs" in known
+    unknown = " ".join(screen("sweep", folder / "asked.yaml", "--dry-run", "--store", tmp_path / "none"))
+    assert "not known yet" in " ".join(unknown.split())
+    assert not (tmp_path / "none").exists()
+
+
+def test_the_spread_of_seeds_is_that_of_runs_that_differ_in_nothing_else(
+    answered: tuple[Path, dict[str, Any]],
+) -> None:
+    folder, found = answered
+    sweep = load_sweep(str(folder / "asked.yaml"))
+    rows = [*found["finalists"], found["baseline"]]
+    variances = [np.var(row["values"], ddof=1) for row in rows]
+    spread = spread_of_seeds(Store.open(folder / "store"), sweep)
+    assert spread == pytest.approx(np.sqrt(np.mean(variances)))
+
+
+def test_another_sweep_starts_with_the_best_of_all_arms(untrained: "Untrained") -> None:
+    claim_all(untrained.search(untrained.sweep(TWO)), score=lambda params: params["optimizer.lr"])
+    later = untrained.search(untrained.sweep(f"{SPACE}budget: {{trials: 3}}\nstart: {{sweep: test}}", name="later"))
+    earlier = untrained.search(untrained.sweep(TWO)).trials()
+    best = sorted((trial.params["optimizer.lr"] for trial in earlier), reverse=True)[:3]
+    assert [point["optimizer.lr"] for point in later.study.user_attrs["start"]] == best
