@@ -115,10 +115,12 @@ def spread_of_seeds(store: Store, sweep: Sweep) -> float | None:
     same = {"trainer.monitor": sweep.config.objective.metric, "data.source": sweep.base.data.source}
     clauses = [f"params.`{name}` = '{value}'" for name, value in same.items() if value is not None]
     groups: dict[frozenset[tuple[str, str]], list[float]] = defaultdict(list)
-    for run in find_runs(store, " and ".join([*clauses, "tags.`workbench.outcome` = 'finished'"])):
-        if run.data.tags.get("workbench.kind") in {"train", "finalist"} and "value" in run.data.metrics:
+    for kind in ("train", "finalist"):
+        ended = ["tags.`workbench.outcome` = 'finished'", f"tags.`workbench.kind` = '{kind}'"]
+        for run in find_runs(store, " and ".join([*clauses, *ended])):
             params = {name: text for name, text in run.data.params.items() if name != "seed"}
-            groups[frozenset(params.items())].append(run.data.metrics["value"])
+            if (value := run.data.metrics.get("value")) is not None:
+                groups[frozenset(params.items())].append(value)
     several = [values for values in groups.values() if len(values) > 1]
     if not several:
         return None
