@@ -14,6 +14,7 @@ COVERS = (
     "repetition of the tuning, which could find another configuration."
 )
 _SPLITS = {"val": "validation", "test": "test"}
+_TUNED = "As tuned here,"
 _NAMED = 3  # arms or pairs in one sentence
 _MOST_DIGITS = 12
 
@@ -30,7 +31,14 @@ def budget_sentence(document: Document, sign: int) -> str:
         return ""
     first = compared[0]["value"]
     turned = list(_turned(document, sign))
-    return turned[0] if turned else f"At no number of trials is another arm's band wholly ahead of that of {first}."
+    return (
+        turned[0] if turned else f"At no number of trials is the range of another arm wholly ahead of that of {first}."
+    )
+
+
+def pair_verdict(pair: Mapping[str, Any]) -> str:
+    """Returns the verdict on a pair of arms in a few words."""
+    return f"{pair['between'][0]} is better" if pair["distinguishable"] else "cannot be told apart"
 
 
 def can_show(metric: str, spread: float, seeds: int, arms: int) -> str:
@@ -93,13 +101,13 @@ def _verdict(document: Document) -> Iterator[str]:
     unclear = [pair for pair in of_first if not pair["distinguishable"]]
     others = [pair for pair in pairs if pair["between"][0] != first and pair["distinguishable"]]
     if beaten:
-        yield f"{first} is better than {_ranges(document, beaten)}."
+        yield f"{_TUNED} {first} is better than {_ranges(document, beaten)}."
     if unclear:
         yield _undecided(document, first, unclear, is_all=not beaten and not others)
     if others and not beaten:
         told = [f"{pair['between'][0]} is better than {_ranges(document, [pair])}" for pair in others[:_NAMED]]
         more = "" if len(others) <= _NAMED else f"; {len(others) - _NAMED} more pairs can be told apart"
-        yield f"{'; '.join(told)}{more}."
+        yield f"{_TUNED} {'; '.join(told)}{more}."
 
 
 def _ranges(document: Document, pairs: Sequence[Mapping[str, Any]]) -> str:
@@ -163,7 +171,7 @@ def _unequal(document: Document) -> Iterator[str]:
 
 
 def _turned(document: Document, sign: int) -> Iterator[str]:
-    """Says up to how many trials another arm was ahead of the best one in the search, with the whole band."""
+    """Says up to how many trials another arm was ahead of the best one in the search, with its whole range."""
     compared = _compared(document)
     if len(compared) < 2:
         return
@@ -176,20 +184,20 @@ def _turned(document: Document, sign: int) -> Iterator[str]:
 
 
 def _last_ahead(one: Mapping[str, Any], other: Mapping[str, Any], sign: int) -> int:
-    """Returns the largest number of trials with which one arm's band is wholly better than the other's, or 0."""
-    bands = {point["trials"]: point["ci95"] for point in other["expected_best"]}
+    """Returns the largest number of trials with which one arm's range is wholly better than the other's, or 0."""
+    ranges = {point["trials"]: point["range95"] for point in other["expected_best"]}
     return max(
         (
             point["trials"]
             for point in one["expected_best"]
-            if point["trials"] in bands and _is_ahead(point["ci95"], bands[point["trials"]], sign)
+            if point["trials"] in ranges and _is_ahead(point["range95"], ranges[point["trials"]], sign)
         ),
         default=0,
     )
 
 
-def _is_ahead(band: Sequence[float], other: Sequence[float], sign: int) -> bool:
-    return band[0] > other[1] if sign > 0 else band[1] < other[0]
+def _is_ahead(one: Sequence[float], other: Sequence[float], sign: int) -> bool:
+    return one[0] > other[1] if sign > 0 else one[1] < other[0]
 
 
 def _listed(names: Sequence[str], word: str = "and") -> str:
