@@ -95,7 +95,14 @@ def _show_question(question: Document) -> None:
     from sweeps.strategy.space import describe
 
     arms = new_table(
-        "arm", question["metric"], "seeds", "trials", "epochs", "seconds", "best settings", prose=["best settings"]
+        "arm",
+        question["metric"],
+        f"{question['unit']}s",
+        "trials",
+        "epochs",
+        "seconds",
+        "best settings",
+        prose=["best settings"],
     )
     for arm in question["arms"]:
         score = "no score" if arm["mean"] is None else as_text(arm)

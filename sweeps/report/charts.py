@@ -49,8 +49,20 @@ class Workers:
 
 def configurations(document: Document) -> list[tuple[str, Mapping[str, Any]]]:
     """Returns the finalists, best mean first, then the recipe's own settings: the name and the row of each."""
-    rows = [(describe(row["params"]), row) for row in document["finalists"]]
+    rows = [(_named(row), row) for row in document["finalists"]]
     return [*rows, (OWN, document["baseline"])] if document["baseline"] else rows
+
+
+def arm_of(row: Mapping[str, Any]) -> str:
+    """Returns the arm of a trial or a finalist, and the repeat if it is not the first; nothing without a question."""
+    arm: str = row.get("arm", "")
+    return f"{arm}, repeat {row['repeat'] + 1}" if row.get("repeat") else arm
+
+
+def _named(row: Mapping[str, Any]) -> str:
+    """Returns a finalist's params, after its arm if they do not begin with it."""
+    params, arm = describe(row["params"]), arm_of(row)
+    return params if not arm or f"{params} ".startswith(f"{arm} ") else f"{arm}: {params}".rstrip(": ")
 
 
 def forest(document: Document) -> Scale:

@@ -111,9 +111,11 @@ def _duration(seconds: float) -> str:
 def _table(document: Document) -> tuple[list[Column], list[dict[str, Any]]]:
     """Returns the columns and the rows of the table of trials, best first."""
     fields = [field["path"] for field in document["space"]]
+    has_arms = bool(document.get("question"))
     columns = [
         Column("rank", is_number=True),
         Column("trial", is_number=True),
+        *([Column("arm")] if has_arms else []),
         Column(document["metric"], is_number=True),
     ]
     columns += [Column("outcome"), *(Column(field) for field in fields)]
@@ -123,7 +125,8 @@ def _table(document: Document) -> tuple[list[Column], list[dict[str, Any]]]:
         is_ranked = trial["state"] == "COMPLETE"
         values = (_shown(trial["params"].get(field)) for field in fields)
         seconds = "" if trial["seconds"] is None else f"{trial['seconds']:.1f}"
-        cells = [rank if is_ranked else "", trial["number"], value(trial), trial["outcome"], *values]
+        cells = [rank if is_ranked else "", trial["number"], *([charts.arm_of(trial)] if has_arms else [])]
+        cells += [value(trial), trial["outcome"], *values]
         cells += [len(trial["curve"]) or "", seconds, trial["seed"], (trial["run_id"] or "")[:8]]
         rows.append({"number": trial["number"], "cells": cells})
     return columns, rows

@@ -26,8 +26,8 @@ def arm(value: str, values: list[float], searched: list[float] = SEARCHED, **mor
     return ArmScores(**known | more)
 
 
-def asked(*arms: ArmScores, sign: int = 1, metric: str = "val/accuracy") -> Answer:
-    found = answer(arms, field="optimizer.kind", sign=sign, metric=metric)
+def asked(*arms: ArmScores, sign: int = 1, metric: str = "val/accuracy", repeated: bool = False) -> Answer:
+    found = answer(arms, field="optimizer.kind", sign=sign, metric=metric, repeated=repeated)
     json.dumps(found.as_dict(), allow_nan=False)  # JSON has no NaN
     return found
 
@@ -57,7 +57,7 @@ def test_numbers_are_those_worked_out_by_hand() -> None:
     assert pair.ci95 == pytest.approx((0.01 - margin, 0.01 + margin), abs=1e-8)
     assert (pair.confidence, pair.distinguishable) == (0.95, True)
     assert found.answer == "As tuned here, adamw is better than sgd by 0.9 to 1.1 points of validation accuracy."
-    assert found.covers == COVERS
+    assert found.covers == COVERS["seed"]
     # Of one trial: the mean of those that did not fail.
     assert first.expected_best[0].mean == pytest.approx((0.90 + 0.97 + 0.95 + 0.96) / 4)
     assert first.expected_best[-1].mean == pytest.approx(0.97)
@@ -137,7 +137,7 @@ def test_seeds_that_are_all_equal_cannot_tell() -> None:
     assert same.answer == "adam and sgd have the same score with each of 2 seeds."
     apart = asked(arm("adam", [0.98, 0.98]), arm("sgd", [0.97, 0.97]))
     assert apart.answer == (
-        "adam and sgd differ by the same amount with each of 2 seeds: too few to show how much seeds vary."
+        "adam and sgd differ by the same amount with each of 2 seeds: too few to show how much they vary."
     )
 
 
@@ -153,14 +153,14 @@ def test_an_arm_without_a_complete_trial_is_not_compared() -> None:
     bad = arm("bad", [], searched=[nan, nan], params={})
     found = asked(bad, arm("adam", STEADY))
     assert found.sentences == [
-        "The question has no answer: only adam has a score for every fresh seed.",
+        "The question has no answer: only adam has a score for every seed.",
         "bad is not compared: none of its 2 trials completed.",
         "The arms did not get the same number of trials: adam 5 and bad 2.",
     ]
     assert (found.arms[1].expected_best, found.arms[1].best_searched, found.pairs) == ([], None, [])
     assert found.budget == ""
     neither = asked(bad, arm("early", [], searched=[], params={}))
-    assert neither.sentences[0] == "The question has no answer: no arm has a score for every fresh seed."
+    assert neither.sentences[0] == "The question has no answer: no arm has a score for every seed."
     assert "early is not compared: it has no trial." in neither.sentences
     waiting = asked(arm("a", []), arm("b", []))
     assert "a is not compared: its best configuration has not run with fresh seeds." in waiting.sentences
@@ -177,7 +177,18 @@ def test_it_is_said_if_the_answer_depends_on_the_budget() -> None:
     assert many.budget == told == many.sentences[-1]
 
 
-def test_the_arms_of_an_interval_end_where_no_value_can_be() -> None:
+def test_if_the_search_was_repeated_it_speaks_of_repeats() -> None:
+    clear = asked(arm("a", STEADY), arm("b", LOWER), repeated=True)
+    assert (clear.unit, clear.covers) == ("repeat", COVERS["repeat"])
+    assert clear.answer == "a is better than b by 0.9 to 1.1 points of validation accuracy."
+    close = asked(arm("a", STEADY), arm("b", CLOSE), repeated=True)
+    assert "5 repeats cannot tell a and b apart; about 48 repeats would" in close.answer
+    one = asked(arm("a", [0.98]), arm("b", [nan]), arm("c", [0.97]), repeated=True)
+    assert "set question.repeats to 5 or more" in one.answer
+    assert "b is not compared: its best configuration has no score with 1 of 1 repeat." in one.answer
+
+
+def test_the_interval_of_an_arm_ends_where_no_value_can_be() -> None:
     found = asked(arm("a", [0.99, 1.0, 0.95]), arm("b", [0.9, 0.8, 0.7]))
     assert found.arms[0].ci95 is not None
     assert found.arms[0].ci95[1] == 1.0

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from sweeps.report.charts import configurations
 from sweeps.report.leaderboard import description, sentences
 from sweeps.report.page import page
 from tests.svg import Mark, Page, read_page, value_at
@@ -107,6 +108,17 @@ def test_what_each_arm_got_is_in_a_table(document: dict[str, Any], shown: Page) 
     assert row == ["adam", "30", "1", "270", "15 min", f"{best:.4f}", "lr=0.003 momentum=0.9"]
 
 
+def test_trials_and_finalists_have_their_arm(document: dict[str, Any], shown: Page) -> None:
+    rows = {row[1]: row[2] for row in shown.rows if len(row) == 12}
+    assert rows == {"trial": "arm"} | {str(trial["number"]): trial["arm"] for trial in document["trials"]}
+    arms = [row["arm"] for row in document["finalists"]]
+    names = [name for name, _ in configurations(document)][:3]
+    assert [name.split(":")[0] for name in names] == arms == ["sgd", "adam", "adamw"]
+    row = {"arm": "sgd", "repeat": 1, "params": {"optimizer.kind": "sgd", "optimizer.lr": 0.1}}
+    told = configurations({"finalists": [row, row | {"repeat": 0}], "baseline": None})
+    assert [name for name, _ in told] == ["sgd, repeat 2: sgd lr=0.1", "sgd lr=0.1"]
+
+
 def test_a_sweep_without_a_question_has_no_such_section(document: dict[str, Any]) -> None:
     assert HEADING not in read_page(page({**document, "question": None})).headings
     del (older := dict(document))["question"]  # as an earlier version wrote it
@@ -117,7 +129,7 @@ def test_a_sweep_without_a_question_has_no_such_section(document: dict[str, Any]
 def test_the_terminal_shows_arms_and_pairs(document: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     asked = document["question"]
     told = {**document, "champion": None, "finalists_url": "http://127.0.0.1:5000"}
-    command.show(told, argparse.Namespace(store="mlruns"))
+    command.show(told, argparse.Namespace(store="mlruns", dry_run=False))
     out = capsys.readouterr().out
     assert out.startswith(asked["sentences"][0])
     for pair in asked["pairs"]:
