@@ -19,7 +19,11 @@ def fixed(sweep: Sweep) -> dict[str, str]:
         start["start.points"] = str(len(config.start.points))
     if config.start.sweep is not None:
         start["start.sweep"] = f"the best {config.start.top} trials of {config.start.sweep}"
-    return space | objective | limits | start
+    question: dict[str, str] = {}
+    if sweep.has_question:
+        compared = ", ".join(config.question.fields) or "arms"
+        question["question"] = f"{compared}: {' or '.join(dict.fromkeys(arm.name for arm in sweep.arms))}"
+    return space | question | objective | limits | start
 
 
 def effort(sweep: Sweep) -> dict[str, str]:
@@ -32,11 +36,16 @@ def effort(sweep: Sweep) -> dict[str, str]:
         f"{budget.no_improvement} trials without a better value" if budget.no_improvement else "",
     ]
     own = ", and the recipe's own settings" if finalists.baseline else ""
-    return {
-        "budget": " or ".join(filter(None, limits)),
+    if sweep.has_question:
+        limits = [f"{budget.target} trials, of which each arm gets the same number"]
+        limits += [f"in each of {config.question.repeats} repeats"] if config.question.repeats > 1 else []
+    best = "the best of each arm" if sweep.has_question else f"the best {finalists.top}"
+    decided = {"question.decided_on": config.question.decide} if sweep.has_question else {}
+    return decided | {
+        "budget": (", " if sweep.has_question else " or ").join(filter(None, limits)),
         "sampler": _kind(config.sampler),
         "pruner": _kind(config.pruner),
-        "finalists": f"the best {finalists.top}{own}; seeds of each: {finalists.seeds}",
+        "finalists": f"{best}{own}; seeds of each: {finalists.seeds}",
     }
 
 
