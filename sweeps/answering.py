@@ -4,7 +4,6 @@ import math
 import statistics
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -21,10 +20,6 @@ from sweeps.strategy.budget import counts
 from sweeps.study.finalists import Finalist, read_test
 from sweeps.study.search import Search
 
-_COVERS_REPEATS = (
-    "Each value is the mean of one repeat of the whole search. Each interval covers what an arm would reach if it were "
-    "tuned again with other seeds."
-)
 _NOTHING_KNOWN = "How much seeds differ is not known yet in this store, so nor is the difference that the budget shows."
 _REPEATS_UNKNOWN = "How much repeats of the search differ is not known yet, so nor is the difference that they show."
 
@@ -42,14 +37,14 @@ def answer_of(search: Search, finalists: Sequence[Finalist], dataset: ImageDatas
             if not finalist.is_baseline and finalist.has_all_scores:
                 search.store.persist(partial(read_test, search.store, finalist, dataset))
     names = dict.fromkeys(arm.name for arm in sweep.arms)
-    found = answer(
+    return answer(
         [_scores(search, name, finalists, decisive) for name in names],
         field=", ".join(question.fields) or "arms",
         sign=sweep.config.objective.sign,
         metric=decisive,
         searched_metric=metric,
+        repeated=question.repeats > 1,
     )
-    return found if question.repeats == 1 else replace(found, covers=_COVERS_REPEATS)
 
 
 def _scores(search: Search, name: str, finalists: Sequence[Finalist], metric: str) -> ArmScores:

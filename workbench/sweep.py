@@ -73,6 +73,8 @@ def show(document: Document, args: argparse.Namespace) -> None:
     from sweeps.strategy.space import describe
 
     print_sentences(sentences(document))
+    if document["question"]:
+        _show_question(document["question"])
     for each in document["audit"]:
         print_prose(each["finding"], f"{'against':<11}")
     arm = ["arm"] if document["question"] else []
@@ -95,6 +97,34 @@ def show(document: Document, args: argparse.Namespace) -> None:
             url = document[f"{name}_url"]
             print_link(name, url, text, f"the link has {len(url):,} characters: see --json")
     print_dashboard(document, args, "the sweep's report")
+
+
+def _show_question(question: Document) -> None:
+    """Prints the arms, best first, and all pairs."""
+    from sweeps.report.answer_text import pair_verdict
+    from sweeps.report.leaderboard import as_text
+    from sweeps.strategy.space import describe
+
+    arms = new_table(
+        "arm",
+        question["metric"],
+        f"{question['unit']}s",
+        "trials",
+        "epochs",
+        "seconds",
+        "best settings",
+        prose=["best settings"],
+    )
+    for arm in question["arms"]:
+        score = "no score" if arm["mean"] is None else as_text(arm)
+        counts = (str(each) for each in (len(arm["values"]), arm["trials"], arm["epochs"], round(arm["seconds"])))
+        arms.add_row(arm["value"], score, *counts, describe(arm["params"]))
+    print_table(arms)
+    for pair in question["pairs"]:
+        difference = as_text({"mean": pair["difference"], "ci95": pair["ci95"]})
+        told = f"{' minus '.join(pair['between'])}: {difference}, p = {pair['p_value']:.3g}: {pair_verdict(pair)}"
+        print_prose(told, f"{'pair':<11}")
+    print_prose(question["covers"], f"{'covers':<11}")
 
 
 def _show_dry_run(document: Document) -> None:

@@ -6,7 +6,7 @@ from itertools import combinations
 
 import numpy as np
 
-from experiments.comparison.statistics import Comparison, holm, holm_levels, paired_t_test
+from experiments.comparison.statistics import LEVEL, Comparison, holm, holm_levels, paired_t_test
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,17 @@ def all_pairs(values: Sequence[Sequence[float]]) -> list[Pair]:
     Holm's method that decided its pair, at least 95 %, so it excludes 0 exactly if the pair is distinguishable.
     """
     places = list(combinations(range(len(values)), 2))
-    p_values = [paired_t_test(values[one], values[other]).p_value for one, other in places]
-    rows = zip(places, holm(p_values), holm_levels(p_values), strict=True)
-    return [_pair(one, other, values, p_value, level) for (one, other), p_value, level in rows]
+    found = [paired_t_test(values[one], values[other]) for one, other in places]
+    p_values = [each.p_value for each in found]
+    rows = zip(places, found, holm(p_values), holm_levels(p_values), strict=True)
+    return [_pair(place, each, values, p_value, level) for place, each, p_value, level in rows]
 
 
-def _pair(first: int, second: int, values: Sequence[Sequence[float]], p_value: float, level: float) -> Pair:
-    differences = [one - other for one, other in zip(values[first], values[second], strict=True)]
-    found = paired_t_test(values[first], values[second], level)
-    return Pair(first, second, differences, found, 1 - level, p_value)
+def _pair(
+    place: tuple[int, int], found: Comparison, values: Sequence[Sequence[float]], p_value: float, level: float
+) -> Pair:
+    first, second = (values[arm] for arm in place)
+    if level < LEVEL:
+        found = paired_t_test(first, second, level)
+    differences = [one - other for one, other in zip(first, second, strict=True)]
+    return Pair(*place, differences, found, 1 - level, p_value)

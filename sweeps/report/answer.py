@@ -1,7 +1,7 @@
 """The answer to a sweep's question: which arm is better when all are tuned alike, and by how much.
 
-Each arm's best configuration runs over the same fresh seeds, so that arms are compared by seed. All numbers and all
-sentences are here; the page and the terminal only show them.
+Each arm's best configuration runs over the same fresh seeds, so that arms are compared by seed; or the whole search is
+repeated, and they are compared by repeat. The page and the terminal only show what is here.
 """
 
 import math
@@ -14,7 +14,7 @@ from experiments.estimates.expected_best import ExpectedBest, expected_best
 from experiments.estimates.pairs import Pair, all_pairs
 from experiments.estimates.power import seeds_to_show
 from lightning_modules.metrics import bounds_of
-from sweeps.report.answer_text import COVERS, budget_sentence, sentences
+from sweeps.report.answer_text import COVERS, Unit, budget_sentence, sentences
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,8 +23,10 @@ class ArmScores:
 
     value: str  # the arm's name, as shown
     searched: list[float]  # scores of its counted trials, in the order they began: NaN if failed, the last if pruned
-    values: list[float]  # of its best configuration, by fresh seed: NaN if failed; empty if there is no configuration
-    run_ids: list[str]  # of these
+    # Of its best configuration, by fresh seed: NaN if failed; empty if there is no configuration. If the search is
+    # repeated: the mean over the fresh seeds, by repeat.
+    values: list[float]
+    run_ids: list[str]  # of the runs with fresh seeds
     params: Mapping[str, Any]  # the best configuration; empty if no trial completed
     epochs: int  # of the arm's search
     seconds: float  # of the arm's search
@@ -68,6 +70,7 @@ class Answer:
     """The answer, as it is in a sweep's JSON document under `question`."""
 
     field: str
+    unit: Unit  # what each value is of
     metric: str  # of the fresh seeds
     searched_metric: str  # of the trials
     arms: list[Arm]  # the best mean first; those without a score for every seed last
@@ -82,13 +85,20 @@ class Answer:
 
 
 def answer(
-    arms: Sequence[ArmScores], *, field: str, sign: int, metric: str, searched_metric: str | None = None
+    arms: Sequence[ArmScores],
+    *,
+    field: str,
+    sign: int,
+    metric: str,
+    searched_metric: str | None = None,
+    repeated: bool = False,
 ) -> Answer:
     """Returns the answer.
 
     `sign`: 1 if higher scores are better, -1 if lower ones are. `metric`: of the values over fresh seeds, by its logged
-    name; `searched_metric`: of the trials, if it is another. An arm that failed with one of the seeds is not compared:
-    to leave this seed out would favour it. All arms that have values have them for the same seeds.
+    name; `searched_metric`: of the trials, if it is another. `repeated`: whether a value is of one repeat of the whole
+    search, and not of one seed. An arm that failed with one of the seeds is not compared:
+    to leave this seed out would favour it. All arms that have values have them for the same seeds or repeats.
     """
     rows = [_arm(arm, sign, metric) for arm in arms]
     rows.sort(key=lambda row: math.inf if row.mean is None else -sign * row.mean)  # stable
@@ -97,6 +107,7 @@ def answer(
     pairs = [_pair(pair, compared) for pair in all_pairs(values)]
     found = Answer(
         field=field,
+        unit="repeat" if repeated else "seed",
         metric=metric,
         searched_metric=searched_metric or metric,
         arms=rows,
@@ -104,7 +115,7 @@ def answer(
         answer="",
         sentences=[],
         budget="",
-        covers=COVERS,
+        covers=COVERS["repeat" if repeated else "seed"],
     )
     document = found.as_dict()
     told = sentences(document, sign)

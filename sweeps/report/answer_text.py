@@ -2,17 +2,21 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from experiments.estimates.power import MOST_SEEDS, detectable_difference
 from lightning_modules.metrics import bounds_of, find_metric
 
 Document = Mapping[str, Any]
 
-COVERS = (
-    "Each interval covers what the tuned configuration of an arm would reach with other seeds. It does not cover a "
-    "repetition of the tuning, which could find another configuration."
-)
+Unit = Literal["seed", "repeat"]
+
+COVERS: dict[Unit, str] = {
+    "seed": "Each interval covers what the tuned configuration of an arm would reach with other seeds. It does not "
+    "cover a repetition of the tuning, which could find another configuration.",
+    "repeat": "Each value is the mean over the fresh seeds of one repeat of the tuning. Each interval covers what an "
+    "arm would reach if it were tuned again with other seeds.",
+}
 _SPLITS = {"val": "validation", "test": "test"}
 _NAMED = 3  # arms or pairs in one sentence
 _MOST_DIGITS = 12
@@ -30,7 +34,14 @@ def budget_sentence(document: Document, sign: int) -> str:
         return ""
     first = compared[0]["value"]
     turned = list(_turned(document, sign))
-    return turned[0] if turned else f"At no number of trials is another arm's band wholly ahead of that of {first}."
+    return (
+        turned[0] if turned else f"At no number of trials is the range of another arm wholly ahead of that of {first}."
+    )
+
+
+def pair_verdict(pair: Mapping[str, Any]) -> str:
+    """Returns the verdict on a pair of arms in a few words."""
+    return f"{pair['between'][0]} is better" if pair["distinguishable"] else "cannot be told apart"
 
 
 def can_show(metric: str, spread: float, seeds: int, arms: int) -> str:
@@ -85,7 +96,7 @@ def _verdict(document: Document) -> Iterator[str]:
     names = [arm["value"] for arm in compared]
     if len(compared) < 2:
         alone = f"only {names[0]} has" if names else "no arm has"
-        yield f"The question has no answer: {alone} a score for every fresh seed."
+        yield f"The question has no answer: {alone} a score for every {document['unit']}."
         return
     first = names[0]
     of_first = [pair for pair in pairs if pair["between"][0] == first]
@@ -93,13 +104,17 @@ def _verdict(document: Document) -> Iterator[str]:
     unclear = [pair for pair in of_first if not pair["distinguishable"]]
     others = [pair for pair in pairs if pair["between"][0] != first and pair["distinguishable"]]
     if beaten:
-        yield f"{first} is better than {_ranges(document, beaten)}."
+        yield f"{_tuned(document)}{first} is better than {_ranges(document, beaten)}."
     if unclear:
         yield _undecided(document, first, unclear, is_all=not beaten and not others)
     if others and not beaten:
         told = [f"{pair['between'][0]} is better than {_ranges(document, [pair])}" for pair in others[:_NAMED]]
         more = "" if len(others) <= _NAMED else f"; {len(others) - _NAMED} more pairs can be told apart"
-        yield f"{'; '.join(told)}{more}."
+        yield f"{_tuned(document)}{'; '.join(told)}{more}."
+
+
+def _tuned(document: Document) -> str:
+    return "As tuned here, " if document["unit"] == "seed" else ""
 
 
 def _ranges(document: Document, pairs: Sequence[Mapping[str, Any]]) -> str:
@@ -117,24 +132,25 @@ def _undecided(document: Document, first: str, pairs: Sequence[Mapping[str, Any]
     `is_all`: whether no two of all arms can be told apart.
     """
     others = [pair["between"][1] for pair in pairs]
-    among, seeds = _listed([first, *others]), len(pairs[0]["differences"])
-    if seeds == 1:
-        return f"One seed cannot tell {among} apart, since it shows no spread: set finalists.seeds to 5 or more."
+    among, number, unit = _listed([first, *others]), len(pairs[0]["differences"]), document["unit"]
+    if number == 1:
+        field = {"seed": "finalists.seeds", "repeat": "question.repeats"}[unit]
+        return f"One {unit} cannot tell {among} apart, since it shows no spread: set {field} to 5 or more."
     if not any(difference for pair in pairs for difference in pair["differences"]):
-        return f"{among} have the same score with each of {seeds} seeds."
+        return f"{among} have the same score with each of {number} {unit}s."
     known = [pair for pair in pairs if pair["ci95"] is not None]
     if not known:
-        return f"{among} differ by the same amount with each of {seeds} seeds: too few to show how much seeds vary."
+        return f"{among} differ by the same amount with each of {number} {unit}s: too few to show how much they vary."
     apart = f"{among} apart" if is_all else f"{first}, which has the best mean, from {_listed(others, 'or')}"
-    found = f"{_effort(document)} and {seeds} seeds cannot tell {apart}"
+    found = f"{_effort(document)} and {number} {unit}s cannot tell {apart}"
     needed = [pair for pair in known if pair["seeds_needed"] is not None]
     if not needed:
         what = "a difference as small as the one" if len(pairs) == 1 else "differences as small as those"
-        return f"{found}: {what} seen here {'takes' if len(pairs) == 1 else 'take'} more than {MOST_SEEDS:,} seeds."
+        return f"{found}: {what} seen here {'takes' if len(pairs) == 1 else 'take'} more than {MOST_SEEDS:,} {unit}s."
     easiest = min(needed, key=lambda pair: pair["seeds_needed"])
     which = "" if len(pairs) == 1 else f" for {_listed(easiest['between'])}"
     seen = amount(document["metric"], easiest["difference"])
-    return f"{found}; about {easiest['seeds_needed']} seeds would{which}, if the difference is {seen}, as seen here."
+    return f"{found}; about {easiest['seeds_needed']} {unit}s would{which}, if the difference is {seen}, as seen here."
 
 
 def _effort(document: Document) -> str:
@@ -147,8 +163,9 @@ def _effort(document: Document) -> str:
 def _uncompared(document: Document) -> Iterator[str]:
     for arm in document["arms"]:
         if arm["mean"] is None and arm["values"]:
-            failed, seeds = arm["values"].count(None), len(arm["values"])
-            reason = f"its best configuration has no score with {failed} of {seeds} {'seed' if seeds == 1 else 'seeds'}"
+            failed, number = arm["values"].count(None), len(arm["values"])
+            counted = f"{failed} of {number} {document['unit']}{'' if number == 1 else 's'}"
+            reason = f"its best configuration has no score with {counted}"
             yield f"{arm['value']} is not compared: {reason}."
         elif arm["mean"] is None:
             missing = f"none of its {arm['trials']} trials completed" if arm["trials"] else "it has no trial"
@@ -163,7 +180,7 @@ def _unequal(document: Document) -> Iterator[str]:
 
 
 def _turned(document: Document, sign: int) -> Iterator[str]:
-    """Says up to how many trials another arm was ahead of the best one in the search, with the whole band."""
+    """Says up to how many trials another arm was ahead of the best one in the search, with its whole range."""
     compared = _compared(document)
     if len(compared) < 2:
         return
@@ -176,20 +193,20 @@ def _turned(document: Document, sign: int) -> Iterator[str]:
 
 
 def _last_ahead(one: Mapping[str, Any], other: Mapping[str, Any], sign: int) -> int:
-    """Returns the largest number of trials with which one arm's band is wholly better than the other's, or 0."""
-    bands = {point["trials"]: point["ci95"] for point in other["expected_best"]}
+    """Returns the largest number of trials with which one arm's range is wholly better than the other's, or 0."""
+    ranges = {point["trials"]: point["range95"] for point in other["expected_best"]}
     return max(
         (
             point["trials"]
             for point in one["expected_best"]
-            if point["trials"] in bands and _is_ahead(point["ci95"], bands[point["trials"]], sign)
+            if point["trials"] in ranges and _is_ahead(point["range95"], ranges[point["trials"]], sign)
         ),
         default=0,
     )
 
 
-def _is_ahead(band: Sequence[float], other: Sequence[float], sign: int) -> bool:
-    return band[0] > other[1] if sign > 0 else band[1] < other[0]
+def _is_ahead(one: Sequence[float], other: Sequence[float], sign: int) -> bool:
+    return one[0] > other[1] if sign > 0 else one[1] < other[0]
 
 
 def _listed(names: Sequence[str], word: str = "and") -> str:
