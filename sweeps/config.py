@@ -22,6 +22,7 @@ from lightning_modules.plug import search_folders
 from sweeps.strategy.budget import BudgetConfig
 from sweeps.strategy.limits import ConstraintsConfig
 from sweeps.strategy.pruners import PrunerConfig, check_pruner
+from sweeps.strategy.question import Arm, QuestionConfig, arms_of, check_budget, shown_space
 from sweeps.strategy.samplers import SamplerConfig, check_sampler
 from sweeps.strategy.space import SearchSpace
 from sweeps.strategy.start import StartConfig
@@ -79,11 +80,6 @@ class FinalistsConfig:
     baseline: bool = False
     """Also runs the recipe's own settings with these seeds."""
 
-    @property
-    def slots(self) -> int:
-        """The number of runs, if the search has `top` configurations."""
-        return (self.top + self.baseline) * self.seeds
-
 
 @section("resources")
 class ResourcesConfig:
@@ -119,6 +115,7 @@ class SweepConfig:
     space: dict[str, Any]
     """Dotted fields of the recipe, each with a range or choices (sweeps/strategy/space.py)."""
 
+    question: QuestionConfig = field(default_factory=QuestionConfig)
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     budget: BudgetConfig = field(default_factory=BudgetConfig)
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
@@ -142,12 +139,41 @@ class Sweep:
     name: str
     config: SweepConfig
     base: ExperimentConfig
-    space: SearchSpace
+    space: SearchSpace  # with a question, it contains the spaces of all arms, from which trials are drawn
+    compared: tuple[Arm, ...] = ()  # the arms of its question, those of all repeats
 
     @property
-    def max_epochs(self) -> int:
-        """The number of epochs of the longest trial."""
-        searched = [parameter for parameter in self.space.parameters if parameter.path == "trainer.max_epochs"]
+    def arms(self) -> tuple[Arm, ...]:
+        """Its searches: one for each arm of its question; without a question a single one."""
+        return self.compared or (Arm(space=self.space),)
+
+    @property
+    def has_question(self) -> bool:
+        return bool(self.compared)
+
+    @property
+    def target(self) -> int | None:
+        """The number of trials of all arms and repeats; None if only time or lack of improvement ends the search."""
+        target = self.config.budget.target
+        return None if target is None else target * self.config.question.repeats
+
+    @property
+    def budget_of_arm(self) -> BudgetConfig:
+        """The budget of each of its searches."""
+        target = self.target
+        if not self.has_question or target is None:
+            return self.config.budget
+        return BudgetConfig(trials=target // len(self.arms))
+
+    @property
+    def finalist_slots(self) -> int:
+        """The number of runs of all finalists, if each search has as many configurations as run again."""
+        finalists = self.config.finalists
+        return (finalists.top * len(self.arms) + finalists.baseline) * finalists.seeds
+
+    def max_epochs(self, arm: Arm) -> int:
+        """Returns the number of epochs of the longest trial of one of its searches."""
+        searched = [parameter for parameter in arm.space.parameters if parameter.path == "trainer.max_epochs"]
         values = searched[0].corners() if searched else (self.base.trainer.max_epochs,)
         return max(value for value in values if isinstance(value, int))
 
@@ -190,9 +216,8 @@ class Sweep:
         limits = {f"constraints.{name}": limit for name, limit in vars(self.config.constraints).items() if limit}
         start = self.config.start
         warm = {"start.points": start.points, "start.sweep": start.sweep, "start.top": start.sweep and start.top}
-        return (
-            base | space | vars(self.config.objective) | limits | {name: value for name, value in warm.items() if value}
-        )
+        given = {name: value for name, value in warm.items() if value}
+        return base | space | vars(self.config.objective) | limits | given | self.config.question.identity()
 
 
 def load_sweep(recipe: str, overrides: Mapping[str, Any] | None = None, *, name: str | None = None) -> Sweep:
@@ -218,11 +243,12 @@ def load_sweep(recipe: str, overrides: Mapping[str, Any] | None = None, *, name:
         else:
             raise InputError(field_path, value, "no such field", which_field(field_path, sweep_fields | recipe_fields))
     tree = read_recipe(path)
+    asks = bool(tree.get("question")) or any(path.partition(".")[0] == "question" for path in for_sweep)
     for required in ("recipe", "space"):
-        if not tree.get(required):
+        if not tree.get(required) and not (required == "space" and asks):
             remedy = "see sweeps/recipes for examples; run an experiment recipe with: workbench train"
             raise InputError(required, None, f"is missing in the sweep recipe {path}", remedy)
-    tree = with_overrides(tree, for_sweep)
+    tree = {"space": {}} | with_overrides(tree, for_sweep)
     know(str(tree.get("storage")))
     config = build(SweepConfig, tree)
     if (beside := path.parent / checked_path("recipe", config.recipe)).is_file():
@@ -230,19 +256,50 @@ def load_sweep(recipe: str, overrides: Mapping[str, Any] | None = None, *, name:
     config = replace(config, overrides=located_overrides(config.overrides, [path.parent.resolve(), Path.cwd()]))
     base = load_config(config.recipe, config.overrides | for_recipe)
     name = check_name("--name", name or path.stem)
-    sweep = Sweep(name=name, config=config, base=base, space=SearchSpace.parse(config.space, base))
+    if config.question.is_given:
+        compared = arms_of(config.question, config.space, base)
+        sweep = Sweep(
+            name=name, config=config, base=base, space=shown_space(compared, flatten(base.tree())), compared=compared
+        )
+        _check_question(sweep)
+    else:
+        sweep = Sweep(name=name, config=config, base=base, space=SearchSpace.parse(config.space, base))
     _check_search(sweep)
     return sweep
+
+
+def _check_question(sweep: Sweep) -> None:
+    """Raises InputError if the sweep cannot give every arm of its question the same chance, or has no answer."""
+    config = sweep.config
+    arms = len(sweep.arms) // config.question.repeats
+    check_budget(config.budget, arms)
+    if config.finalists.top != 1:
+        message = "with a question, the best configuration of each arm runs again, and no other"
+        raise InputError("finalists.top", config.finalists.top, message, "leave it out")
+    if config.finalists.seeds * config.question.repeats < 2:
+        message = "one seed cannot tell arms apart"
+        raise InputError("finalists.seeds", config.finalists.seeds, message, "give 5, or more")
+    if config.start.sweep is not None:
+        message = "an earlier sweep would favour the arms that it searched more"
+        raise InputError("start.sweep", config.start.sweep, message, "give start.points instead")
 
 
 def _check_search(sweep: Sweep) -> None:
     """Raises InputError if the sampler, the pruner or the warm start does not fit the space."""
     config = sweep.config
     config.objective.check(sweep.base.trainer.own_metrics(), logs_any=sweep.base.model.module is not None)
-    check_sampler(config.sampler.kind, sweep.space, config.budget.target)
-    check_pruner(config.pruner, sweep.max_epochs)
+    for arm in sweep.arms:
+        try:
+            check_sampler(config.sampler.kind, arm.space, sweep.budget_of_arm.target)
+        except InputError as error:
+            if not sweep.has_question:
+                raise
+            message, each = f"{error.message} (arm {arm.title})", " an arm" * (error.field == "budget.trials")
+            raise InputError(str(error.field), error.value, message, f"{error.remedy}{each}") from error
+        check_pruner(config.pruner, sweep.max_epochs(arm))
     for index, point in enumerate(config.start.points):
-        sweep.space.check_point(f"start.points[{index}]", point)
+        if not any(arm.accepts(point) for arm in sweep.arms):
+            sweep.arms[0].space.check_point(f"start.points[{index}]", point)
     if config.start.sweep == sweep.name:
         raise InputError(
             "start.sweep", sweep.name, "is the sweep itself", "name an earlier one, or give another --name"

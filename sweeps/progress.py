@@ -37,7 +37,7 @@ class SweepProgress:
         columns = (MofNCompleteColumn(), BarColumn(_WIDTH), TimeElapsedColumn(), text)
         self._bar = progress_bar(*columns, refresh_per_second=1)
         if self._bar is not None:
-            self._task = self._bar.add_task("starting", total=sweep.config.budget.target)
+            self._task = self._bar.add_task("starting", total=sweep.target)
 
     def __enter__(self) -> "SweepProgress":
         if self._bar is not None:

@@ -26,6 +26,7 @@ from lightning_modules import InputError
 from lightning_modules.datamodule import load_dataset
 from lightning_modules.datasets import ImageDataset
 from lightning_modules.log import LOG
+from sweeps.answering import answer_of, prospect
 from sweeps.config import Sweep
 from sweeps.engines import local, worker
 from sweeps.engines.gpus import shares_of_gpus
@@ -33,12 +34,13 @@ from sweeps.progress import SweepProgress, showing
 from sweeps.report.live import Live
 from sweeps.report.publish import publish
 from sweeps.report.result import SweepResult, gather
+from sweeps.strategy.budget import counts
 from sweeps.strategy.space import Point
 from sweeps.study.failures import FirstFailures
 from sweeps.study.finalists import Finals, champion_of, read_test
 from sweeps.study.reconcile import reconcile
 from sweeps.study.search import Search
-from sweeps.study.stage import Stage, best_trials, counted
+from sweeps.study.stage import Stage, best_first
 
 EngineName = Literal["local", "ray"]
 
@@ -90,6 +92,8 @@ def run(
         tracked.path(CONFIG).write_text(yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")
         live = Live(search, tracked)
         live.begin()
+        if sweep.has_question and search.has_open_slot():
+            LOG.info(prospect(sweep, store))
         with _followed(search, shown, at_a_time):
             _fill(search, tracked, dataset, work, shown, live)
         with Finals.open(store, sweep, data_sha256, search.code) as finals:
@@ -111,21 +115,22 @@ def _rehearse(sweep: Sweep, dataset: ImageDataset | None, store: Store) -> str:
 
     Raises InputError now instead of in every trial. The other combinations are rehearsed when a trial has them first.
     """
-    seen: list[Point] = []
     digests: list[Digests] = []
-    for corner in sweep.space.corners():
-        structure = {path: value for path, value in corner.items() if path.startswith(_STRUCTURE)}
-        if structure in seen or len(seen) == _REHEARSED:
-            continue
-        seen.append(structure)
-        try:
-            digests.append(prepare(sweep.trial_config(corner, 0), dataset, store).digests)
-        except InputError as error:
-            at = f", at {structure}" if structure else ""
-            raise InputError(str(error.field), error.value, f"{error.message}{at}", error.remedy) from error
-        if digests[-1].splits.get("val") != digests[0].splits.get("val"):
-            remedy = "trials must be scored on the same data: search other arguments"
-            raise InputError("space", structure, "changes what data.module serves for validation", remedy)
+    for arm in sweep.arms:
+        seen: list[Point] = []
+        for corner in arm.space.corners():
+            structure = {path: value for path, value in corner.items() if path.startswith(_STRUCTURE)}
+            if structure in seen or len(seen) == max(1, _REHEARSED // len(sweep.arms)):
+                continue
+            seen.append(structure)
+            try:
+                digests.append(prepare(sweep.trial_config(corner, 0), dataset, store).digests)
+            except InputError as error:
+                at = f", at {structure}" if structure else ""
+                raise InputError(str(error.field), error.value, f"{error.message}{at}", error.remedy) from error
+            if digests[-1].splits.get("val") != digests[0].splits.get("val"):
+                remedy = "trials must be scored on the same data: search other arguments"
+                raise InputError("space", structure, "changes what data.module serves for validation", remedy)
     return digests[0].data
 
 
@@ -137,7 +142,8 @@ def _conclude(search: Search, finals: Finals, tracked: TrackedRun, dataset: Imag
         champion = champion_of(finalists, search.sweep.config.objective.sign)
         if champion is not None:
             read_test(search.store, champion, dataset)
-        result = gather(search, tracked, finalists, champion)
+        answered = answer_of(search, finalists, dataset)
+        result = gather(search, tracked, finalists, champion, question=answered)
         publish(search, tracked, result)
         drop_trial_checkpoints(search.store, tracked.run_id)
         return result
@@ -208,7 +214,8 @@ def _fill(
 def _log_best(stage: Stage, tracked: TrackedRun) -> None:
     """Logs the best value so far, once for each number of ended trials, although several processes may see it."""
     with stage.lock():
-        best, step = best_trials(stage.study), len(counted(stage.study))
+        trials = stage.trials()
+        best, step = best_first(trials, stage.sweep.config.objective.sign), sum(map(counts, trials))
         is_new = step > stage.study.user_attrs.get("best_logged", 0)
         if is_new and best and best[0].value is not None:
             stage.study.set_user_attr("best_logged", step)

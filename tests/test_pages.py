@@ -13,7 +13,7 @@ from experiments.evaluation.page import page as evaluation_page
 from sweeps.report.page import page as sweep_page
 from tests.comparisons import compared_runs
 from tests.evaluations import evaluated_runs
-from tests.sweeps.report.documents import swept
+from tests.sweeps.report.documents import swept, with_question
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
@@ -28,10 +28,11 @@ def score(params: Any) -> float:
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A sweep of 60 trials, one of 1,000, one that has just begun, a comparison of two runs, and an evaluation."""
+    """A sweep of 60 trials, one with a question, one of 1,000, a comparison of two runs, and an evaluation."""
     folder = tmp_path_factory.mktemp("pages")
     texts = {
         "sweep": sweep_page(swept(score, trials=60)),
+        "question": sweep_page(with_question(swept(score, trials=60))),
         "large": sweep_page(swept(score, trials=1000)),
         "comparison": comparison_page(compared_runs(), [PIXEL] * 2, "workbench ui"),
         "evaluation": evaluation_page(evaluated_runs(), [PIXEL] * 24, {"shift": [PIXEL] * 5}, "workbench ui"),
@@ -69,7 +70,7 @@ def asked(browser: "Chrome") -> set[str]:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("name", ["sweep", "comparison", "evaluation"])
+@pytest.mark.parametrize("name", ["sweep", "question", "comparison", "evaluation"])
 def test_it_fits_the_width_asks_for_nothing_and_has_no_fault_that_axe_finds(
     browser: "Chrome", show: Callable[..., None], pages: dict[str, Path], name: str, width: int, scheme: str
 ) -> None:
@@ -126,7 +127,7 @@ def test_without_scripts_everything_can_be_read(browser: "Chrome", show: Callabl
     assert "workbench reproduce simulated:champion" in text
 
 
-@pytest.mark.parametrize("name", ["sweep", "comparison", "evaluation"])
+@pytest.mark.parametrize("name", ["sweep", "question", "comparison", "evaluation"])
 def test_it_prints_all_of_it(browser: "Chrome", show: Callable[..., None], name: str) -> None:
     show(name)
     printed = browser.execute_cdp_cmd("Page.printToPDF", {"printBackground": False})["data"]

@@ -71,13 +71,13 @@ def paired_difference(first: Sequence[float], second: Sequence[float]) -> Estima
     return estimate([one - other for one, other in zip(first, second, strict=True)])
 
 
-def paired_t_test(first: Sequence[float], second: Sequence[float]) -> Comparison:
+def paired_t_test(first: Sequence[float], second: Sequence[float], level: float = LEVEL) -> Comparison:
     """Runs Student's paired t-test on two or more pairs of values, such as scores of the same seeds.
 
-    Student (1908), The probable error of a mean, Biometrika 6(1).
+    The interval has the confidence 1 - `level`. Student (1908), The probable error of a mean, Biometrika 6(1).
     """
     has_spread = np.ptp(np.subtract(first, second)) > _ROUNDING
-    return _student(first, second, stats.ttest_rel(first, second) if has_spread else None)
+    return _student(first, second, stats.ttest_rel(first, second) if has_spread else None, level)
 
 
 def welch_t_test(first: Sequence[float], second: Sequence[float]) -> Comparison:
@@ -90,12 +90,12 @@ def welch_t_test(first: Sequence[float], second: Sequence[float]) -> Comparison:
     return _student(first, second, stats.ttest_ind(first, second, equal_var=False) if has_spread else None)
 
 
-def _student(first: Sequence[float], second: Sequence[float], result: Any) -> Comparison:
+def _student(first: Sequence[float], second: Sequence[float], result: Any, level: float = LEVEL) -> Comparison:
     """Returns scipy's `result` as a Comparison. If it is None, no value varies: that is too few seeds to tell."""
     difference = float(np.mean(first) - np.mean(second))
     if result is None:
         return Comparison(difference, (difference, difference), 1.0)
-    low, high = result.confidence_interval(1 - LEVEL)
+    low, high = result.confidence_interval(1 - level)
     return Comparison(difference, (float(low), float(high)), float(result.pvalue))
 
 
@@ -205,3 +205,20 @@ def holm(p_values: Sequence[float]) -> list[float]:
         highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[index]))
         corrected[index] = highest
     return corrected
+
+
+def holm_levels(p_values: Sequence[float]) -> list[float]:
+    """Returns the level at which Holm's method decides each test: that of its step, or of the step where it stops.
+
+    The smallest of m p-values is held against 5 % / m, the next against 5 % / (m - 1), and so on, until one is not
+    below its level; that one and all larger ones stay undecided. An interval of 1 - that level excludes 0 exactly if
+    the corrected p-value is below 5 %. It is never narrower than the ordinary 95 % interval, so it covers the true
+    difference at least as often. All intervals together do not: no informative set of intervals that cover together
+    goes with Holm's method (Strassburger and Bretz 2008, Compatible simultaneous lower confidence bounds for the Holm
+    procedure and other Bonferroni-based closed tests, Statistics in Medicine 27(24)).
+    """
+    decided = sum(p_value < LEVEL for p_value in holm(p_values))
+    levels = [LEVEL] * len(p_values)
+    for rank, index in enumerate(np.argsort(p_values, kind="stable")):
+        levels[index] = LEVEL / (len(p_values) - min(rank, decided))
+    return levels

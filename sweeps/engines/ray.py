@@ -167,7 +167,7 @@ def _run_next(job: _Job, dataset: ImageDataset | None) -> int | None:
     def run_next() -> None:
         if claim := stage.claim():
             run_trial(stage, claim, dataset)
-            numbers.append(claim.trial.number)
+            numbers.append(claim.number)
 
     try:
         with redacted_streams(), interruptible():

@@ -14,8 +14,8 @@ def work(stage: Stage, *, dataset: ImageDataset | None, started: OnTrial, ended:
 
     def run_trials() -> None:
         while claim := stage.claim():
-            started(claim.trial.number)
+            started(claim.number)
             run_trial(stage, claim, dataset)
-            ended(claim.trial.number)
+            ended(claim.number)
 
     stage.storage.persist(run_trials)

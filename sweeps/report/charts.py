@@ -49,8 +49,20 @@ class Workers:
 
 def configurations(document: Document) -> list[tuple[str, Mapping[str, Any]]]:
     """Returns the finalists, best mean first, then the recipe's own settings: the name and the row of each."""
-    rows = [(describe(row["params"]), row) for row in document["finalists"]]
+    rows = [(_named(row), row) for row in document["finalists"]]
     return [*rows, (OWN, document["baseline"])] if document["baseline"] else rows
+
+
+def arm_of(row: Mapping[str, Any]) -> str:
+    """Returns the arm of a trial or a finalist, and the repeat if it is not the first; nothing without a question."""
+    arm: str = row.get("arm", "")
+    return f"{arm}, repeat {row['repeat'] + 1}" if row.get("repeat") else arm
+
+
+def _named(row: Mapping[str, Any]) -> str:
+    """Returns a finalist's params, after its arm if they do not begin with it."""
+    params, arm = describe(row["params"]), arm_of(row)
+    return params if not arm or f"{params} ".startswith(f"{arm} ") else f"{arm}: {params}".rstrip(": ")
 
 
 def forest(document: Document) -> Scale:
@@ -59,6 +71,48 @@ def forest(document: Document) -> Scale:
     numbers = [value for row in rows for value in row["values"] if value is not None]
     numbers += [end for row in rows for end in row["ci95"] or ()]
     return Scale.around(numbers)
+
+
+@dataclass(frozen=True)
+class Question:
+    """The scales of a question's arms and of its pairs, and the curves of the expected best; None if there are none."""
+
+    arms: Scale
+    pairs: Scale
+    expected: tuple[Chart, list[Curve]] | None
+
+
+def question(document: Document) -> Question | None:
+    """Returns the charts of the answer to a sweep's question; None if it has none."""
+    asked = document.get("question")
+    if asked is None:
+        return None
+    of_arms = [value for arm in asked["arms"] for value in [*arm["values"], *(arm["ci95"] or ())] if value is not None]
+    of_pairs = [value for pair in asked["pairs"] for value in [*pair["differences"], *(pair["ci95"] or ())]]
+    return Question(Scale.around(of_arms), Scale.around([0.0, *of_pairs]), _expected_best(asked))
+
+
+def _expected_best(asked: Mapping[str, Any]) -> tuple[Chart, list[Curve]] | None:
+    shown = {arm["value"]: arm["expected_best"] for arm in asked["arms"][:_MOST_LINES] if arm["expected_best"]}
+    if not shown:
+        return None
+    points = [point for curve in shown.values() for point in curve]
+    most = max(point["trials"] for point in points)
+    ends = [end for point in points for end in point["range95"]]
+    chart = Chart(Scale(0.8, most + 0.2, whole=True), Scale.robust([*(point["mean"] for point in points), *ends]))
+
+    def line(curve: Sequence[Mapping[str, Any]], values: Sequence[float]) -> list[Point]:
+        return [(chart.x.share(p["trials"]), chart.y.share(value)) for p, value in zip(curve, values, strict=True)]
+
+    return chart, [
+        Curve(
+            name,
+            line(curve, [point["mean"] for point in curve]),
+            line(curve, [point["range95"][0] for point in curve]),
+            line(curve, [point["range95"][1] for point in curve]),
+        )
+        for name, curve in shown.items()
+    ]
 
 
 def history(document: Document) -> History | None:

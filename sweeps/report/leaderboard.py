@@ -60,8 +60,9 @@ def headline(document: Mapping[str, Any]) -> str:
 
 
 def sentences(document: Mapping[str, Any]) -> list[str]:
-    """Returns all that is said of a result, the verdict first."""
-    return list(dict.fromkeys([verdict(document), headline(document), *doubts(document)]))
+    """Returns all that is said of a result: the answer to its question, if it has one, then the verdict."""
+    answer = (document.get("question") or {}).get("sentences", [])
+    return list(dict.fromkeys([*answer, verdict(document), headline(document), *doubts(document)]))
 
 
 def verdict(document: Mapping[str, Any]) -> str:

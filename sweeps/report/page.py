@@ -10,6 +10,7 @@ from experiments.pages.coordinates import for_script
 from experiments.pages.page import render
 from experiments.pages.scales import Chart
 from sweeps.report import charts
+from sweeps.report.answer_text import pair_verdict
 from sweeps.report.leaderboard import as_text, ranked, sentences
 from sweeps.strategy.space import describe
 
@@ -40,6 +41,9 @@ def page(document: Document) -> str:
         status=_status(document),
         verdict=sentences(document),
         facts=_facts(document),
+        asked=document.get("question"),
+        question=charts.question(document),
+        arm_colours=_arm_colours(document),
         configurations=configurations,
         colours={name: "own" if name == charts.OWN else n % _COLOURS for n, (name, _) in enumerate(configurations)},
         own_mean=document["baseline"] and document["baseline"]["mean"],
@@ -59,8 +63,16 @@ def page(document: Document) -> str:
         outcomes=_outcomes(document),
         commands=document["commands"],
         score=as_text,
+        pair_verdict=pair_verdict,
+        describe=describe,
+        duration=_duration,
         value=value,
     )
+
+
+def _arm_colours(document: Document) -> dict[str, int]:
+    asked = document.get("question") or {"arms": []}
+    return {arm["value"]: number % _COLOURS for number, arm in enumerate(asked["arms"])}
 
 
 def _status(document: Document) -> str:
@@ -99,9 +111,11 @@ def _duration(seconds: float) -> str:
 def _table(document: Document) -> tuple[list[Column], list[dict[str, Any]]]:
     """Returns the columns and the rows of the table of trials, best first."""
     fields = [field["path"] for field in document["space"]]
+    has_arms = bool(document.get("question"))
     columns = [
         Column("rank", is_number=True),
         Column("trial", is_number=True),
+        *([Column("arm")] if has_arms else []),
         Column(document["metric"], is_number=True),
     ]
     columns += [Column("outcome"), *(Column(field) for field in fields)]
@@ -111,7 +125,8 @@ def _table(document: Document) -> tuple[list[Column], list[dict[str, Any]]]:
         is_ranked = trial["state"] == "COMPLETE"
         values = (_shown(trial["params"].get(field)) for field in fields)
         seconds = "" if trial["seconds"] is None else f"{trial['seconds']:.1f}"
-        cells = [rank if is_ranked else "", trial["number"], value(trial), trial["outcome"], *values]
+        cells = [rank if is_ranked else "", trial["number"], *([charts.arm_of(trial)] if has_arms else [])]
+        cells += [value(trial), trial["outcome"], *values]
         cells += [len(trial["curve"]) or "", seconds, trial["seed"], (trial["run_id"] or "")[:8]]
         rows.append({"number": trial["number"], "cells": cells})
     return columns, rows

@@ -18,15 +18,17 @@ from experiments.tracking.store import Store
 from experiments.tracking.tracked_run import TrackedRun
 from lightning_modules.metrics import METRICS, Direction, bounds_of
 from sweeps.config import Sweep
+from sweeps.report.answer import Answer
 from sweeps.report.audit import audit
 from sweeps.report.importance import importance
 from sweeps.report.page import result_parts, trials_table
 from sweeps.report.registered import address
 from sweeps.report.rows import curve, seconds, trial_row
+from sweeps.strategy.budget import counts
 from sweeps.strategy.space import Parameter
 from sweeps.study.finalists import Finalist
 from sweeps.study.search import Search
-from sweeps.study.stage import Stage, best_trials, counted
+from sweeps.study.stage import Stage, best_first
 
 _SHOWN = 20  # trials in a notebook
 
@@ -46,17 +48,21 @@ class SweepResult(Shown):
     # objective after each epoch, as [epoch, value].
     trials: list[dict[str, Any]]
     best: dict[str, Any] | None  # the best single trial: number, value, params, run_id
-    # Best mean first: number, params, mean, ci95, and for each seed values, run_ids, seconds, curves.
+    # Best mean first: number, params, mean, ci95, and for each seed values, run_ids, seconds, curves. With a question,
+    # trials and finalists also have their arm and repeat (from 0).
     finalists: list[dict[str, Any]]
     # The configuration with the best mean: number (None: the recipe's own settings), run_ids, test_accuracy and every
     # other metric as test_NAME, model (None if it has none). None if no configuration has a score for every seed.
     champion: dict[str, Any] | None
-    runner_up: dict[str, Any] | None  # second finalist: number; first minus second: difference, ci95, distinguishable
+    # The second finalist: number; first minus second: difference, ci95, distinguishable. None with a question, whose
+    # answer says more.
+    runner_up: dict[str, Any] | None
     # The recipe's own settings over the finalists' seeds: params, mean, ci95, values, run_ids. difference and
     # difference_ci95: the first finalist's mean minus this mean; None if one of the two lacks a score.
     baseline: dict[str, Any] | None
     # The best trial's value compared with its configuration's mean over two or more seeds: number, value, mean, luck.
     luck: dict[str, Any] | None
+    question: Answer | None  # the answer to the sweep's question, if it has one
     importance: dict[str, Any]  # fields: path, share, ci95, most important first; reason: why there are none
     audit: list[dict[str, str]]  # what speaks against the result: finding, field, remedy (YAML for the recipe)
     commands: list[list[str]]  # lines to paste: what each does, and the line
@@ -93,21 +99,23 @@ def gather(
     champion: Finalist | None,
     *,
     so_far: dict[str, Any] | None = None,
+    question: Answer | None = None,
 ) -> SweepResult:
     """Returns the result of a sweep whose own run is `tracked`.
 
     `finalists` come from `Finals.finalists`: best first, the recipe's own settings last. `so_far`: if the sweep runs.
+    `question`: the answer to the sweep's question, if it has one.
     """
     store, sweep = search.store, search.sweep
     baseline = next((each for each in finalists if each.is_baseline), None)
     finalists = [each for each in finalists if not each.is_baseline]
     trials = _trials(search)
-    best = next(iter(best_trials(search.study)), None)
+    best = next(iter(best_first(search.trials(), sweep.config.objective.sign)), None)
     result = SweepResult(
         sweep=sweep.name,
         sweep_run_id=tracked.run_id,
         study=search.study.study_name,
-        target=sweep.config.budget.target,
+        target=sweep.target,
         metric=sweep.config.objective.metric,
         direction=sweep.config.objective.direction,
         space=[_as_field(parameter) for parameter in sweep.space.parameters],
@@ -115,11 +123,12 @@ def gather(
         best={name: trials[best.number][name] for name in ("number", "value", "params", "run_id")} if best else None,
         finalists=[_as_row(sweep, finalist) for finalist in finalists],
         champion=_champion(store, sweep, champion) if champion else None,
-        runner_up=_runner_up(*finalists[:2]) if len(finalists) > 1 else None,
+        runner_up=_runner_up(*finalists[:2]) if len(finalists) > 1 and not sweep.has_question else None,
         baseline=_baseline(sweep, baseline, finalists[0]) if baseline else None,
         luck=_luck(best, finalists, sweep.config.objective.sign) if best else None,
+        question=question,
         so_far=so_far,
-        importance=importance(search.study) if so_far is None else {"fields": [], "reason": "the sweep still runs"},
+        importance=_importance(search, so_far),
         audit=[],
         commands=list(_commands(store, sweep, champion)),
         dashboard_url=run_url(store, tracked.experiment_id, tracked.run_id),
@@ -127,6 +136,12 @@ def gather(
         finalists_url=view_url(store, tracked.experiment_id, finalists_key(tracked.run_id)),
     )
     return result if so_far else replace(result, audit=audit(result.as_dict()))
+
+
+def _importance(search: Search, so_far: dict[str, Any] | None) -> dict[str, Any]:
+    if so_far is None and not search.sweep.has_question:
+        return importance(search.study)
+    return {"fields": [], "reason": "each arm had a search of its own" if so_far is None else "the sweep still runs"}
 
 
 def _commands(store: Store, sweep: Sweep, champion: Finalist | None) -> Iterator[list[str]]:
@@ -145,7 +160,7 @@ def so_far(stage: Stage) -> dict[str, Any]:
     """Returns how far a sweep is, in the stage that runs."""
     name = "search" if stage.kind == "trial" else "finalists"
     running, target = len(stage.running()), stage.target
-    return {"stage": name, "ended": len(counted(stage.study)), "running": running, "target": target}
+    return {"stage": name, "ended": sum(map(counts, stage.trials())), "running": running, "target": target}
 
 
 def _trials(search: Search) -> list[dict[str, Any]]:
@@ -166,7 +181,8 @@ def _as_row(sweep: Sweep, finalist: Finalist) -> dict[str, Any]:
     bounds = bounds_of(sweep.config.objective.metric)
     score = asdict(finalist.score.within(bounds)) if finalist.has_all_scores else {"mean": None, "ci95": None}
     values = [value if math.isfinite(value) else None for value in finalist.values]
-    return {
+    arm = {"arm": finalist.arm, "repeat": finalist.repeat} if finalist.arm else {}
+    return arm | {
         "number": finalist.number,
         "params": finalist.params,
         **score,

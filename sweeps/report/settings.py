@@ -11,7 +11,10 @@ from sweeps.strategy.space import Parameter
 def fixed(sweep: Sweep) -> dict[str, str]:
     """Returns what stays the same for as long as a sweep can be continued: its space, objective, limits and start."""
     config = sweep.config
-    space = {f"space.{parameter.path}": _in_words(parameter) for parameter in sweep.space.parameters}
+    space = {
+        f"space.{parameter.path}": _in_words(parameter) + _only_in(sweep, parameter)
+        for parameter in sweep.space.parameters
+    }
     objective = {"objective.metric": config.objective.metric, "objective.direction": config.objective.direction}
     limits = {f"constraints.{name}": f"{limit:g}" for name, limit in vars(config.constraints).items() if limit}
     start: dict[str, str] = {}
@@ -19,7 +22,11 @@ def fixed(sweep: Sweep) -> dict[str, str]:
         start["start.points"] = str(len(config.start.points))
     if config.start.sweep is not None:
         start["start.sweep"] = f"the best {config.start.top} trials of {config.start.sweep}"
-    return space | objective | limits | start
+    question: dict[str, str] = {}
+    if sweep.has_question:
+        compared = ", ".join(config.question.fields) or "arms"
+        question["question"] = f"{compared}: {' or '.join(dict.fromkeys(arm.name for arm in sweep.arms))}"
+    return space | question | objective | limits | start
 
 
 def effort(sweep: Sweep) -> dict[str, str]:
@@ -32,11 +39,16 @@ def effort(sweep: Sweep) -> dict[str, str]:
         f"{budget.no_improvement} trials without a better value" if budget.no_improvement else "",
     ]
     own = ", and the recipe's own settings" if finalists.baseline else ""
-    return {
-        "budget": " or ".join(filter(None, limits)),
+    if sweep.has_question:
+        limits = [f"{budget.target} trials, of which each arm gets the same number"]
+        limits += [f"in each of {config.question.repeats} repeats"] if config.question.repeats > 1 else []
+    best = "the best of each arm" if sweep.has_question else f"the best {finalists.top}"
+    decided = {"question.decided_on": config.question.decide} if sweep.has_question else {}
+    return decided | {
+        "budget": (", " if sweep.has_question else " or ").join(filter(None, limits)),
         "sampler": _kind(config.sampler),
         "pruner": _kind(config.pruner),
-        "finalists": f"the best {finalists.top}{own}; seeds of each: {finalists.seeds}",
+        "finalists": f"{best}{own}; seeds of each: {finalists.seeds}",
     }
 
 
@@ -50,6 +62,12 @@ def _in_words(parameter: Parameter) -> str:
         values += ", whole numbers" if parameter.integer and not parameter.step else ""
     conditions = [f"{parent} is {' or '.join(map(as_param, wanted))}" for parent, wanted in parameter.when.items()]
     return f"{values}, if {' and '.join(conditions)}" if conditions else values
+
+
+def _only_in(sweep: Sweep, parameter: Parameter) -> str:
+    """Returns the arms that search a field, if not all do."""
+    having = [arm.name for arm in sweep.arms if any(each.path == parameter.path for each in arm.space.parameters)]
+    return "" if len(having) == len(sweep.arms) else f", in {' and '.join(dict.fromkeys(having))}"
 
 
 def _kind(settings: Any) -> str:

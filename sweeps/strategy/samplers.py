@@ -60,11 +60,13 @@ class SamplerConfig:
 def check_sampler(kind: SamplerKind, space: SearchSpace, trials: int | None) -> None:
     """Raises InputError if the sampler cannot work on the space, or if a grid has fewer points than `trials`."""
     searched = {parameter.path for parameter in space.parameters}
+    if kind == "quasi_random" and not searched:
+        raise InputError("sampler.kind", kind, "there is no field to search", "choose another, or give a space")
     for parameter in space.parameters:
         if kind in ("gp", "cmaes") and not searched.isdisjoint(parameter.when):
             message = f"{kind} would always draw the conditional {parameter.path} at random"
             raise InputError("sampler.kind", kind, message, "choose tpe, random, grid or quasi_random")
-        if kind == "cmaes" and parameter.choices:
+        if kind == "cmaes" and len(parameter.choices) > 1:
             message = f"{kind} would always draw the choices of {parameter.path} at random"
             raise InputError("sampler.kind", kind, message, "choose tpe or gp, or give a range")
         if kind == "grid" and parameter.count is None:

@@ -13,7 +13,7 @@ import random
 import sys
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cached_property
 from typing import Any
@@ -227,6 +227,20 @@ class SearchSpace:
                 remedy = "give that as well, or leave this out"
                 raise InputError(f"{field}.{path}", value, f"exists only if {conditions}", remedy)
 
+    def with_constants(self, point: Point) -> "SearchSpace":
+        """Returns the part of the space that exists with the values in `base`, and the fields of `point` as parameters.
+
+        `point`: fields outside the space, with the values that `base` has.
+        """
+        kept = {path: Parameter(path=path, choices=(value,), when={}) for path, value in point.items()}
+        for parameter in self.parameters:
+            open_conditions = {parent: wanted for parent, wanted in parameter.when.items() if parent in self._searched}
+            settled = parameter.when.keys() - open_conditions.keys()
+            has_parents = all(parent in kept for parent in open_conditions)
+            if has_parents and all(self.base[parent] in parameter.when[parent] for parent in settled):
+                kept[parameter.path] = replace(parameter, when=open_conditions)
+        return SearchSpace(tuple(kept.values()), self.base)
+
     def _holds(self, parameter: Parameter, point: Mapping[str, Scalar]) -> bool:
         return all(
             (
@@ -263,6 +277,19 @@ class SearchSpace:
             except InputError as error:
                 message = f"{error.field}: {error.message}, at {point}"
                 raise InputError(f"space.{error.field}", error.value, message, error.remedy) from error
+
+
+def check_constant(where: str, path: str, value: Any, types: Mapping[str, Any]) -> None:
+    """Raises InputError about `where` unless the field may differ between trials, and the value is a plain one.
+
+    `types`: the types of all fields, by their paths.
+    """
+    if not isinstance(value, Scalar):
+        raise InputError(where, value, "is not a plain value", "give text, a number, true, false or null")
+    try:
+        _parameter(path, [value], types)
+    except InputError as error:
+        raise InputError(where, path, error.message, error.remedy) from error
 
 
 def _parameter(path: str, given: Any, types: Mapping[str, Any]) -> Parameter:

@@ -35,8 +35,11 @@ class StartConfig:
         return bool(self.points) or self.sweep is not None
 
 
-def earlier_study(name: str, storage: BaseStorage) -> optuna.Study:
-    """Returns the study of an earlier sweep. Raises InputError if the store has no sweep of this name."""
+def earlier_studies(name: str, storage: BaseStorage) -> list[optuna.Study]:
+    """Returns the study of an earlier sweep, or all that have its trials: those of the arms of its question.
+
+    Raises InputError if the store has no sweep of this name.
+    """
     names = optuna.get_all_study_names(storage)
     if name not in names:
         remedy = choose_from(name, names) if names else "run it first"
@@ -44,7 +47,9 @@ def earlier_study(name: str, storage: BaseStorage) -> optuna.Study:
     study = optuna.load_study(study_name=name, storage=storage)
     if len(study.directions) > 1:
         raise InputError("start.sweep", name, "is no sweep: its study has several objectives", "name a sweep")
-    return study
+    has_question = any(field.startswith("question.") for field in study.user_attrs.get("identity", {}))
+    arms = [each for each in names if each.startswith(f"{name} arm ")] if has_question else []
+    return [study, *(optuna.load_study(study_name=each, storage=storage) for each in arms)]
 
 
 def first_points(start: StartConfig, space: SearchSpace, earlier: Sequence[FrozenTrial]) -> list[Point]:

@@ -2,7 +2,8 @@
 
 The recipe's own settings can also become champion. Only the champion reads the test set, once per seed.
 
-Finalists are trials of a second Optuna study, `NAME finalists`. It has one slot per configuration and seed.
+Finalists are trials of a second Optuna study, `NAME finalists`. It has one slot per configuration and seed. With a
+question, the best configuration of each arm is a finalist, in a study of its own.
 """
 
 import itertools
@@ -27,10 +28,11 @@ from lightning_modules.datasets import ImageDataset
 from sweeps.config import Sweep
 from sweeps.strategy.budget import counts
 from sweeps.strategy.pace import Pace, seconds_left
-from sweeps.strategy.space import Point, describe, shortened
-from sweeps.study.ours import finalists_name
+from sweeps.strategy.question import Arm
+from sweeps.strategy.space import Point, shortened
+from sweeps.study.ours import finalists_name, finals_name
 from sweeps.study.search import Search
-from sweeps.study.stage import ATTEMPT, Claim, Stage, best_trials, deaths, latest_attempt
+from sweeps.study.stage import ARM, ATTEMPT, Claim, Stage, best_first, deaths, latest_attempt
 from sweeps.study.storage import database_of, id_of
 
 CONFIGURATION = "workbench.configuration"  # this tag of a run says in words what the runs of a finalist share
@@ -48,6 +50,8 @@ class Finalist:
     params: dict[str, Any]
     trials: list[FrozenTrial | None] = field(default_factory=list)  # None: not begun yet
     run_ids: list[str] = field(default_factory=list)
+    arm: str = ""  # of the sweep's question
+    repeat: int = 0
 
     @property
     def values(self) -> list[float]:
@@ -82,43 +86,67 @@ class Finals(Stage):
     @contextmanager
     def open(cls, store: Store, sweep: Sweep, data_sha256: str, code: Code) -> Iterator[Self]:
         with Search.open(store, sweep, data_sha256, code) as search:
-            with search.storage.lock("optuna"):
-                study = optuna.create_study(
-                    study_name=finalists_name(sweep),
+
+            def open_study(name: str) -> optuna.Study:
+                return optuna.create_study(
+                    study_name=name,
                     storage=database_of(search.study),
                     sampler=RandomSampler(seed=0),  # draws nothing: the parameters of every trial are given
                     pruner=NopPruner(),
                     direction=sweep.config.objective.direction,
                     load_if_exists=True,
                 )
-            yield cls(store, sweep, study, search.storage, data_sha256, code, search)
+
+            with search.storage.lock("optuna"):
+                study = open_study(finalists_name(sweep))
+                arms = tuple(open_study(finals_name(sweep, arm)) for arm in sweep.compared)
+            yield cls(store, sweep, study, search.storage, data_sha256, code, arms, search)
 
     def claim(self) -> Claim | None:
         with self.lock():
             trials = self.trials()
-            if not any(trial.state == TrialState.WAITING for trial in trials):
+            waiting = next((trial for trial in trials if trial.state == TrialState.WAITING), None)
+            if waiting is not None:
+                study = self.study_of(waiting)
+            else:
                 place = self._open_place(trials)
                 if place is None:
                     return None
-                self.study.enqueue_trial(self._params(place[0]), user_attrs={"place": place})
-            trial = self.ask()
+                study = self._study_at(place[0])
+                study.enqueue_trial(self._params(place[0]), user_attrs={"place": place})
+            trial = self.ask(study)
             number, index = place = tuple(trial.user_attrs["place"])
-            params = self.sweep.space.suggest(trial) if number != BASELINE else {}
+            arm = self._arm_at(number)
+            params = arm.space.suggest(trial) if arm is not None else {}
             seed = self.sweep.seed("finalist", index)  # all finalists share these seeds; no search trial has them
             self.take(trial, seed=seed)
-        what = _described(number, params)
+            counted_as = self.number_of(trial)
+        what = OWN_SETTINGS if arm is None else arm.describe(params)
+        tags = {
+            "workbench.trial": "baseline" if number == BASELINE else str(number),
+            "workbench.seed": str(seed),
+            CONFIGURATION: what if number == BASELINE else f"trial {number}: {what}",
+        }
         return Claim(
             trial=trial,
+            number=counted_as,
             seed=seed,
             params=params,
             name=f"finalist {what} #{index + 1}",
-            tags={
-                "workbench.trial": "baseline" if number == BASELINE else str(number),
-                "workbench.seed": str(seed),
-                CONFIGURATION: what if number == BASELINE else f"trial {number}: {what}",
-            },
+            tags=tags | ({ARM: arm.title} if arm is not None and self.sweep.has_question else {}),
             earlier=latest_attempt(_attempts_at(trials, place), params),
         )
+
+    def _arm_at(self, number: int) -> Arm | None:
+        """Returns the search that has the trial of a finalist; None for the recipe's own settings."""
+        if number == BASELINE:
+            return None
+        return self.search.arm_of(self.search.trials()[number]) if self.sweep.has_question else self.sweep.arms[0]
+
+    def _study_at(self, number: int) -> optuna.Study:
+        """Returns the study that has the runs of a finalist."""
+        arm = self._arm_at(number)
+        return self.study if arm is None or not self.arm_studies else self.arm_studies[self.sweep.arms.index(arm)]
 
     @property
     def sweep_run_id(self) -> str:
@@ -134,14 +162,16 @@ class Finals(Stage):
     def name_of(self, trial: FrozenTrial) -> str:
         number, index = trial.user_attrs["place"]
         params = trial.system_attrs.get("fixed_params", {}) | trial.params  # params lacks some until all are drawn
-        return f"finalist {_in_short(number, params)} #{index + 1} of {self.sweep.config.finalists.seeds}"
+        seeds = self.sweep.config.finalists.seeds * self.sweep.config.question.repeats
+        return f"finalist {_in_short(number, params, self._arm_at(number))} #{index + 1} of {seeds}"
 
     def best_so_far(self, trials: Sequence[FrozenTrial]) -> str | None:
         """Says whose mean is the best, among the configurations that ran with every seed: one seed may be lucky."""
         best = champion_of(self._among(trials, {}), self.sweep.config.objective.sign)
         if best is None:
             return None
-        mean, seeds, which = best.score.mean, len(best.values), _in_short(best.number, best.params)
+        mean, seeds = best.score.mean, len(best.values)
+        which = _in_short(best.number, best.params, self._arm_at(best.number))
         return f"best mean {mean:.4f} over {seeds} seeds: {which}" if seeds > 1 else f"best {mean:.4f}: {which}"
 
     def time_left(self, trials: Sequence[FrozenTrial], *, at_a_time: int, now: datetime) -> timedelta | None:
@@ -163,8 +193,12 @@ class Finals(Stage):
         found: dict[int, Finalist] = {}
         for place in self._places():
             number = place[0]
-            params = {} if number == BASELINE else searched[number].params
-            found.setdefault(number, Finalist(number=number, params=params))
+            if number == BASELINE:
+                found.setdefault(number, Finalist(number=number, params={}))
+            else:
+                arm = self.search.arm_of(searched[number])
+                finalist = Finalist(number=number, params=searched[number].params, arm=arm.name, repeat=arm.repeat)
+                found.setdefault(number, finalist)
             attempts = _attempts_at(trials, place)
             trial = next(filter(counts, attempts), attempts[-1] if attempts else None)
             found[number].trials.append(trial)
@@ -173,11 +207,20 @@ class Finals(Stage):
         return list(found.values())
 
     def _places(self) -> Iterator[Place]:
-        """Returns all slots in order: the best trials of the search, then the baseline, each with every seed."""
-        config = self.sweep.config.finalists
-        numbers = [trial.number for trial in best_trials(self.search.study)[: config.top]]
-        numbers += [BASELINE] if numbers and config.baseline else []
-        return itertools.product(numbers, range(config.seeds))
+        """Yields all slots in order: the best trials of each search, then the baseline, each with every seed.
+
+        Each repeat has seeds of its own, which its arms share.
+        """
+        config, searched = self.sweep.config.finalists, self.search.trials()
+        is_begun = False
+        for arm in self.sweep.arms:
+            own = [trial for trial in searched if self.search.arm_of(trial) == arm]
+            for trial in best_first(own, self.sweep.config.objective.sign)[: config.top]:
+                is_begun = True
+                first = arm.repeat * config.seeds
+                yield from itertools.product([trial.number], range(first, first + config.seeds))
+        if is_begun and config.baseline:
+            yield from itertools.product([BASELINE], range(config.seeds))
 
     def _open_place(self, trials: list[FrozenTrial]) -> Place | None:
         for place in self._places():
@@ -200,21 +243,18 @@ def champion_of(finalists: Sequence[Finalist], sign: int) -> Finalist | None:
     return max(scored, key=lambda each: (each.merit(sign), each.is_baseline), default=None)
 
 
-def read_test(store: Store, champion: Finalist, dataset: ImageDataset | None) -> None:
-    """Scores on the test split each of the champion's runs that has no test score yet."""
-    for run_id in champion.run_ids:
+def read_test(store: Store, finalist: Finalist, dataset: ImageDataset | None) -> None:
+    """Scores on the test split each of the finalist's runs that has no test score yet."""
+    for run_id in finalist.run_ids:
         data = store.client.get_run(run_id).data
-        if "test/accuracy" not in data.metrics or data.tags.get("workbench.outcome") != "finished":
+        has_scores = any(name.startswith(("test/", "test_")) for name in data.metrics)
+        if not has_scores or data.tags.get("workbench.outcome") != "finished":
             runner.read_test(store, run_id, dataset=dataset)
 
 
-def _described(number: int, params: Mapping[str, Any]) -> str:
-    return describe(params) if number != BASELINE else OWN_SETTINGS
-
-
-def _in_short(number: int, params: Mapping[str, Any]) -> str:
+def _in_short(number: int, params: Mapping[str, Any], arm: Arm | None) -> str:
     """Describes a configuration; one that is long by its first words and its trial in the search."""
-    whole = _described(number, params)
+    whole = OWN_SETTINGS if arm is None else arm.describe(params)
     short = shortened(whole)
     return short if short == whole else f"{short} (trial {number})"
 

@@ -13,8 +13,10 @@ from optuna.trial import FrozenTrial, TrialState
 from lightning_modules import InputError
 from sweeps.config import Sweep
 from sweeps.strategy.budget import counts
+from sweeps.strategy.question import Arm
 
 _BEFORE_IDENTITY = {"start", "code"}  # what a killed process may have written to a study of its own
+_OF_ARM = {"grid_is_spent"}
 
 
 def find_study(name: str, database: BaseStorage) -> optuna.Study | None:
@@ -29,27 +31,53 @@ def finalists_name(sweep: Sweep) -> str:
     return f"{sweep.name} finalists"
 
 
+def search_name(sweep: Sweep, arm: Arm) -> str:
+    """Returns the name of the study with the trials of one of the sweep's searches."""
+    return f"{sweep.name} arm {arm.title}" if sweep.has_question else sweep.name
+
+
+def finals_name(sweep: Sweep, arm: Arm) -> str:
+    """Returns the name of the study with the finalists of one of the sweep's searches."""
+    return f"{finalists_name(sweep)} arm {arm.title}" if sweep.has_question else finalists_name(sweep)
+
+
 def check_search(study: optuna.Study, sweep: Sweep) -> None:
     """Raises InputError if the study of the sweep's name is not a search of this sweep. Writes nothing."""
     trials = study.get_trials(deepcopy=False)
     unknown = sorted(study.user_attrs.keys() - _BEFORE_IDENTITY)
-    if difference := _other_direction(study, sweep) or _other_space(trials, sweep):
+    if difference := _other_direction(study, sweep) or _other_space(trials, sweep.arms[0]):
         raise _refused(study, sweep, difference)
     if "identity" not in study.user_attrs and (trials or unknown):
         what = "trials" if trials else f"the attribute {unknown[0]}"
         raise _refused(study, sweep, f"it has {what}, but no record of a sweep")
-    for trial in trials:
+    if sweep.has_question and trials:
+        raise _refused(study, sweep, "it has trials, and each arm of a question has a study of its own")
+    _check_slots(study, sweep)
+
+
+def check_arm(study: optuna.Study, sweep: Sweep, arm: Arm) -> None:
+    """Raises InputError if the study does not hold the trials of this arm of the sweep's question. Writes nothing."""
+    unknown = sorted(study.user_attrs.keys() - _OF_ARM)
+    if difference := _other_direction(study, sweep) or _other_space(study.get_trials(deepcopy=False), arm):
+        raise _refused(study, sweep, difference)
+    if unknown:
+        raise _refused(study, sweep, f"it has the attribute {unknown[0]}, as an arm never has")
+    _check_slots(study, sweep)
+
+
+def _check_slots(study: optuna.Study, sweep: Sweep) -> None:
+    for trial in study.get_trials(deepcopy=False):
         if counts(trial) and "slot" not in trial.user_attrs:
             raise _refused(study, sweep, f"its trial {trial.number} was not run by a sweep")
 
 
-def check_finalists(study: optuna.Study, sweep: Sweep, searched: Sequence[FrozenTrial]) -> None:
-    """Raises InputError if the study does not hold the finalists of this search. Writes nothing.
+def check_finalists(study: optuna.Study, sweep: Sweep, arm: Arm, searched: Sequence[FrozenTrial]) -> None:
+    """Raises InputError if the study does not hold finalists of this search. Writes nothing.
 
-    `searched`: the trials of the search, whose parameters the finalists have.
+    `searched`: the trials of all searches of the sweep, whose parameters the finalists have.
     """
     trials = study.get_trials(deepcopy=False)
-    if difference := _other_direction(study, sweep) or _other_space(trials, sweep):
+    if difference := _other_direction(study, sweep) or _other_space(trials, arm):
         raise _refused(study, sweep, difference)
     if study.user_attrs:
         raise _refused(study, sweep, f"it has the attribute {sorted(study.user_attrs)[0]}, as finalists never have")
@@ -72,9 +100,9 @@ def _other_direction(study: optuna.Study, sweep: Sweep) -> str | None:
     return None if theirs == ours else f"it was made to {theirs}, and this sweep is to {ours}"
 
 
-def _other_space(trials: Sequence[FrozenTrial], sweep: Sweep) -> str | None:
-    """Returns the first parameter of a trial that this sweep does not search, or not in this range."""
-    ours = {parameter.path: parameter.distribution for parameter in sweep.space.parameters}
+def _other_space(trials: Sequence[FrozenTrial], arm: Arm) -> str | None:
+    """Returns the first parameter of a trial that this search does not have, or not in this range."""
+    ours = {parameter.path: parameter.distribution for parameter in arm.space.parameters}
     for trial in trials:
         if trial.state == TrialState.WAITING:
             continue

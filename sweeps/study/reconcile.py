@@ -1,14 +1,14 @@
 """Makes Optuna and MLflow agree on how each trial ended, especially if its process died."""
 
 from mlflow.entities import Run
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import FrozenTrial, Trial
 
 from experiments.process.owner import Owner
 from experiments.process.presence import gone
 from experiments.tracking.lifecycle import close_dead_runs, close_run, keep_open
 from experiments.tracking.runs import children
 from experiments.tracking.tracked_run import Outcome
-from sweeps.study.stage import ATTEMPT, Stage, settle
+from sweeps.study.stage import ATTEMPT, Stage, running_trials, settle
 from sweeps.study.storage import id_of, reopen, silent_trials
 
 
@@ -30,7 +30,7 @@ def reconcile(stage: Stage) -> None:
             # Without an owner, its process died in `claim`, because we hold the lock now.
             if owner is None or owner in ended or id_of(trial) in silent:
                 run = runs.get(str(id_of(trial)))
-                settle_like_run(stage, reopen(stage.study, trial), run, otherwise="died")
+                settle_like_run(stage, reopen(stage.study_of(trial), trial), run, otherwise="died")
         for trial in stage.trials() if stage.kind == "trial" else []:  # scoring on test reopens a finalist's run
             run = runs.get(str(id_of(trial)))
             if run is not None and run.data.tags.get("workbench.outcome") != trial.user_attrs.get("outcome"):
@@ -43,14 +43,14 @@ def settle_like_run(stage: Stage, trial: Trial, run: Run | None, *, otherwise: O
     value = run.data.metrics.get("value") if run is not None else None
     if outcome == "finished" and value is None:
         outcome = otherwise
-    settle(stage.study, trial, outcome, value=value, error="see its MLflow run" if outcome == "failed" else "")
+    settle(trial.study, trial, outcome, value=value, error="see its MLflow run" if outcome == "failed" else "")
     if run is not None and run.info.status == "RUNNING":  # its process, if alive, will find out and stop
         error = "" if outcome == "interrupted" else "no sign of life; another process took over the trial"
         close_run(stage.store, run.info.run_id, outcome, error)
 
 
 def _running(stage: Stage) -> list[FrozenTrial]:
-    return stage.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    return running_trials(stage.trials())
 
 
 def _owner_of(trial: FrozenTrial) -> Owner | None:
@@ -69,7 +69,9 @@ def _silent(stage: Stage) -> set[int]:
 
     The clock of an SQLite file would be this machine's, which may be set.
     """
-    return silent_trials(stage.study) if stage.storage.url is not None else set()
+    if stage.storage.url is None:
+        return set()
+    return set().union(*map(silent_trials, (stage.study, *stage.arm_studies)))
 
 
 def _close_like_trial(stage: Stage, trial: FrozenTrial, run: Run) -> None:

@@ -1,7 +1,10 @@
-"""The search stage: the sweep's Optuna study, and which parameters and seed the next trial gets.
+"""The search stage: the sweep's Optuna studies, and which parameters and seed the next trial gets.
 
 A search has as many slots as its budget allows (sweeps/strategy/budget.py). An open slot is tried again with the same
 parameters; after more than `retries` deaths it gets new ones. The slot determines the seed.
+
+With a question, each arm is a search with a study and slots of its own. The arm with the fewest trials gets the next
+one. The study with the sweep's own name then has no trials: it says what belongs to the whole sweep.
 """
 
 import json
@@ -25,14 +28,23 @@ from experiments.process.redaction import urls_without_credentials
 from experiments.tracking.store import Store
 from lightning_modules import InputError
 from sweeps.config import Sweep
-from sweeps.strategy.budget import open_slot, time_spent
+from sweeps.strategy.budget import counts, open_slot, time_spent
 from sweeps.strategy.pace import Pace, seconds_left
 from sweeps.strategy.pruners import make_pruner
+from sweeps.strategy.question import Arm
 from sweeps.strategy.samplers import make_sampler, next_listed
-from sweeps.strategy.space import Point, describe
-from sweeps.strategy.start import earlier_study, first_points
-from sweeps.study.ours import check_finalists, check_search, finalists_name, find_study
-from sweeps.study.stage import Claim, Stage, best_first, best_trials, latest_attempt
+from sweeps.strategy.space import Point, SearchSpace
+from sweeps.strategy.start import earlier_studies, first_points
+from sweeps.study.ours import (
+    check_arm,
+    check_finalists,
+    check_search,
+    finalists_name,
+    finals_name,
+    find_study,
+    search_name,
+)
+from sweeps.study.stage import ARM, Claim, Stage, best_first, best_trials, joined, latest_attempt
 from sweeps.study.storage import Storage
 
 
@@ -48,7 +60,8 @@ class Search(Stage):
         with storage.open() as database:
             with storage.lock("optuna"):
                 study = _study_of(sweep, data_sha256, code, database)
-            yield cls(store, sweep, study, storage, data_sha256, code)
+                arms = tuple(_study_of_arm(sweep, arm, database) for arm in sweep.compared)
+            yield cls(store, sweep, study, storage, data_sha256, code, arms)
 
     def going_on(self, *, code_may_change: bool) -> Self:
         """Returns the stage for a new start of the sweep. Raises InputError if its code has changed and may not."""
@@ -64,31 +77,48 @@ class Search(Stage):
 
     def claim(self) -> Claim | None:
         with self.lock():
-            study, sweep, trials = self.study, self.sweep, self.trials()
-            slot = self._open_slot(trials)
-            if slot is None:
+            for arm, study, trials in sorted(self._searches(), key=lambda each: len(_held(each[2]))):  # stable
+                if (claim := self._claim_of(arm, study, trials)) is not None:
+                    return claim
+        return None
+
+    def _searches(self) -> list[tuple[Arm, optuna.Study, list[FrozenTrial]]]:
+        """Returns each search's arm, study, and trials in order."""
+        studies = self.arm_studies or (self.study,)
+        return [
+            (arm, study, study.get_trials(deepcopy=False)) for arm, study in zip(self.sweep.arms, studies, strict=True)
+        ]
+
+    def _claim_of(self, arm: Arm, study: optuna.Study, trials: list[FrozenTrial]) -> Claim | None:
+        """Claims the lowest open slot of one search; returns None if it has none. The caller holds the lock."""
+        sweep = self.sweep
+        slot = self._open_slot(trials)
+        if slot is None:
+            return None
+        earlier = _of_slot(trials, slot)
+        is_waiting = any(trial.state == TrialState.WAITING for trial in trials)
+        if not is_waiting and not (earlier and self._enqueue_again(study, earlier[-1])):
+            is_listed = self._enqueue_listed(arm, study, trials, slot)
+            if not is_listed and sweep.config.sampler.kind == "grid":
+                # Slots are open but no point is left: some points repeatedly killed their process.
+                study.set_user_attr("grid_is_spent", True)
                 return None
-            earlier = _of_slot(trials, slot)
-            is_waiting = any(trial.state == TrialState.WAITING for trial in trials)
-            if not is_waiting and not (earlier and self._enqueue_again(earlier[-1])):
-                is_listed = self._enqueue_listed(trials, slot)
-                if not is_listed and sweep.config.sampler.kind == "grid":
-                    # Slots are open but no point is left: some points repeatedly killed their process.
-                    study.set_user_attr("grid_is_spent", True)
-                    return None
-            # A new sampler with its own seed for every draw: an interrupted sweep then draws the same points.
-            study.sampler = make_sampler(sweep.config.sampler, sweep.seed(f"sampler {len(earlier)}", slot))
-            trial = self.ask()
-            slot = trial.user_attrs.get("slot", slot)
-            params = sweep.space.suggest(trial)
-            seed = sweep.seed("trial", slot)
-            self.take(trial, slot=slot, seed=seed)
+        # A new sampler with its own seed for every draw: an interrupted sweep then draws the same points.
+        study.sampler = make_sampler(sweep.config.sampler, sweep.seed(arm.role(f"sampler {len(earlier)}"), slot))
+        trial = self.ask(study)
+        slot = trial.user_attrs.get("slot", slot)
+        params = arm.space.suggest(trial)
+        seed = sweep.seed(arm.role("trial"), slot)
+        self.take(trial, slot=slot, seed=seed)
+        number = self.number_of(trial)
+        tags = {"workbench.trial": str(number), "workbench.slot": f"{arm.title} {slot}".lstrip()}
         return Claim(
             trial=trial,
+            number=number,
             seed=seed,
             params=params,
-            name=describe(params),
-            tags={"workbench.trial": str(trial.number), "workbench.slot": str(slot)},
+            name=arm.describe(params),
+            tags=tags | ({ARM: arm.title} if sweep.has_question else {}),
             earlier=latest_attempt(_of_slot(trials, slot), params),
         )
 
@@ -98,10 +128,13 @@ class Search(Stage):
 
     @property
     def target(self) -> int | None:
-        return self.sweep.config.budget.target
+        return self.sweep.target
 
     def has_open_slot(self) -> bool:
-        return not self.study.user_attrs.get("grid_is_spent") and self._open_slot(self.trials()) is not None
+        return any(
+            not study.user_attrs.get("grid_is_spent") and self._open_slot(trials) is not None
+            for _, study, trials in self._searches()
+        )
 
     def name_of(self, trial: FrozenTrial) -> str:
         return f"trial {trial.number}"
@@ -114,36 +147,39 @@ class Search(Stage):
         """With the time of the finalists, which come after the search. Only an upper limit with `no_improvement`."""
         budget, pace = self.sweep.config.budget, Pace.of(trials)
         limits = []
-        if pace is not None and budget.target is not None:
-            limits.append(seconds_left(trials, budget.target, pace.usual, at_a_time=at_a_time, now=now))
+        if pace is not None and self.target is not None:
+            limits.append(seconds_left(trials, self.target, pace.usual, at_a_time=at_a_time, now=now))
         if pace is not None and budget.hours is not None:
             limits.append(max(0.0, budget.hours * 3600 - time_spent(trials, now).total_seconds()))
         if pace is None or not limits:
             return None
-        finalists = seconds_left([], self.sweep.config.finalists.slots, pace.full, at_a_time=at_a_time, now=now)
+        finalists = seconds_left([], self.sweep.finalist_slots, pace.full, at_a_time=at_a_time, now=now)
         return timedelta(seconds=min(limits) + finalists)
 
     def _open_slot(self, trials: list[FrozenTrial]) -> int | None:
-        return open_slot(trials, self.sweep.config.budget, self.sweep.config.objective.sign, datetime.now())
+        return open_slot(trials, self.sweep.budget_of_arm, self.sweep.config.objective.sign, datetime.now())
 
-    def _enqueue_again(self, last: FrozenTrial) -> bool:
+    def _enqueue_again(self, study: optuna.Study, last: FrozenTrial) -> bool:
         """Enqueues the last trial's parameters again and returns True, unless too many trials died with them."""
         deaths = last.user_attrs.get("deaths", 0) + (last.user_attrs.get("outcome") == "died")
         point = last.system_attrs.get("fixed_params", {}) | last.params  # params lacks some if it died while drawing
         is_again = bool(point) and deaths <= self.sweep.config.retries
         if is_again:
-            self.study.enqueue_trial(point, user_attrs={"slot": last.user_attrs["slot"], "deaths": deaths})
+            study.enqueue_trial(point, user_attrs={"slot": last.user_attrs["slot"], "deaths": deaths})
         return is_again
 
-    def _enqueue_listed(self, trials: list[FrozenTrial], slot: int) -> bool:
+    def _enqueue_listed(self, arm: Arm, study: optuna.Study, trials: list[FrozenTrial], slot: int) -> bool:
         """Enqueues the next point of the warm start or of the sampler's list; returns whether there was one."""
         sweep = self.sweep
         start = self.study.user_attrs["start"] if sweep.config.start.is_given else []
+        if sweep.has_question:
+            start = list(filter(arm.accepts, start))
         taken = {trial.user_attrs["listed"] for trial in trials if "listed" in trial.user_attrs}
-        found = next_listed(sweep.config.sampler.kind, sweep.space, sweep.seed("sampler", 0), start, taken)
+        seed = sweep.seed(arm.role("sampler"), 0)
+        found = next_listed(sweep.config.sampler.kind, arm.space, seed, start, taken)
         if found is not None:
             name, point = found
-            self.study.enqueue_trial(point, user_attrs={"slot": slot, "listed": name})
+            study.enqueue_trial(point, user_attrs={"slot": slot, "listed": name})
         return found is not None
 
 
@@ -162,14 +198,13 @@ def _study_of(sweep: Sweep, data_sha256: str, code: Code, database: RDBStorage) 
         raise InputError(name, identity.get(name), message, remedy)
     if study is not None:
         check_search(study, sweep)
-    if (finals := find_study(finalists_name(sweep), database)) is not None:
-        check_finalists(finals, sweep, [] if study is None else study.get_trials(deepcopy=False))
+    _check_studies(sweep, database)
     start = _first_points(sweep, database) if before is None else []
     study = optuna.create_study(
         study_name=sweep.name,
         storage=database,
         direction=sweep.config.objective.direction,
-        pruner=make_pruner(sweep.config.pruner, sweep.max_epochs),
+        pruner=make_pruner(sweep.config.pruner, sweep.max_epochs(sweep.arms[0])),
         load_if_exists=True,
     )
     if before is None:
@@ -177,6 +212,42 @@ def _study_of(sweep: Sweep, data_sha256: str, code: Code, database: RDBStorage) 
         study.set_user_attr("code", {"began": datetime.now().strftime("%Y-%m-%d %H:%M"), **code.as_dict()})
         study.set_user_attr("identity", identity)
     return study
+
+
+def _study_of_arm(sweep: Sweep, arm: Arm, database: RDBStorage) -> optuna.Study:
+    """Returns the study of one arm of the sweep's question, creating it if needed. `_study_of` has checked it."""
+    return optuna.create_study(
+        study_name=search_name(sweep, arm),
+        storage=database,
+        direction=sweep.config.objective.direction,
+        pruner=make_pruner(sweep.config.pruner, sweep.max_epochs(arm)),
+        load_if_exists=True,
+    )
+
+
+def _check_studies(sweep: Sweep, database: RDBStorage) -> None:
+    """Raises InputError if a study of an arm, or one of finalists, is not this sweep's. Writes nothing."""
+    known = set(optuna.get_all_study_names(database))
+
+    def load(name: str) -> optuna.Study | None:
+        return optuna.load_study(study_name=name, storage=database) if name in known else None
+
+    searches = [(arm, study) for arm in sweep.arms if (study := load(search_name(sweep, arm))) is not None]
+    for arm, study in searches if sweep.has_question else []:
+        check_arm(study, sweep, arm)
+    searched = [(arm, study.get_trials(deepcopy=False)) for arm, study in searches]
+    trials = joined((), searched)
+    finalists = [(arm, finals_name(sweep, arm)) for arm in sweep.arms]
+    if sweep.has_question:  # the recipe's own settings belong to no arm
+        finalists.append((Arm(space=SearchSpace((), {})), finalists_name(sweep)))
+    for arm, name in finalists:
+        if (finals := load(name)) is not None:
+            check_finalists(finals, sweep, arm, trials)
+
+
+def _held(trials: list[FrozenTrial]) -> list[FrozenTrial]:
+    """Returns the trials that fill a slot, or may fill it."""
+    return [trial for trial in trials if counts(trial) or trial.state == TrialState.RUNNING]
 
 
 def _of_slot(trials: list[FrozenTrial], slot: int) -> list[FrozenTrial]:
@@ -192,5 +263,5 @@ def _first_change(before: dict[str, Any], now: dict[str, Any]) -> str | None:
 
 def _first_points(sweep: Sweep, database: RDBStorage) -> list[Point]:
     start = sweep.config.start
-    earlier = best_trials(earlier_study(start.sweep, database)) if start.sweep is not None else []
+    earlier = best_trials(*earlier_studies(start.sweep, database)) if start.sweep is not None else []
     return first_points(start, sweep.space, earlier)

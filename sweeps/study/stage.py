@@ -1,12 +1,14 @@
 """The interface of a sweep's two stages, search and finalists: workers claim and fill slots until none is open.
 
-Each stage has one Optuna study. A trial fills its slot if it completed, was pruned, or failed through its own error. A
-trial that was interrupted or whose process died leaves its slot open; the next one resumes from its last checkpoint.
+Each stage has one Optuna study; in a sweep with a question, one more for each arm. A trial fills its slot if it
+completed, was pruned, or failed through its own error. A trial that was interrupted or whose process died leaves its
+slot open; the next one resumes from its last checkpoint.
 """
 
+import copy
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -23,9 +25,11 @@ from experiments.tracking.store import Store
 from experiments.tracking.tracked_run import Outcome
 from sweeps.config import Sweep
 from sweeps.strategy.budget import counts
+from sweeps.strategy.question import Arm
 from sweeps.strategy.space import Point
 from sweeps.study.storage import Storage, give_sign_of_life, id_of
 
+ARM = "workbench.arm"  # this tag of a run holds the arm of the sweep's question
 ATTEMPT = "workbench.attempt"  # this tag of a run holds the id of its Optuna trial
 
 
@@ -34,6 +38,7 @@ class Claim:
     """A trial that this process has claimed; no other process runs it."""
 
     trial: Trial
+    number: int  # of the trial in its stage
     seed: int
     params: Point
     name: str  # the name of its MLflow run
@@ -51,6 +56,7 @@ class Stage(ABC):
     storage: Storage
     data_sha256: str
     code: Code  # what this process's trials are recorded with
+    arm_studies: tuple[optuna.Study, ...]  # of a sweep with a question, in the order of its arms: they have the trials
 
     kind: ClassVar[Literal["trial", "finalist"]]  # the kind of its MLflow runs
 
@@ -117,24 +123,48 @@ class Stage(ABC):
         return f"epoch {min((trial.last_step or 0) + 1, epochs)}/{epochs}"
 
     def trials(self) -> list[FrozenTrial]:
-        """Returns all trials in order."""
-        return self.study.get_trials(deepcopy=False)
+        """Returns all trials in the order in which they were made, numbered from 0.
+
+        Those of a sweep with a question have their arm's name and repeat among their attributes.
+        """
+        trials = self.study.get_trials(deepcopy=False)
+        if not self.arm_studies:
+            return trials
+        studies = zip(self.sweep.arms, self.arm_studies, strict=True)
+        return joined(trials, [(arm, study.get_trials(deepcopy=False)) for arm, study in studies])
+
+    def arm_of(self, trial: FrozenTrial) -> Arm:
+        """Returns the search to which a trial of this stage belongs, also one of its finalists."""
+        which = trial.user_attrs.get("arm", ""), trial.user_attrs.get("repeat", 0)
+        return next(arm for arm in self.sweep.arms if (arm.name, arm.repeat) == which)
+
+    def study_of(self, trial: FrozenTrial) -> optuna.Study:
+        """Returns the study that has a trial of this stage."""
+        if "arm" not in trial.user_attrs:
+            return self.study
+        return self.arm_studies[self.sweep.arms.index(self.arm_of(trial))]
+
+    def number_of(self, trial: Trial) -> int:
+        """Returns the number of a trial in this stage."""
+        if not self.arm_studies:
+            return trial.number
+        return next(each.number for each in self.trials() if id_of(each) == id_of(trial))
 
     def lock(self) -> Any:
         """Returns the lock to hold while claiming a slot or opening it again."""
         return self.storage.lock(f"sweep-{self.sweep.name}")
 
-    def ask(self) -> Trial:
-        """Returns the next trial of the study."""
+    def ask(self, study: optuna.Study) -> Trial:
+        """Returns the next trial of one of the stage's studies."""
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Heartbeat of storage is supposed")  # to be used with optimize()
-            return self.study.ask()
+            return study.ask()
 
     def take(self, trial: Trial, **attributes: Any) -> None:
         """Records this process as the owner of the trial, together with the trial's `attributes`."""
         for name, value in {**attributes, "owner": str(self.store.present())}.items():
             trial.set_user_attr(name, value)
-        give_sign_of_life(self.study, trial)
+        give_sign_of_life(trial.study, trial)
 
 
 def settle(study: optuna.Study, trial: Trial, outcome: Outcome, value: float | None = None, error: str = "") -> None:
@@ -152,6 +182,22 @@ def settle(study: optuna.Study, trial: Trial, outcome: Outcome, value: float | N
     study.tell(trial, value if outcome == "finished" else None, state=state, skip_if_finished=True)
 
 
+def joined(own: Sequence[FrozenTrial], arms: Iterable[tuple[Arm, Sequence[FrozenTrial]]]) -> list[FrozenTrial]:
+    """Returns copies of the trials of several studies in the order in which they were made, numbered from 0.
+
+    `own`: of the study that belongs to no arm. The copies of all others say to which arm they belong.
+    """
+    found = list(map(copy.copy, own))
+    for arm, trials in arms:
+        for trial in map(copy.copy, trials):
+            trial.user_attrs = {**trial.user_attrs, "arm": arm.name, "repeat": arm.repeat}
+            found.append(trial)
+    found.sort(key=id_of)
+    for number, trial in enumerate(found):
+        trial.number = number
+    return found
+
+
 def running_trials(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     """Returns the trials that run now, in any process."""
     return [trial for trial in trials if trial.state == TrialState.RUNNING]
@@ -162,10 +208,10 @@ def counted(study: optuna.Study) -> list[FrozenTrial]:
     return [trial for trial in study.get_trials(deepcopy=False) if counts(trial)]
 
 
-def best_trials(study: optuna.Study) -> list[FrozenTrial]:
-    """Returns the completed trials, best value first; on a tie the earlier trial first."""
+def best_trials(study: optuna.Study, *more: optuna.Study) -> list[FrozenTrial]:
+    """Returns the completed trials of one or more studies, best value first; on a tie the earlier trial first."""
     sign = 1 if study.direction == optuna.study.StudyDirection.MAXIMIZE else -1
-    return best_first(study.get_trials(deepcopy=False), sign)
+    return best_first([trial for each in (study, *more) for trial in each.get_trials(deepcopy=False)], sign)
 
 
 def best_first(trials: Sequence[FrozenTrial], sign: int) -> list[FrozenTrial]:

@@ -25,7 +25,7 @@ def run_trial(stage: Stage, claim: Claim, dataset: ImageDataset | None) -> None:
 
     Raises StoreError if the store cannot be written. The trial's slot is then open again.
     """
-    trial, study, sweep = claim.trial, stage.study, stage.sweep
+    trial, study, sweep = claim.trial, claim.trial.study, stage.sweep
     limits = sweep.config.constraints
     is_limited = stage.kind == "trial" and any(vars(limits).values())
     with signs_of_life(study, trial):

@@ -10,6 +10,7 @@ from experiments.comparison.statistics import (
     compare_on_images,
     estimate,
     holm,
+    holm_levels,
     mcnemar_p_value,
     paired_bootstrap_interval,
     paired_difference,
@@ -113,6 +114,15 @@ def test_holm_multiplies_by_what_is_left_and_never_falls() -> None:
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.6, 0.9]) == [1, 1]
     assert holm([]) == []
+
+
+def test_holms_levels_are_those_of_its_steps_and_of_the_one_where_it_stops() -> None:
+    """Corrected, these are 0.03, 0.06, 0.06 and 0.02: two are significant, and the others stop at 5 % / 2."""
+    assert holm_levels([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.05 / 3, 0.05 / 2, 0.05 / 2, 0.05 / 4])
+    assert holm_levels([0.02]) == holm_levels([0.9]) == [0.05]
+    assert holm_levels([0.6, 0.9]) == [0.025, 0.025]
+    assert holm_levels([0.001, 0.001]) == [0.025, 0.05]
+    assert holm_levels([]) == []
 
 
 def test_an_interval_ends_where_no_value_can_be() -> None:

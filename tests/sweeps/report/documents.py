@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from experiments.comparison.statistics import estimate, paired_difference
+from sweeps.report.answer import ArmScores, answer
 
 LR = {"path": "optimizer.lr", "low": 1e-4, "high": 1e-1, "log": True}
 MOMENTUM = {"path": "optimizer.momentum", "low": 0.0, "high": 1.0, "log": False}
@@ -104,6 +105,33 @@ def swept(
         "dashboard_url": "http://127.0.0.1:5000/#/experiments/1/runs/f",
         "trials_url": "http://127.0.0.1:5000/#/experiments/1/runs?viewStateShareKey=f",
     }
+
+
+def with_question(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The document of a sweep with a question about four arms, of which the last failed with one seed."""
+    draw = np.random.default_rng(1)
+    shared = 0.002 * draw.standard_normal(SEEDS)
+
+    def arm(value: str, mean: float, failed: int = 0) -> ArmScores:
+        values = mean + shared + 0.001 * draw.standard_normal(SEEDS)
+        values[:failed] = np.nan
+        searched = mean - 0.03 * np.abs(draw.standard_normal(30))
+        searched[3] = np.nan
+        return ArmScores(
+            value=value,
+            searched=searched.tolist(),
+            values=values.tolist(),
+            run_ids=["b" * 32] * SEEDS,
+            params={"optimizer.lr": 0.003, "optimizer.momentum": 0.9},
+            epochs=270,
+            seconds=900.0,
+        )
+
+    arms = [arm("sgd", 0.96), arm("adam", 0.98), arm("adamw", 0.9805), arm("rmsprop", 0.97, failed=1)]
+    found = answer(arms, field="optimizer.kind", sign=1, metric="test/accuracy", searched_metric="val/accuracy")
+    trials = [trial | {"arm": arms[trial["number"] % 4].value, "repeat": 0} for trial in document["trials"]]
+    finalists = [row | {"arm": arms[n % 4].value, "repeat": 0} for n, row in enumerate(document["finalists"])]
+    return {**document, "question": found.as_dict(), "trials": trials, "finalists": finalists}
 
 
 def _drawn(field: Params, draw: np.random.Generator) -> Any:
