@@ -99,6 +99,8 @@ def _compare(
     scored = [each for each in recorded if objective.score(each.run) is not None]
     different = different_images(scored)
     told = {"train", objective.split} if len(with_seeds) > 1 else {"train"}  # tests over seeds have their own note
+    if with_seeds and all(group.has_folds for group in with_seeds):
+        told.add("val")  # as each fold is to be
     return Compared(
         runs=[run.as_dict() for run in runs],
         differences=[row for row in rows if show_all or does_differ(row)],

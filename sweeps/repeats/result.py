@@ -104,7 +104,7 @@ def gather(stage: Repeats, tracked: TrackedRun) -> RepeatsResult:
         ci95=value["ci95"],
         test={name: _score(stage, name, [run["test"][name] for run in runs]) for name in names},
         overlap=stage.overlap,
-        curve=_rows(mean_curve(curves, overlap=stage.overlap)) if has_all else [],
+        curve=_rows(mean_curve(curves, overlap=stage.overlap), bounds_of(metric)) if has_all else [],
         dashboard_url=run_url(stage.store, tracked.experiment_id, tracked.run_id),
     )
 
@@ -120,12 +120,12 @@ def _score(stage: Repeats, metric: str, values: Sequence[float | None]) -> Score
     return asdict(stage.estimate(known).within(bounds_of(metric)))
 
 
-def _rows(means: Mapping[int, Estimate]) -> list[dict[str, float]]:
-    ends = {epoch: each.ci95 or (each.mean, each.mean) for epoch, each in means.items()}
-    return [
-        {"epoch": epoch, "mean": each.mean, "low": ends[epoch][0], "high": ends[epoch][1]}
-        for epoch, each in means.items()
-    ]
+def _rows(means: Mapping[int, Estimate], bounds: tuple[float, float]) -> list[dict[str, float]]:
+    rows = []
+    for epoch, each in means.items():
+        low, high = each.within(bounds).ci95 or (each.mean, each.mean)
+        rows.append({"epoch": epoch, "mean": each.mean, "low": low, "high": high})
+    return rows
 
 
 def sentences(document: Mapping[str, Any]) -> list[str]:

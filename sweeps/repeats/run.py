@@ -101,13 +101,18 @@ def repeat(
 
 def _rehearse(repeats: Sweep, dataset: ImageDataset | None, store: Store) -> str:
     """Tries the first run's configuration; returns the SHA-256 of the data. Raises InputError now, not in every run."""
-    params = {}
+    params: dict[str, int] = {}
     if is_cross_validation(repeats):
         params = {FOLD: 0}
         if dataset is not None and "val" in dataset.parts:
             message, remedy = "the data set has a val split of its own", "repeat it over seeds: --seeds"
             raise InputError("--folds", count_of(repeats), message, remedy)
-    return prepare(repeats.trial_config(params, seed_of(repeats, 0)), dataset, store, reads_test=True).digests.data
+    try:
+        return prepare(repeats.trial_config(params, seed_of(repeats, 0)), dataset, store, reads_test=True).digests.data
+    except InputError as error:
+        if error.field == "data.folds":  # which the user has not given
+            raise InputError("--folds", error.value, error.message, error.remedy) from error
+        raise
 
 
 def _record_settings(repeats: Sweep, tracked: TrackedRun) -> None:
