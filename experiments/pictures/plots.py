@@ -118,7 +118,7 @@ def plot_band(
         epochs, mean, low, high = (
             np.array([each[name] for each in means]) for name in ("epoch", "mean", "low", "high")
         )
-        axes.fill_between(epochs, low, high, color=_VAL, alpha=0.2, linewidth=0)
+        axes.fill_between(epochs, low, high, color=_VAL, alpha=0.2, linewidth=0 if len(means) > 1 else 6)
         axes.plot(epochs, mean, color=_VAL, marker="." if len(means) <= _MARKED else "")
         axes.set(xlim=axes.get_xlim(), ylim=axes.get_ylim())
         sheet.scale_across(axes, "epoch", _inside(axes.get_xlim(), _WHOLE.tick_values(*axes.get_xlim())))

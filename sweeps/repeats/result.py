@@ -152,8 +152,8 @@ def _which(document: Mapping[str, Any], run: Mapping[str, Any]) -> str:
 
 
 def _is_main(document: Mapping[str, Any], name: str) -> bool:
-    """Whether a metric on test is the monitored one."""
-    return of_test(name) == str(document["metric"]).partition("/")[2]
+    """Whether a metric on test is the monitored one. Modules of the user's own may log `val_mae` and `test_mae`."""
+    return of_test(name) == str(document["metric"]).removeprefix("val/").removeprefix("val_")
 
 
 def description(document: Mapping[str, Any]) -> str:
