@@ -35,7 +35,7 @@ CLASS_SCORES_PLOT = "plots/class_scores_{split}.png"
 PREDICTIONS_PLOT = "plots/predictions_{split}.png"  # by a module of the user's own
 MISTAKES_PLOT = "plots/worst_mistakes_{split}.png"
 
-# Reproductions, comparisons, evaluations and sweeps write these.
+# Reproductions, comparisons, evaluations, sweeps and repeats write these.
 REPRODUCTION = "reproduction.json"
 COMPARISON = "comparison.json"
 COMPARISON_PAGE = "comparison.html"
@@ -46,6 +46,7 @@ LEADERBOARD = "leaderboard.json"
 NEW_LEADERBOARD = "leaderboard.json.new"  # one that is being written
 REPORT_PAGE = "report.html"
 NEW_REPORT_PAGE = "report.html.new"  # one that is being written
+REPEATS = "repeats.json"
 
 # Every page has this in its first lines, so that a page in the project's folder is not taken for code.
 PAGE_MARK = '<meta name="generator" content="lightning-workbench">'

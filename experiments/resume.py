@@ -75,7 +75,7 @@ def recorded_config(store: Store, run_id: str) -> ExperimentConfig:
 
 def _check_kind(run: Run) -> None:
     if (kind := run.data.tags.get("workbench.kind", "run of another program")) != "train":
-        remedy = "only runs of `workbench train` can be resumed; to resume a sweep, run its command again"
+        remedy = "only runs of `workbench train` can be resumed; to resume a sweep or repeats, run its command again"
         raise InputError("--resume", run.info.run_id, f"is a {kind}", remedy)
 
 

@@ -1,22 +1,15 @@
 """Runs a sweep to its end, or resumes it: search, finalists, champion, report."""
 
-import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import Literal
 
-import torch
 import yaml
-from mlflow.exceptions import MlflowException
 
 from experiments.artifact_names import CONFIG
-from experiments.code.own import own_folders, own_module_names
 from experiments.process.interrupts import interruptible
 from experiments.process.setup import prepare_process
 from experiments.provenance.gather import code_for, keep_bundle
-from experiments.tasks.prepare import cores, prepare
-from experiments.tracking.lifecycle import create_run, open_run, reopen_run
+from experiments.tasks.prepare import prepare
 from experiments.tracking.spool import deliver
 from experiments.tracking.store import Store
 from experiments.tracking.tracked_run import TrackedRun
@@ -28,8 +21,7 @@ from lightning_modules.datasets import ImageDataset
 from lightning_modules.log import LOG
 from sweeps.answering import answer_of, prospect
 from sweeps.config import Sweep
-from sweeps.engines import local, worker
-from sweeps.engines.gpus import shares_of_gpus
+from sweeps.engines.start import EngineName, Work, fill, start_engine, warm_up_for
 from sweeps.progress import SweepProgress, showing
 from sweeps.report.live import Live
 from sweeps.report.publish import publish
@@ -38,16 +30,12 @@ from sweeps.strategy.budget import counts
 from sweeps.strategy.space import Point
 from sweeps.study.failures import FirstFailures
 from sweeps.study.finalists import Finals, champion_of, read_test
-from sweeps.study.reconcile import reconcile
+from sweeps.study.own_run import own_run
 from sweeps.study.search import Search
 from sweeps.study.stage import Stage, best_first
 
-EngineName = Literal["local", "ray"]
-
-_Work = Callable[..., None]  # runs a stage's trials until no slot is open, like sweeps.engines.worker.work
 _STRUCTURE = ("model.", "data.", "optimizer.kind", "optimizer.args.", "optimizer.schedule.kind", "trainer.precision")
 _REHEARSED = 16  # combinations of these fields that are tried before the first trial
-_POLL = 1.0  # seconds between two checks on the trials of other commands
 
 
 def run(
@@ -73,7 +61,7 @@ def run(
     """
     prepare_process()
     if engine == "local" and workers != 1:
-        local.warm_up(_own_modules(sweep))
+        warm_up_for(sweep)
     store = store or Store.open()
     dataset = load_dataset(sweep.base.data) if sweep.base.data.module is None else None
     data_sha256 = _rehearse(sweep, dataset, store)
@@ -83,9 +71,9 @@ def run(
         showing(sweep, progress) as shown,
         interruptible(),
         store.telling_failures(),
-        _engine(engine, sweep, store, dataset, workers, address) as (work, at_a_time),
+        start_engine(engine, sweep, store, dataset, workers, address) as (work, at_a_time),
         Search.open(store, sweep, data_sha256, code) as opened,
-        _sweep_run(search := opened.going_on(code_may_change=code_may_change)) as tracked,
+        own_run(search := opened.going_on(code_may_change=code_may_change), "sweep") as tracked,
     ):
         keep_bundle(tracked, search.code)
         tree = sweep.config_tree()
@@ -100,12 +88,6 @@ def run(
             with _followed(finals, shown, at_a_time):
                 _fill(finals, tracked, dataset, work, shown, live)
             return search.storage.persist(partial(_conclude, search, finals, tracked, dataset))
-
-
-def _own_modules(sweep: Sweep) -> list[str]:
-    """Returns the names of the user's modules; none if they use a GPU already, which forked processes cannot share."""
-    uses_gpu = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
-    return [] if uses_gpu else own_module_names(own_folders(sweep.base.tree()))
 
 
 def _rehearse(sweep: Sweep, dataset: ImageDataset | None, store: Store) -> str:
@@ -149,26 +131,6 @@ def _conclude(search: Search, finals: Finals, tracked: TrackedRun, dataset: Imag
         return result
 
 
-@contextmanager
-def _engine(
-    name: EngineName, sweep: Sweep, store: Store, dataset: ImageDataset | None, workers: int | None, address: str | None
-) -> Iterator[tuple[_Work, int]]:
-    """Starts the engine for a `with` block; yields the function that runs a stage's trials, and how many at a time."""
-    if name == "local":
-        if address is not None:
-            raise InputError("--address", address, "is only for a Ray cluster", "add --engine ray or remove --address")
-        gpus = shares_of_gpus(sweep.config.resources.gpus, workers, cores())
-        yield (worker.work if len(gpus) == 1 else partial(local.work, gpus=gpus)), len(gpus)
-        return
-    try:
-        from sweeps.engines import ray
-    except ModuleNotFoundError as error:
-        remedy = "pip install 'lightning-workbench[ray]' -c constraints.txt"
-        raise InputError("--engine", name, f"Ray is not installed: {error}", remedy) from error
-    with ray.connected(sweep, store, dataset, workers=workers, address=address) as cluster:
-        yield cluster.work, cluster.workers
-
-
 def _followed(stage: Stage, progress: SweepProgress | None, at_a_time: int) -> AbstractContextManager[None]:
     return nullcontext() if progress is None else progress.following(stage, at_a_time)
 
@@ -177,7 +139,7 @@ def _fill(
     stage: Stage,
     tracked: TrackedRun,
     dataset: ImageDataset | None,
-    work: _Work,
+    work: Work,
     progress: SweepProgress | None,
     live: Live,
 ) -> None:
@@ -196,19 +158,7 @@ def _fill(
             first_failures.see(stage.trials()[number])
         live.update(stage)
 
-    def fill() -> None:
-        reconcile(stage)
-        told: set[str] = set()
-        while stage.has_open_slot() or stage.is_running():
-            work(stage, dataset=dataset, started=started, ended=ended)
-            if others := set(stage.running()):  # of another command: if they die, this process takes over their slots
-                for line in sorted(others - told):
-                    LOG.info(f"waiting for {line}")
-                told |= others
-                time.sleep(_POLL)
-                reconcile(stage)
-
-    stage.storage.persist(fill)
+    fill(stage, work, dataset, started=started, ended=ended)
 
 
 def _log_best(stage: Stage, tracked: TrackedRun) -> None:
@@ -220,25 +170,3 @@ def _log_best(stage: Stage, tracked: TrackedRun) -> None:
         if is_new and best and best[0].value is not None:
             stage.study.set_user_attr("best_logged", step)
             tracked.log_metrics({"best_value": best[0].value}, step=step)
-
-
-def _sweep_run(search: Search) -> AbstractContextManager[TrackedRun]:
-    """Opens the sweep's own MLflow run, which its first start creates. Raises InputError if it was deleted."""
-    store, sweep, study = search.store, search.sweep, search.study
-    with search.lock():
-        run_id = study.user_attrs.get("sweep_run_id")
-        if run_id is None:
-            tags = {"workbench.sweep": sweep.name}
-            run_id = create_run(store, experiment=sweep.base.experiment, name=sweep.name, kind="sweep", tags=tags)
-            study.set_user_attr("sweep_run_id", run_id)
-            return open_run(store, run_id)
-    remedy = "restore it in the dashboard, or start a new sweep with another --name"
-    try:
-        is_deleted = store.client.get_run(run_id).info.lifecycle_stage == "deleted"
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
-        is_deleted, remedy = True, "start a new sweep with another --name"  # it is gone for good
-    if is_deleted:
-        raise InputError("--name", sweep.name, f"this sweep's run {run_id} was deleted in MLflow", remedy)
-    return reopen_run(store, run_id)

@@ -79,6 +79,7 @@ SHORTER_PYTHON = {
 
 _DOWNLOADS = "needs Fashion-MNIST, a download"
 _GPU = "needs Fashion-MNIST and a GPU"
+_REPEATS = "trains five runs in worker processes; see test_repeats.py"
 _SERVERS = "needs PostgreSQL and a tracking server"
 _SERVES = "serves until it is interrupted; see test_serve.py"
 NOT_RUN = {
@@ -90,6 +91,11 @@ NOT_RUN = {
     "reproduce latest --code today": "takes as long as the first; see test_reproduce.py",
     "reproduce RUN --code today": "takes as long as the first; see test_reproduce.py",
     "reproduce latest --optimizer.lr 0.02": "exits with 1, as intended; see test_reproduce.py",
+    "train digits --seeds 5": _REPEATS,
+    "train digits --folds 5 --workers 2": _REPEATS,
+    "train digits --seeds 5 --name slow --optimizer.lr 0.001": _REPEATS,
+    "train digits --seeds 5 --name fast --optimizer.lr 0.01": _REPEATS,
+    "compare slow fast": "needs these repeats; see test_repeats.py",
     "train --resume RUN": "needs an interrupted run; see test_resume.py",
     "evaluate RUN": "the newest run may have no model; see test_evaluate.py",
     "evaluate RUN --against digits:champion": "the newest run may have no model; see test_evaluate.py",

@@ -173,3 +173,22 @@ def test_a_run_that_is_resumed(killer: Killer) -> None:
     folders = [Path(run["artifact_uri"].removeprefix("file://")) for run in (ended, undisturbed)]
     assert read_trace(folders[0] / "trace.jsonl") == read_trace(folders[1] / "trace.jsonl")
     assert_whole(killer.store)
+
+
+@pytest.mark.parametrize("over", ["seeds", "folds"])
+def test_repeats(killer: Killer, over: str) -> None:
+    words = ("train", "digits", f"--{over}", "4", "--workers", "2", "--trainer.max_epochs", "3")
+    whole = killer.store.with_name(f"whole {over}")
+    undisturbed: dict[str, Any] = {}
+    seconds = seconds_of(lambda: undisturbed.update(killer.answer(*words, "--store", whole)))
+    killer.strike(max(1, KILLS // 10), lambda: (*words, "--store", killer.store), seconds)
+    document = killer.answer(*words, "--store", killer.store)
+    assert [run["value"] for run in document["runs"]] == [run["value"] for run in undisturbed["runs"]]
+    assert (document["mean"], document["ci95"]) == (undisturbed["mean"], undisturbed["ci95"])
+    client = client_of(killer.store)
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    parent = f"tags.`mlflow.parentRunId` = '{document['parent_run_id']}'"
+    outcomes = [run.data.tags["workbench.outcome"] for run in client.search_runs(experiments, parent)]
+    assert outcomes.count("finished") == 4, outcomes
+    assert set(outcomes) <= {"finished", "died", "interrupted"}
+    assert_whole(killer.store)

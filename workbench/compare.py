@@ -43,11 +43,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> Document:
     from experiments.comparison.compare import compare
     from experiments.dashboard.links import run_url
-    from experiments.tracking.runs import list_runs, resolve
+    from experiments.tracking.runs import list_runs, resolve, with_repeats
 
     store = open_store(args.store)
     found = [run for name in args.sweep for run in list_runs(store, sweep=name)]
-    unique = {run.run_id: run for run in [*found, *(run for word in args.runs for run in resolve(store, word))]}
+    found += [run for word in args.runs for run in resolve(store, word)]
+    unique = {run.run_id: run for run in with_repeats(store, found)}
     runs = list(unique.values())
     if len(runs) < 2:
         raise UsageError(f"compare needs two runs or more, but the arguments name {len(runs)}")

@@ -44,17 +44,17 @@ def run(args: argparse.Namespace) -> Document:
     from experiments.evaluation.progress import progress
     from experiments.evaluation.report import store_evaluation
     from experiments.results.artifacts import Artifacts
-    from experiments.tracking.runs import resolve
+    from experiments.tracking.runs import resolve_trained
     from experiments.tracking.trust import require_trust
 
     store = open_store(args.store)
-    runs = resolve(store, args.run)
+    runs = resolve_trained(store, args.run)
     require_trust(store, args.trust, lambda: [f"the Python files in the model of {args.run}"])
     with scratch_folder(store.folder / "scratch") as scratch, progress() as showing:
         artifacts = Artifacts(store, scratch)
         against = own_settings(artifacts, runs)
         if args.against:
-            against = Against(name=args.against, runs=resolve(store, args.against), is_given=True)
+            against = Against(name=args.against, runs=resolve_trained(store, args.against), is_given=True)
         evaluation = evaluate(artifacts, runs, data=args.data, against=against, showing=showing)
         return store_evaluation(store, runs, evaluation)
 

@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> Document:
     from experiments.recipe import parse_overrides
     from experiments.reproduction.reproduce import Settings
     from experiments.reproduction.what_would_run import what_would_run
-    from experiments.tracking.runs import resolve
+    from experiments.tracking.runs import resolve, with_repeats
     from experiments.tracking.trust import require_trust
 
     overrides = parse_overrides(args.fields)
@@ -51,7 +51,8 @@ def run(args: argparse.Namespace) -> Document:
     store = open_store(args.store)
     names = ("code", "env", "epochs", "rtol", "atol", "seeds", "explain")
     settings = Settings(overrides=overrides, **{name: getattr(args, name) for name in names})
-    run_ids = list(dict.fromkeys(run.run_id for word in args.runs for run in resolve(store, word)))
+    found = [run for word in args.runs for run in resolve(store, word)]
+    run_ids = list(dict.fromkeys(run.run_id for run in with_repeats(store, found)))
     require_trust(store, args.trust, lambda: what_would_run(store, run_ids, settings))
     return {"results": Stream(_results(store, run_ids, settings))}
 

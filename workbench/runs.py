@@ -23,8 +23,8 @@ _WIDE = 120  # characters of a screen that has room for whole times
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_store(parser)
-    parser.add_argument("--sweep", metavar="NAME", help="only the trials and finalists of this sweep")
-    kinds = ["train", "sweep", "trial", "finalist", "reproduction", "comparison", "evaluation"]
+    parser.add_argument("--sweep", metavar="NAME", help="only the runs of this sweep, or of these repeats")
+    kinds = ["train", "sweep", "trial", "finalist", "repeats", "repeat", "reproduction", "comparison", "evaluation"]
     parser.add_argument("--kind", choices=kinds, metavar="KIND", help=f"only runs of this kind: {', '.join(kinds)}")
     outcomes = ["running", "finished", "pruned", "failed", "interrupted", "died"]
     text = f"only runs with this status: {', '.join(outcomes)}"

@@ -147,7 +147,7 @@ class Code:
     ) -> "Code":
         """Returns this code for going on with what was begun with the code `kept`, which provenance.json describes.
 
-        `what` (a run or a sweep) and `began` (a time) are for the message. Raises InputError if a file that this
+        `what` (run, sweep or repeats) and `began` (a time) are for the message. Raises InputError if a file that this
         process has loaded was changed since, unless it `may_change`.
         """
         if kept is None or kept["commit"] is None:
@@ -163,7 +163,7 @@ class Code:
         changed = self.edited_since(before)
         if changed and not may_change:
             names = ", ".join(changed[:_SHOWN]) + (f" and {len(changed) - _SHOWN} more" if changed[_SHOWN:] else "")
-            who = "every later trial" if what == "sweep" else "its record"
+            who = {"run": "its record", "sweep": "every later trial"}.get(what, "every later run")
             remedy = f"restore it, or add --code today, which goes on with today's, and {who} says so"
             raise InputError("--code", "recorded", f"{names} changed since the {what} began at {began}", remedy)
         problems = [f"{name}: edited since the run began" for name in changed] if what == "run" else []

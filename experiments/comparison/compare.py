@@ -17,7 +17,7 @@ from experiments.comparison.significance import NEXT, Found, corrected, image_te
 from experiments.dashboard.links import compare_url
 from experiments.notebook import Shown
 from experiments.results.artifacts import Artifacts
-from experiments.tracking.runs import RunSummary, find_sweep, resolve
+from experiments.tracking.runs import RunSummary, find_sweep, resolve, with_repeats
 from experiments.tracking.store import Store
 from lightning_modules.metrics import sign_of
 
@@ -48,14 +48,16 @@ def compare(
     show_all: bool = False,
     sweeps: Sequence[str] = (),
 ) -> Compared:
-    """Compares runs; a text among them is a RUN argument of the command line. Returns `runs`, and:
+    """Compares runs; a text among them is a RUN argument of the command line. Repeats are compared as a group.
+
+    Returns `runs`, and:
 
     - `differences`: rows {field, kind, values{run_id: value}}; with `show_all` also of the fields that are equal;
     - `metrics`: rows {name, values{run_id: value}, best: [run_id]}; a run without a score is never the best, nor is one
       of several that saw different images;
     - `metric`: the metric that runs are ranked and tested by; `ranking`: [{run_id, score}], best first;
-    - `groups`, if runs are grouped by a param, or some differ only in the seed: {name, run_ids, metric, values, mean,
-      sd, ci95};
+    - `groups`, if runs are grouped by a param, or some differ only in the seed, or are repeats: {name, run_ids, metric,
+      values, mean, sd, ci95, overlap (n_val / n_train of a cross-validation)};
     - `tests`: {name, metric, between, difference, ci95, p_value, uncorrected_p_value, distinguishable}: between groups
       over their seeds if at least two have several runs, else between runs on the images that they labelled;
     - `other_tests`: the same by every other metric, of the best run or group against the next;
@@ -69,8 +71,9 @@ def compare(
     Raises InputError if no run has the param `group_by`, or if there is no such run or sweep.
     """
     found_runs = (resolve(store, run) if isinstance(run, str) else [run] for run in runs)
-    unique = list({run.run_id: run for found in found_runs for run in found}.values())
-    beside = [RunSummary.of(find_sweep(store, name)) for name in sweeps] if len(sweeps) > 1 else []
+    unique = list({run.run_id: run for found in found_runs for run in with_repeats(store, found)}.values())
+    named = [RunSummary.of(find_sweep(store, name)) for name in sweeps] if len(sweeps) > 1 else []
+    beside = [run for run in named if run.kind == "sweep"]
     return _compare(store, unique, group_by, show_all, beside)
 
 
@@ -96,6 +99,8 @@ def _compare(
     scored = [each for each in recorded if objective.score(each.run) is not None]
     different = different_images(scored)
     told = {"train", objective.split} if len(with_seeds) > 1 else {"train"}  # tests over seeds have their own note
+    if with_seeds and all(group.has_folds for group in with_seeds):
+        told.add("val")  # as each fold is to be
     return Compared(
         runs=[run.as_dict() for run in runs],
         differences=[row for row in rows if show_all or does_differ(row)],

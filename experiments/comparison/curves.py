@@ -20,9 +20,14 @@ class Curve:
     high: list[Point]
 
 
-def curves(seeds: Mapping[str, Sequence[Epochs]]) -> tuple[Chart, list[Curve]] | None:
-    """Returns the chart, and a curve for each name from the epochs of its seeds; None if there is nothing to draw."""
-    means = {name: _means(each) for name, each in seeds.items()}
+def curves(
+    seeds: Mapping[str, Sequence[Epochs]], overlaps: Mapping[str, float] = {}
+) -> tuple[Chart, list[Curve]] | None:
+    """Returns the chart, and a curve for each name from the epochs of its seeds; None if there is nothing to draw.
+
+    `overlaps`: of names whose "seeds" are the folds of a cross-validation (`overlap_of_folds`).
+    """
+    means = {name: mean_curve(each, overlap=overlaps.get(name, 0.0)) for name, each in seeds.items()}
     chart = of_epochs((epoch, each.mean) for found in means.values() for epoch, each in found.items())
     return None if chart is None else (chart, [_curve(name, found, chart) for name, found in means.items() if found])
 
@@ -36,12 +41,17 @@ def of_epochs(points: Iterable[tuple[int, float]]) -> Chart | None:
     return Chart(Scale(min(epochs) - 0.2, max(epochs) + 0.2, whole=True), Scale.robust([value for _, value in known]))
 
 
-def _means(seeds: Sequence[Epochs]) -> dict[int, Estimate]:
+def mean_curve(seeds: Sequence[Epochs], *, overlap: float = 0.0) -> dict[int, Estimate]:
+    """Returns the mean with its interval after each epoch that all seeds reached. `overlap`: as in `curves`."""
     by_epoch: dict[int, list[float]] = {}
     for epoch, value in (point for curve in seeds for point in curve):
         by_epoch.setdefault(epoch, []).append(value)
     complete = max(map(len, by_epoch.values()), default=0)
-    found = {epoch: estimate(values) for epoch, values in sorted(by_epoch.items()) if len(values) == complete}
+    found = {
+        epoch: estimate(values, overlap=overlap)
+        for epoch, values in sorted(by_epoch.items())
+        if len(values) == complete
+    }
     return {epoch: each for epoch, each in found.items() if math.isfinite(each.mean)}
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from experiments.comparison.differences import Row, does_differ
 from experiments.comparison.objective import Objective
-from experiments.comparison.statistics import estimate
+from experiments.comparison.statistics import estimate, overlap_of_folds
 from experiments.config import NOT_COMPARED
 from experiments.tracking.runs import RunSummary
 from lightning_modules.errors import InputError, choose_from
@@ -18,7 +18,7 @@ _MAX_VALUE = 40  # how many characters of a value a group's name shows
 
 @dataclass(frozen=True)
 class Group:
-    """Runs that have a score, ordered by seed. If a run was repeated, only the newest counts."""
+    """Runs that have a score, ordered by seed and fold. If a run was repeated, only the newest counts."""
 
     name: str
     runs: Sequence[RunSummary]
@@ -37,8 +37,23 @@ class Group:
         return float(np.mean(self.scores))
 
     @property
-    def seeds(self) -> list[str]:
-        return [run.params.get("seed", "") for run in self.runs]
+    def places(self) -> list[tuple[str, str]]:
+        """The seed of each run, and its fold; `null` outside of a cross-validation."""
+        return [(run.params.get("seed", ""), run.params.get("data.fold", "null")) for run in self.runs]
+
+    @property
+    def has_folds(self) -> bool:
+        """Whether the runs are folds of one cross-validation: each has other training and validation images."""
+        return len({fold for _, fold in self.places}) > 1 and len({self._folds(run) for run in self.runs}) == 1
+
+    @property
+    def overlap(self) -> float:
+        """n_val / n_train of a cross-validation, by which intervals and tests are corrected; otherwise 0."""
+        return overlap_of_folds(int(self._folds(self.runs[0]))) if self.has_folds else 0.0
+
+    @staticmethod
+    def _folds(run: RunSummary) -> str:
+        return run.params.get("data.folds", "null")
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -47,7 +62,8 @@ class Group:
             "run_ids": [run.run_id for run in self.runs],
             "values": self.scores,
             "sd": float(np.std(self.scores, ddof=1)) if len(self.runs) > 1 else None,
-            **vars(estimate(self.scores).within(self.objective.metric.bounds)),
+            "overlap": self.overlap,
+            **vars(estimate(self.scores, overlap=self.overlap).within(self.objective.metric.bounds)),
         }
 
 
@@ -62,19 +78,32 @@ def group_by_param(runs: Sequence[RunSummary], param: str, objective: Objective)
 def group_by_seed(runs: Sequence[RunSummary], rows: Sequence[Row], objective: Objective) -> list[Group]:
     """Returns groups of runs that differ only in the seed, best mean first. `rows`: all their differences.
 
-    Trials and finalists form separate groups: a trial's score helped to make its configuration a finalist.
+    Trials and finalists form separate groups: a trial's score helped to make its configuration a finalist. The runs of
+    repeats, over seeds or folds, form one group.
     """
+    named = _names_of_repeats(runs)
     differing = [row for row in rows if row["field"] != "seed" and does_differ(row)]
     has_kinds = len({run.kind for run in runs}) > 1
 
     def key(run: RunSummary) -> Hashable:
+        if run.parent_run_id in named:
+            return run.parent_run_id
         return run.kind, *(str(row["values"].get(run.run_id)) for row in differing)
 
     def name(run: RunSummary) -> str:
+        if run.parent_run_id in named:
+            return named[run.parent_run_id]
         values = [f"{row['field']}={str(row['values'].get(run.run_id))[:_MAX_VALUE]}" for row in differing]
         return ", ".join([*([run.kind] if has_kinds else []), *values]) or "all"
 
     return _groups(runs, key, name, objective)
+
+
+def _names_of_repeats(runs: Sequence[RunSummary]) -> dict[str, str]:
+    """Returns the name of each repeats that runs belong to, by the id of its run; with that id if others have it."""
+    found = {run.parent_run_id: run.sweep for run in runs if run.kind == "repeat"}
+    shared = [*found.values()]
+    return {each: f"{name} ({each[:8]})" if shared.count(name) > 1 else name for each, name in found.items()}
 
 
 def _groups(
@@ -88,9 +117,11 @@ def _groups(
         if objective.score(run) is not None:
             config = frozenset(item for item in run.params.items() if item[0] not in NOT_COMPARED)
             members.setdefault(key(run), {})[config] = run
-    found = [Group(name(next(iter(same.values()))), _by_seed(same.values()), objective) for same in members.values()]
+    found = [Group(name(next(iter(same.values()))), _in_order(same.values()), objective) for same in members.values()]
     return sorted(found, key=lambda group: -objective.metric.sign * group.mean)
 
 
-def _by_seed(runs: Iterable[RunSummary]) -> list[RunSummary]:
-    return sorted(runs, key=lambda run: (len(run.params.get("seed", "")), run.params.get("seed", "")))
+def _in_order(runs: Iterable[RunSummary]) -> list[RunSummary]:
+    """Sorts runs by seed, then by fold."""
+    numbers = ("seed", "data.fold")
+    return sorted(runs, key=lambda run: [(len(text), text) for text in (run.params.get(name, "") for name in numbers)])

@@ -177,6 +177,11 @@ def _curves(document: Document, chips: Chips) -> list[tuple[str, Any, Any, dict[
         f"{chips[run_id][0]}: {named[run_id]}": [run_id] for run_id in document["curves"]
     }
     colours = {name: chips[run_ids[0]][1] for name, run_ids in groups.items()}
+    overlaps = {
+        f"{chips[each['name']][0]}: {each['name']}": each.get("overlap", 0.0)
+        for each in document["groups"]
+        if each["name"] in chips
+    }
     metric = document["metric"].partition("/")[2] or document["metric"]
     found = []
     for name in dict.fromkeys([f"val/{metric}", "val/loss", "train/loss", document["metric"]]):
@@ -184,7 +189,7 @@ def _curves(document: Document, chips: Chips) -> list[tuple[str, Any, Any, dict[
             group: [_epochs(document["curves"][run_id], name) for run_id in run_ids if run_id in document["curves"]]
             for group, run_ids in groups.items()
         }
-        if (drawn := curves(seeds)) is not None:
+        if (drawn := curves(seeds, overlaps)) is not None:
             found.append((name, *drawn, colours))
     return found
 

@@ -27,6 +27,8 @@ from experiments.results.artifacts import Artifacts
 from experiments.tracking.runs import RunSummary
 from lightning_modules.metrics import Answers
 
+_Fold = tuple[str | None, str | None, str | None]  # digests of a run's data, of its train split and of its val split
+
 NEXT = 9  # how many runs or groups the best one is tested against
 
 
@@ -197,35 +199,58 @@ def _resampling_test(between: tuple[str, str], first: Predictions, second: Predi
 def seed_tests(groups: Sequence[Group], runs: Sequence[Recorded]) -> Found:
     """Tests the best group against the next ones: Student's t-test paired by seed, or Welch's if the seeds differ.
 
-    `runs` holds the runs of the groups, and possibly others.
+    The folds of two cross-validations are paired if both have the same. `runs` holds the runs of the groups, and
+    possibly others.
     """
     tested = [group for group in groups if len(group.runs) > 1]
     split = tested[0].objective.split
-    grouped = {run.run_id for group in tested for run in group.runs}
-    parts = same_images([each for each in runs if each.run_id in grouped], split)
-    notes = [f"scores on different images are compared, since {what_differs(parts, split)}"] if parts[1:] else []
+    recorded = {each.run_id: each for each in runs}
+    parts = same_images([recorded[run.run_id] for group in tested for run in group.runs], split)
+    folds = {run_id: _of_fold(each) for run_id, each in recorded.items()}
+    same_folds = all(group.has_folds for group in tested) and len({_in_order(group, folds) for group in tested}) == 1
+    are_same = len(parts) < 2 or same_folds
+    notes = [] if are_same else [f"scores on different images are compared, since {what_differs(parts, split)}"]
     if alone := len(groups) - len(tested):
         notes.append(
             f"{alone} of {len(groups)} groups have only one run and so no spread: they are not tested over seeds"
         )
-    tests = [_over_seeds(tested[0], other) for other in tested[1 : 1 + NEXT]]
+    tests = [_over_seeds(tested[0], other, folds) for other in tested[1 : 1 + NEXT]]
     if len(tested) > 2:
         notes.append(_choice(tested[0].name, len(tests), len(tested)))
-    return Found(tests, _others_over_seeds(tested[:2]), notes)
+    return Found(tests, _others_over_seeds(tested[:2], folds), notes)
 
 
-def _others_over_seeds(groups: Sequence[Group]) -> list[Tested]:
+def _others_over_seeds(groups: Sequence[Group], folds: Mapping[str, _Fold]) -> list[Tested]:
     """Tests two groups by the other metrics. Those on val are of the last epoch, and not of the best weights."""
     objective, runs = groups[0].objective, [run for group in groups for run in group.runs]
     if objective.split == "val" and any(run.params.get("trainer.weights") == "best" for run in runs):
         return []
     pairs = [[replace(group, objective=other) for group in groups] for other in _others(objective, runs)]
-    return [_over_seeds(*pair) for pair in pairs if all(group.has_all_scores for group in pair)]
+    return [
+        _over_seeds(first, second, folds) for first, second in pairs if first.has_all_scores and second.has_all_scores
+    ]
 
 
-def _over_seeds(first: Group, second: Group) -> Tested:
-    is_paired = first.seeds == second.seeds and len(set(first.seeds)) == len(first.seeds)
-    test, name = (paired_t_test, "Student's t-test, paired by seed,") if is_paired else (welch_t_test, "Welch's t-test")
-    metric = first.objective.logged
-    found = test(first.scores, second.scores)
+def _over_seeds(first: Group, second: Group, folds: Mapping[str, _Fold]) -> Tested:
+    """Tests two groups. `folds`: of each run."""
+    places, metric, overlaps = first.places, first.objective.logged, (first.overlap, second.overlap)
+    is_paired = places == second.places and len(set(places)) == len(places)
+    if first.has_folds or second.has_folds:
+        is_paired = is_paired and _in_order(first, folds) == _in_order(second, folds)
+        kind, by = "Nadeau and Bengio's corrected t-test", "fold"
+    else:
+        kind, by = "Student's t-test" if is_paired else "Welch's t-test", "seed"
+    if is_paired:
+        name, found = f"{kind}, paired by {by},", paired_t_test(first.scores, second.scores, overlap=overlaps[0])
+    else:
+        name, found = kind, welch_t_test(first.scores, second.scores, overlaps=overlaps)
     return Tested(f"{name} of {metric}", (first.name, second.name), found, {"metric": metric})
+
+
+def _in_order(group: Group, folds: Mapping[str, _Fold]) -> tuple[_Fold, ...]:
+    return tuple(folds[run.run_id] for run in group.runs)
+
+
+def _of_fold(run: Recorded) -> _Fold:
+    splits = (run.provenance or {}).get("split_sha256", {})
+    return run.data_sha256, splits.get("train"), splits.get("val")

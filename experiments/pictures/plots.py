@@ -23,6 +23,8 @@ from lightning_modules.pipeline.splits import Subset
 
 MOST_IMAGES = 24  # of a picture
 _OF_A_SPLIT = re.compile(r"^(train|val|valid|validation)[/_]")
+Point = tuple[int, float]  # (epoch, value)
+
 _TRAIN, _VAL, _TEST = style.BLUE, style.VERMILLION, style.GREEN
 _COLOUR_OF_SPLIT = {"train": _TRAIN, "val": _VAL, "valid": _VAL, "validation": _VAL, "test": _TEST}
 _ROUND = MaxNLocator(6, steps=(1, 2, 5, 10))
@@ -98,6 +100,31 @@ def _plot_panels(
         told = [f"best epoch: {best['epoch']:g}, {trainer.monitor} {best[trainer.monitor]:.4g}"] if best else []
         told += [f"{len(shown)} of {len(drawn)} scores are shown"] if len(shown) < len(drawn) else []
         sheet.write(0.1, 0.1, letters.fit("; ".join(told), width - 0.2))
+        sheet.save(path)
+
+
+def plot_band(
+    metric: str, runs: Sequence[Sequence[Point]], means: Sequence[Mapping[str, float]], title: str, path: Path
+) -> None:
+    """Plots a score of several runs over the epochs, with their mean, and its interval as a band.
+
+    `means`: rows of epoch, mean, low and high. `title` stands below. There must be a run with a point.
+    """
+    with in_style([metric, title]) as letters:
+        sheet = Sheet(6.4, 3.7, letters)
+        axes = sheet.axes(0.85, 0.35, 5.45, 2.5)
+        for run in filter(None, runs):
+            axes.plot(*np.array(run, float).T, color=style.SKY, linewidth=0.8)
+        epochs, mean, low, high = (
+            np.array([each[name] for each in means]) for name in ("epoch", "mean", "low", "high")
+        )
+        axes.fill_between(epochs, low, high, color=_VAL, alpha=0.2, linewidth=0 if len(means) > 1 else 6)
+        axes.plot(epochs, mean, color=_VAL, marker="." if len(means) <= _MARKED else "")
+        axes.set(xlim=axes.get_xlim(), ylim=axes.get_ylim())
+        sheet.scale_across(axes, "epoch", _inside(axes.get_xlim(), _WHOLE.tick_values(*axes.get_xlim())))
+        sheet.scale_down(axes, letters.fit(metric, 2.4), _inside(axes.get_ylim(), _ROUND.tick_values(*axes.get_ylim())))
+        sheet.key(6.3, 0.1, [("━", style.SKY, "each run"), ("━", _VAL, "mean"), ("■", "#F7DFCC", "95 % interval")])
+        sheet.write(0.1, 3.43, letters.fit(title, 6.2))
         sheet.save(path)
 
 

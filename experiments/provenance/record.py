@@ -90,8 +90,11 @@ def read_record(store: Store, run_id: str, folder: Path) -> Record:
         raise CannotRun("it was deleted in MLflow", f"restore it: mlflow runs restore --run-id {run_id}")
     if run.info.status == "RUNNING":
         raise CannotRun("it is still running", "wait until it has ended")
-    is_sweep = run.data.tags.get("workbench.kind") == "sweep"
-    remedy = f"name runs of the sweep, such as {run.info.run_name}:champion" if is_sweep else "start a new run"
+    remedies = {
+        "sweep": f"name runs of the sweep, such as {run.info.run_name}:champion",
+        "repeats": f"name one of its runs: {store.command('runs', '--sweep', str(run.info.run_name))}",
+    }
+    remedy = remedies.get(run.data.tags.get("workbench.kind", ""), "start a new run")
     folder.mkdir()
     try:
         held = {artifact.path for artifact in store.client.list_artifacts(run_id)}

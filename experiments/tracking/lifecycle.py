@@ -22,7 +22,9 @@ from lightning_modules.log import LOG
 
 _CREATION = "workbench.creation"  # a tag that requests for one run share
 
-RunKind = Literal["train", "sweep", "trial", "finalist", "reproduction", "comparison", "evaluation"]
+RunKind = Literal[
+    "train", "sweep", "trial", "finalist", "repeats", "repeat", "reproduction", "comparison", "evaluation"
+]
 
 
 def create_run(store: Store, *, experiment: str, name: str, kind: RunKind, tags: Mapping[str, str] = {}) -> str:

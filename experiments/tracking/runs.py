@@ -20,6 +20,7 @@ from lightning_modules.showable import is_text
 
 _PAGE = 1000
 _SHOWN = ("val/accuracy", "test/accuracy")  # metrics in a table of runs
+_NAMED = 20  # runs that a message names
 _NEWEST = 50  # runs among which `latest` is looked for first
 _ABOUT_OTHERS = {"reproduction", "evaluation"}  # kinds of runs that `latest` is not
 
@@ -38,6 +39,8 @@ class RunSummary:
     artifact_uri: str
     metrics: dict[str, float]
     params: dict[str, str]
+    sweep: str = ""  # the name of the sweep or of the repeats that it belongs to
+    parent_run_id: str = ""  # the run of these
 
     @property
     def is_own_task(self) -> bool:
@@ -59,6 +62,8 @@ class RunSummary:
             artifact_uri=run.info.artifact_uri,
             metrics=metrics,
             params=dict(run.data.params),
+            sweep=tags.get("workbench.sweep", ""),
+            parent_run_id=tags.get("mlflow.parentRunId", ""),
         )
 
     @property
@@ -151,12 +156,16 @@ def parse_since(text: str, now: datetime) -> datetime:
 
 
 def find_sweep(store: Store, name: str) -> Run:
-    """Returns the run of the sweep itself; raises InputError if no sweep has this name."""
+    """Returns the run of the sweep itself, or of the repeats of this name: the newest, but a sweep first.
+
+    Raises InputError if there is neither.
+    """
     _check_searchable("--sweep", name)
-    found = _search(store, f"tags.`workbench.kind` = 'sweep' and tags.`workbench.sweep` = {_quoted(name)}", 1)
-    if not found:
-        raise InputError("--sweep", name, "no such sweep in this store", _to_list(store))
-    return found[0]
+    for kind in ("sweep", "repeats"):
+        found = _search(store, f"tags.`workbench.kind` = '{kind}' and tags.`workbench.sweep` = {_quoted(name)}", 1)
+        if found:
+            return found[0]
+    raise InputError("--sweep", name, "no such sweep in this store", _to_list(store))
 
 
 def resolve(store: Store, selector: str) -> list[RunSummary]:
@@ -169,7 +178,7 @@ def resolve(store: Store, selector: str) -> list[RunSummary]:
     sweep, colon, which = selector.rpartition(":")
     if colon and which in {"champion", "best", "all"}:
         if which == "all":
-            return list_runs(store, sweep=sweep)
+            return with_repeats(store, list_runs(store, sweep=sweep))
         listed = find_sweep(store, sweep).data.tags.get(f"workbench.{which}_run_ids")
         if not listed:
             raise InputError("RUN", selector, f"this sweep has no {which} yet", "wait until the sweep ends")
@@ -208,12 +217,40 @@ def resolve_one(store: Store, selector: str) -> RunSummary:
     return found[0]
 
 
+def with_repeats(store: Store, runs: Sequence[RunSummary]) -> Runs:
+    """Returns the runs; in place of a run of kind `repeats`, those that it stands for.
+
+    An attempt that was interrupted or whose process died was repeated: it is left out.
+    """
+    found = Runs()
+    for run in runs:
+        if run.kind == "repeats":
+            found += map(RunSummary.of, children(store, run.run_id, {}))
+        else:
+            found.append(run)
+    return Runs(run for run in found if run.kind != "repeat" or run.outcome not in {"interrupted", "died"})
+
+
+def resolve_trained(store: Store, selector: str) -> list[RunSummary]:
+    """Like `resolve`, for what needs a model. Raises InputError for a run of repeats, which only stands for others."""
+    found = resolve(store, selector)
+    for run in found:
+        if run.kind == "repeats":
+            named = with_repeats(store, [run])[::-1]
+            first = ", ".join(f"{each.run_id[:8]} ({each.name})" for each in named[:_NAMED])
+            more = f" and {len(named) - _NAMED} more" if named[_NAMED:] else ""
+            remedy = f"name one of them: {first}{more}" if named else "wait until it has some"
+            raise InputError("RUN", selector, f"has no model of its own: it stands for {len(named)} runs", remedy)
+    return found
+
+
 def resolve_model(store: Store, selector: str) -> RunSummary:
     """Returns the run whose model a RUN argument names: of a champion the first seed's, which is also registered.
 
-    Choosing the best seed would reward luck. Raises InputError if any other argument selects several runs.
+    Choosing the best seed would reward luck. Raises InputError if any other argument selects several runs, or repeats.
     """
     if not selector.endswith(":champion"):
+        resolve_trained(store, selector)
         return resolve_one(store, selector)
     first, *others = resolve(store, selector)
     if others:

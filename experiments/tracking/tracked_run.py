@@ -86,7 +86,7 @@ class TrackedRun:
         self._system = SystemMetrics(self.run_id, self.store.tracking_uri, self._writer.add)
 
     def check_owned(self) -> None:
-        """Raises TakenOver if another process has closed or taken the run. The run of a sweep may have several owners.
+        """Raises TakenOver if another process has closed or taken the run. That of a sweep may have several owners.
 
         While a tracking server is away, nothing is known, and nothing is raised.
         """
@@ -97,7 +97,7 @@ class TrackedRun:
                 raise
 
     def _check_owned(self) -> None:
-        if self.tags.get("workbench.kind") != "sweep":
+        if self.tags.get("workbench.kind") not in {"sweep", "repeats"}:
             check_owned(self.store, self.run_id)
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:

@@ -30,7 +30,10 @@ def checkpoints(store: Store, contents: Contents) -> Iterator[Item]:
 
 
 def drop_trial_checkpoints(store: Store, sweep_run_id: str) -> None:
-    """Removes the checkpoints of a sweep's trials, which has its finalists. What cannot be removed is told."""
+    """Removes the checkpoints of the trials of a sweep that has its finalists, or of attempts at repeats.
+
+    What cannot be removed is told.
+    """
     runs = [*children(store, sweep_run_id, {}), store.client.get_run(sweep_run_id)]
     runs += find_runs(store, "params.`model.weights` != 'null'")
     contents = Contents(runs={run.info.run_id: RunRow.of(run) for run in runs})
@@ -64,8 +67,9 @@ def _not_needed(run: RunRow, contents: Contents, *, is_filled: bool) -> tuple[Wh
     if run.is_deleted or run.is_busy or not run.kind or keep == "all" or contents.is_named_as_weights(run):
         return "checkpoint", set()
     has_finalists = run.tags.get("mlflow.parentRunId", "") in contents.champions
-    is_spare = run.kind == "trial" or (run.kind == "finalist" and run.tags.get("workbench.outcome") not in _FILLS)
-    if has_finalists and is_filled and is_spare:
+    was_repeated = is_filled and run.tags.get("workbench.outcome") not in _FILLS
+    is_spare = has_finalists and is_filled and (run.kind == "trial" or (run.kind == "finalist" and was_repeated))
+    if is_spare or (run.kind == "repeat" and was_repeated):
         return "trial_checkpoint", {LAST_CHECKPOINT, BEST_CHECKPOINT}
     if run.status == "FINISHED":
         return "checkpoint", superfluous(keep, weights, is_finalist=run.kind == "finalist")
@@ -85,4 +89,4 @@ def _slot(run: RunRow) -> tuple[str, ...]:
     parent = run.tags.get("mlflow.parentRunId", "")
     if run.kind == "finalist":
         return parent, "finalist", run.tags.get("workbench.trial", run.run_id), run.tags.get("workbench.seed", "")
-    return parent, "trial", run.tags.get("workbench.slot", run.run_id)
+    return parent, run.kind, run.tags.get("workbench.slot", run.run_id)

@@ -31,7 +31,7 @@ def reconcile(stage: Stage) -> None:
             if owner is None or owner in ended or id_of(trial) in silent:
                 run = runs.get(str(id_of(trial)))
                 settle_like_run(stage, reopen(stage.study_of(trial), trial), run, otherwise="died")
-        for trial in stage.trials() if stage.kind == "trial" else []:  # scoring on test reopens a finalist's run
+        for trial in stage.trials() if stage.kind != "finalist" else []:  # scoring on test reopens a finalist's run
             run = runs.get(str(id_of(trial)))
             if run is not None and run.data.tags.get("workbench.outcome") != trial.user_attrs.get("outcome"):
                 _close_like_trial(stage, trial, run)

@@ -8,20 +8,15 @@ one. The study with the sweep's own name then has no trials: it says what belong
 """
 
 import json
-import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import replace
+from contextlib import contextmanager
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any, Self
 
 import optuna
-from mlflow.exceptions import MlflowException
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from experiments.artifact_names import CODE_BUNDLE
 from experiments.code.kept import Code
 from experiments.config import LOCATIONS, ExperimentConfig, flatten
 from experiments.process.redaction import urls_without_credentials
@@ -44,7 +39,7 @@ from sweeps.study.ours import (
     find_study,
     search_name,
 )
-from sweeps.study.stage import ARM, Claim, Stage, best_first, best_trials, joined, latest_attempt
+from sweeps.study.stage import ARM, Claim, Stage, best_first, best_trials, joined, latest_attempt, record_code
 from sweeps.study.storage import Storage
 
 
@@ -62,18 +57,6 @@ class Search(Stage):
                 study = _study_of(sweep, data_sha256, code, database)
                 arms = tuple(_study_of_arm(sweep, arm, database) for arm in sweep.compared)
             yield cls(store, sweep, study, storage, data_sha256, code, arms)
-
-    def going_on(self, *, code_may_change: bool) -> Self:
-        """Returns the stage for a new start of the sweep. Raises InputError if its code has changed and may not."""
-        kept = self.study.user_attrs.get("code")
-        with tempfile.TemporaryDirectory() as scratch:
-            artifacts = Path(scratch)
-            if not self.store.is_local and kept is not None and (run_id := self.study.user_attrs.get("sweep_run_id")):
-                with suppress(MlflowException):  # the store on this host may have the code, too
-                    self.store.client.download_artifacts(run_id, CODE_BUNDLE, scratch)
-            began = kept["began"] if kept else ""
-            code = self.code.continuing(self.store.folder, kept, artifacts, "sweep", began, may_change=code_may_change)
-        return replace(self, code=code)
 
     def claim(self) -> Claim | None:
         with self.lock():
@@ -192,7 +175,7 @@ def _study_of(sweep: Sweep, data_sha256: str, code: Code, database: RDBStorage) 
     study = find_study(sweep.name, database)
     identity = json.loads(json.dumps(sweep.identity() | {"data": data_sha256}))
     before = None if study is None else study.user_attrs.get("identity")
-    if before is not None and (name := _first_change(urls_without_credentials(before), identity)) is not None:
+    if before is not None and (name := first_change(urls_without_credentials(before), identity)) is not None:
         message = f"the sweep {sweep.name} was started with {before.get(name)!r}"
         remedy = "restore the old value, or start a new sweep with another --name"
         raise InputError(name, identity.get(name), message, remedy)
@@ -209,7 +192,7 @@ def _study_of(sweep: Sweep, data_sha256: str, code: Code, database: RDBStorage) 
     )
     if before is None:
         study.set_user_attr("start", start)
-        study.set_user_attr("code", {"began": datetime.now().strftime("%Y-%m-%d %H:%M"), **code.as_dict()})
+        record_code(study, code)
         study.set_user_attr("identity", identity)
     return study
 
@@ -254,7 +237,7 @@ def _of_slot(trials: list[FrozenTrial], slot: int) -> list[FrozenTrial]:
     return [trial for trial in trials if trial.user_attrs.get("slot") == slot]
 
 
-def _first_change(before: dict[str, Any], now: dict[str, Any]) -> str | None:
+def first_change(before: dict[str, Any], now: dict[str, Any]) -> str | None:
     """Returns the first changed field. A field that an old study lacks is newer than it, and had its default value."""
     defaults = flatten(ExperimentConfig().tree())
     names = (name for name in {**before, **now} if name not in LOCATIONS)

@@ -1,4 +1,4 @@
-"""The interface of a sweep's two stages, search and finalists: workers claim and fill slots until none is open.
+"""The interface of a sweep's two stages, and of repeats: workers claim and fill slots until none is open.
 
 Each stage has one Optuna study; in a sweep with a question, one more for each arm. A trial fills its slot if it
 completed, was pruned, or failed through its own error. A trial that was interrupted or whose process died leaves its
@@ -6,18 +6,22 @@ slot open; the next one resumes from its last checkpoint.
 """
 
 import copy
+import tempfile
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 import optuna
+from mlflow.exceptions import MlflowException
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from experiments.artifact_names import CODE_BUNDLE
 from experiments.code.kept import Code
 from experiments.process.owner import Owner
 from experiments.process.redaction import without_credentials
@@ -58,7 +62,8 @@ class Stage(ABC):
     code: Code  # what this process's trials are recorded with
     arm_studies: tuple[optuna.Study, ...]  # of a sweep with a question, in the order of its arms: they have the trials
 
-    kind: ClassVar[Literal["trial", "finalist"]]  # the kind of its MLflow runs
+    kind: ClassVar[Literal["trial", "finalist", "repeat"]]  # the kind of its MLflow runs
+    reads_test: ClassVar[bool] = False  # whether each of them reads test, at its end
 
     @classmethod
     @abstractmethod
@@ -67,6 +72,19 @@ class Stage(ABC):
 
         Raises InputError if the sweep was started with other settings.
         """
+
+    def going_on(self, *, code_may_change: bool) -> Self:
+        """Returns the stage for a new start of the sweep. Raises InputError if its code has changed and may not."""
+        kept = self.study.user_attrs.get("code")
+        with tempfile.TemporaryDirectory() as scratch:
+            artifacts = Path(scratch)
+            if not self.store.is_local and kept is not None and (run_id := self.study.user_attrs.get("sweep_run_id")):
+                with suppress(MlflowException):  # the store on this host may have the code, too
+                    self.store.client.download_artifacts(run_id, CODE_BUNDLE, scratch)
+            began = kept["began"] if kept else ""
+            what = "repeats" if self.kind == "repeat" else "sweep"
+            code = self.code.continuing(self.store.folder, kept, artifacts, what, began, may_change=code_may_change)
+        return replace(self, code=code)
 
     @abstractmethod
     def claim(self) -> Claim | None:
@@ -165,6 +183,11 @@ class Stage(ABC):
         for name, value in {**attributes, "owner": str(self.store.present())}.items():
             trial.set_user_attr(name, value)
         give_sign_of_life(trial.study, trial)
+
+
+def record_code(study: optuna.Study, code: Code) -> None:
+    """Records in a new study the code with which it was begun, for `Stage.going_on`."""
+    study.set_user_attr("code", {"began": datetime.now().strftime("%Y-%m-%d %H:%M"), **code.as_dict()})
 
 
 def settle(study: optuna.Study, trial: Trial, outcome: Outcome, value: float | None = None, error: str = "") -> None:

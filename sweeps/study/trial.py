@@ -80,7 +80,7 @@ def _role(stage: Stage, claim: Claim) -> runner.Role:
             ATTEMPT: str(id_of(claim.trial)),
             **claim.tags,
         },
-        read_test=False,
+        read_test=stage.reads_test,
         continues=earlier_runs[0].info.run_id if earlier_runs else None,
         code=stage.code,
     )

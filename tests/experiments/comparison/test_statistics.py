@@ -4,6 +4,7 @@ from functools import cache
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from experiments.comparison.statistics import (
     Estimate,
@@ -12,6 +13,7 @@ from experiments.comparison.statistics import (
     holm,
     holm_levels,
     mcnemar_p_value,
+    overlap_of_folds,
     paired_bootstrap_interval,
     paired_difference,
     paired_t_test,
@@ -100,6 +102,31 @@ def test_welch_s_test_of_the_sleep_data() -> None:
     found = welch_t_test(*SLEEP)
     assert found.p_value == pytest.approx(0.07939, abs=5e-6)
     assert found.ci95 == pytest.approx((-3.3654832, 0.2054832), abs=5e-8)
+
+
+def test_folds_have_nadeau_and_bengio_s_variance() -> None:
+    """Three folds: s² = 0.01, times 1/3 + 1/2; its root is 0.0912871, and t(0.975; 2) = 4.3026527."""
+    found = estimate([0.8, 0.9, 1.0], overlap=overlap_of_folds(3))
+    assert found.mean == pytest.approx(0.9)
+    assert found.ci95 == pytest.approx((0.9 - 0.3927768, 0.9 + 0.3927768), abs=1e-6)
+    alone = estimate([0.8, 0.9, 1.0])
+    assert alone.ci95 == pytest.approx((0.9 - 0.2484138, 0.9 + 0.2484138), abs=1e-6)
+
+
+def test_folds_of_two_are_compared_with_that_variance() -> None:
+    """Differences 0.1, 0.2, 0.3: t = 0.2 / 0.0912871 = 2.19089; with 2 degrees p = 1 - t / sqrt(t² + 2) = 0.159876."""
+    found = paired_t_test([0.9, 0.9, 0.9], [0.8, 0.7, 0.6], overlap=overlap_of_folds(3))
+    assert found.p_value == pytest.approx(1 - 2.19089 / (2.19089**2 + 2) ** 0.5, abs=1e-5)
+    assert found.ci95 == pytest.approx((0.2 - 0.3927768, 0.2 + 0.3927768), abs=1e-6)
+
+
+def test_welch_s_test_takes_folds_on_either_side() -> None:
+    """Variances of the means 0.01 × 5/6 and 0.01 × 1/3, so the error is their sum's root."""
+    found = welch_t_test([0.8, 0.9, 1.0], [0.5, 0.6, 0.7], overlaps=(overlap_of_folds(3), 0.0))
+    error = (0.01 * 7 / 6) ** 0.5
+    freedom = (5 / 6 + 1 / 3) ** 2 / ((5 / 6) ** 2 / 2 + (1 / 3) ** 2 / 2)
+    assert found.p_value == pytest.approx(2 * stats.t.sf(0.3 / error, freedom))
+    assert welch_t_test([0.8, 0.9, 1.0], [0.5, 0.6, 0.7]).p_value < found.p_value
 
 
 @pytest.mark.parametrize("test", [paired_t_test, welch_t_test])

@@ -135,6 +135,22 @@ def test_a_monitored_score_beside_loss_and_accuracy_has_its_own_panel(
     assert curves(panels[2]) == {"val": [[1, 0.25], [2, 0.375], [3, 0.4375]]}
 
 
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_runs_have_their_mean_and_a_band(epochs: int, tmp_path: Path, figures: dict[str, Figure]) -> None:
+    runs = [[(1, 0.5), (2, 0.75), (3, 1.0)][:epochs], [(1, 0.75), (2, 0.75), (3, 0.75)][:epochs]]
+    means = [{"epoch": n, "mean": 0.625 + n / 8, "low": 0.5, "high": 1.0} for n in range(1, epochs + 1)]
+    plots.plot_band("val/accuracy", runs, means, "val/accuracy 0.875 over 2 seeds.", tmp_path / "curves.png")
+    figure = figures["curves.png"]
+    (axes,) = figure.axes
+    assert [len(line.get_xydata()) for line in axes.lines] == [epochs] * 3
+    assert axes.lines[2].get_xydata().tolist() == [[each["epoch"], each["mean"]] for each in means]
+    (band,) = (each for each in axes.collections if each.get_alpha() == 0.2)
+    heights = band.get_paths()[0].vertices[:, 1]
+    assert (heights.min(), heights.max()) == (0.5, 1.0)
+    assert labels(axes, ACROSS) == ["1", "2", "3"][:epochs]
+    assert_legible(figure)
+
+
 @pytest.mark.parametrize("epochs", [1, 2, 60])
 def test_epochs_on_the_axis_are_whole_and_panels_without_values_left_out(
     epochs: int, tmp_path: Path, figures: dict[str, Figure]
