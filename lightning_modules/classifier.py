@@ -167,6 +167,11 @@ class ImageClassifier(pl.LightningModule):
         )
         self.automatic_optimization = False
 
+    @property
+    def why_not_captured(self) -> str | None:
+        """Why the device does not repeat a captured step, in a training that tries to; None if it does."""
+        return self._execution.why_not if isinstance(self._execution, Captured) else None
+
     def training_step(self, batch: Any, batch_idx: int) -> Tensor | None:
         if self._execution is not None:
             self._execution.run(self, batch)

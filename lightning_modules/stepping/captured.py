@@ -80,6 +80,8 @@ class Captured:
         """Frees what is kept for the steps, once a training has ended; the next one begins anew."""
         self._forget()
         self._has_begun, self.why_not = False, None
+        if self._compiles:  # torch compiles the same function only for so many trainings of a process
+            torch.compiler.reset()
 
     def saved(self, states: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """Returns the optimizers' states of a checkpoint as step by step training has them."""

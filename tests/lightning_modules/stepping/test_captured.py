@@ -222,7 +222,7 @@ class Watch(pl.Callback):
     reason: str | None = None
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.reason = pl_module._execution.why_not
+        self.reason = pl_module.why_not_captured
 
 
 @pytest.mark.parametrize(
