@@ -64,7 +64,7 @@ def _why_one(config: TrainerConfig, schedule: ScheduleConfig, callbacks: Sequenc
     for callback in own:
         if any(is_overridden(hook, callback, pl.Callback) for hook in _OF_EACH_BATCH):
             return f"the callback {type(callback).__name__} wants every batch"
-    if schedule.is_own and schedule.interval == "epoch":
+    if schedule.steps_each_epoch:
         return f"the schedule {schedule.kind} steps once an epoch"
     if config.processes > 1:
         return "several devices train together"

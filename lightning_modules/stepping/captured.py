@@ -167,7 +167,7 @@ class Captured:
             _record_and_check(step, replay, stretch, before)
             self._recorded = _Recorded(step, replay, _training(module, optimizer))
         except Exception as error:  # the network is the user's, and a capture can fail in many ways
-            self.why_not = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+            self.why_not = _reason(error)
         finally:
             before.restore()
             if self._recorded is None:
@@ -223,6 +223,12 @@ def _agree(eager: tuple[Tensor, list[Tensor]], repeated: tuple[Tensor, list[Tens
         return False
     apart, change = _norm(eager[1], repeated[1]), _norm(eager[1], start)
     return not change.isfinite() or bool(apart <= _CHANGE * change)
+
+
+def _reason(error: Exception) -> str:
+    """Returns the first line of an error, with the next one if it only announces it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
 
 
 def _norm(one: Sequence[Tensor], other: Sequence[Tensor]) -> Tensor:

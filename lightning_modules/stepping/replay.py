@@ -1,6 +1,7 @@
 """Repeats a recorded step: as a CUDA graph, which the GPU repeats without the host, or, on other devices, eagerly."""
 
 import gc
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Protocol
@@ -63,7 +64,9 @@ class CudaGraph:
         try:
             with torch.cuda.stream(aside):
                 if not may_wait:
-                    torch.cuda.set_sync_debug_mode("error")
+                    with warnings.catch_warnings():
+                        warnings.simplefilter("ignore")  # torch says that it does not notice each case
+                        torch.cuda.set_sync_debug_mode("error")
                 yield
         finally:
             torch.cuda.set_sync_debug_mode(mode)

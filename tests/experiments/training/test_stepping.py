@@ -135,3 +135,5 @@ def test_a_callback_gets_the_batches_that_it_wants() -> None:
     assert steps_per_execution(config, schedule, [EveryEpoch(), EveryBatch()], 0.001) == 1
     own = ScheduleConfig(kind="torch.optim.lr_scheduler.ExponentialLR", args={"gamma": 0.9}, interval="epoch")
     assert steps_per_execution(config, own, [], 0.001) == 1
+    plateau = ScheduleConfig(kind="torch.optim.lr_scheduler.ReduceLROnPlateau")
+    assert steps_per_execution(config, plateau, [], 0.001) == 1
