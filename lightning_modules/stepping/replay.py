@@ -79,13 +79,18 @@ class CudaGraph:
         gc.collect()
         collects = gc.isenabled()
         gc.disable()
+        cause: Exception | None = None
         try:
             # Other threads, such as those of a logger, may use the GPU meanwhile.
             with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
-                step()
-        except BaseException:
+                try:
+                    step()
+                except Exception as error:
+                    cause = error  # the end of the capture raises another error, which tells less
+                    raise
+        except Exception as error:
             self._graph.reset()
-            raise
+            raise RuntimeError(str(cause or error)) from error
         finally:
             torch.cuda.set_stream(here)  # torch leaves the stream of a capture that fails
             if collects:
