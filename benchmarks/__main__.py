@@ -6,6 +6,7 @@ Without a mode: some comparisons at a small size, the peaks of memory, and servi
 import argparse
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,7 +28,10 @@ from benchmarks.unfinished import Unfinished
 
 Case = TypeVar("Case", Comparison | MemoryCase | ServingCase, GpuCase)
 ALL = 54_000  # training images of Fashion-MNIST; another tenth validates
-QUICK, GOALS, SEED, GPU = (18_000, 1), (18_000, 10), (ALL, 10), (ALL, 2)  # training images and epochs of each mode
+# Training images and epochs of each mode.
+QUICK, GOALS, SEED, GPU = (18_000, 1), (18_000, 10), (ALL, 10), (18_000, 3)
+BEGAN = time.monotonic()  # before torch is imported
+HERE = Path(__file__).parent
 
 
 def main() -> None:
@@ -37,19 +41,26 @@ def main() -> None:
     goals = "how fast training is: each comparison of it, on a third of the images, three quarters of an hour"
     mode.add_argument("--goals", action="store_true", help=goals)
     mode.add_argument("--accuracy", action="store_true", help="accuracy over five seeds, at the seed's settings")
-    mode.add_argument("--gpu", action="store_true", help="training on a GPU; works without MLflow and Optuna")
+    gpu = "training on a GPU, in at most four minutes; writes each row to DIR at once (default: --results)"
+    mode.add_argument("--gpu", nargs="?", const=True, default=False, metavar="DIR", help=gpu)
     mode.add_argument(
         "--storage", action="store_true", help="a PostgreSQL server as a sweep's storage (a quarter of an hour)"
     )
-    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu: try --gpu out, write nothing")
+    without = "cpu: try --gpu out; without a DIR, nothing is written"
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help=without)
+    seconds = "--gpu: begin no further pair later than this, once each row has one (default: 225)"
+    parser.add_argument("--seconds", type=float, default=225.0, metavar="N", help=seconds)
     rows = "the rows whose name contains one of these texts, of all modes; with a text that none contains: their names"
     parser.add_argument("--rows", nargs="+", default=[], metavar="TEXT", help=rows)
     parser.add_argument("--images", type=int, metavar="N", help="training images (default: the mode's)")
     parser.add_argument("--epochs", type=int, metavar="N", help="epochs of each training (default: the mode's)")
     parser.add_argument("--pairs", type=int, metavar="N", help="measurements of each side (default: 7, with --goals 4)")
-    parser.add_argument("--results", type=Path, default=Path(__file__).parent, metavar="DIR", help="where results go")
+    parser.add_argument("--results", type=Path, default=HERE, metavar="DIR", help="where results go")
     args = parser.parse_args()
+    if isinstance(args.gpu, str):
+        args.results = Path(args.gpu)
     args.results.mkdir(parents=True, exist_ok=True)
+    args.run_images, args.run_epochs = args.images or SEED[0], args.epochs or SEED[1]
     images, epochs = GPU if args.gpu else GOALS if args.goals else SEED if args.full or args.accuracy else QUICK
     args.images, args.epochs = args.images or images, args.epochs or epochs
     args.pairs = args.pairs or (4 if args.goals else 7)
@@ -128,10 +139,22 @@ def measure_gpu(args: argparse.Namespace) -> None:
 
     if args.device == "cuda" and not torch.cuda.is_available():
         sys.exit("this machine has no CUDA GPU; --device cpu tries the measurement out without one")
-    for row in gpu.measure(args.device, args.images, args.epochs, args.pairs, _chosen(args, GPU_CASES)):
-        print(results.line(row), flush=True)
-        if args.device == "cuda":
-            results.keep(args.results, "gpu", row)
+    is_kept = args.device == "cuda" or args.results != HERE
+    with tempfile.TemporaryDirectory() as nowhere:
+        budget = gpu.Budget(
+            device=args.device,
+            images=args.images,
+            epochs=args.epochs,
+            run_images=args.run_images,
+            run_epochs=args.run_epochs,
+            pairs=args.pairs,
+            ends=BEGAN + args.seconds,
+            results=args.results if is_kept else Path(nowhere),
+        )
+        for row in gpu.measure(budget, _chosen(args, GPU_CASES)):
+            print(f"{results.line(row)}, {row['pairs']} pairs, {time.monotonic() - BEGAN:.0f} s", flush=True)
+            if is_kept:
+                results.keep(args.results, "gpu", row)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from benchmarks.pairs import measure_pairs
 from benchmarks.processes import Result, child, python
@@ -248,14 +248,32 @@ SERVING_CASES = [
 
 @dataclass(frozen=True, kw_only=True)
 class GpuCase:
-    """Textbook PyTorch compared with ImageClassifier in a plain Trainer, on one GPU, in one precision."""
+    """The workbench compared with textbook PyTorch on one GPU, in float32.
 
+    `way`: how the steps of an ImageClassifier in a plain Trainer are executed; or `run`, a whole tracked run.
+    """
+
+    way: Literal["single", "captured", "compiled", "run"]
     batch_size: int
-    precision: str  # as Lightning names it: 32-true, or bf16-mixed (autocast)
+    goal: float | None = None
 
     @property
     def name(self) -> str:
-        return f"textbook PyTorch, batch {self.batch_size}, {self.precision}"
+        return f"{_WAYS[self.way]}, batch {self.batch_size}"
 
 
-GPU_CASES = [GpuCase(batch_size=size, precision=p) for size in (32, 512) for p in ("32-true", "bf16-mixed")]
+_WAYS = {
+    "single": "steps one by one",
+    "captured": "captured steps",
+    "compiled": "compiled and captured steps",
+    "run": "whole tracked run",
+}
+GPU_CASES = [
+    GpuCase(way="single", batch_size=32),
+    GpuCase(way="captured", batch_size=32, goal=8.0),
+    GpuCase(way="compiled", batch_size=32, goal=15.0),
+    GpuCase(way="single", batch_size=512),
+    GpuCase(way="captured", batch_size=512),
+    GpuCase(way="compiled", batch_size=512),
+    GpuCase(way="run", batch_size=32, goal=6.0),
+]

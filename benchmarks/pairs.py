@@ -2,7 +2,7 @@
 
 import statistics
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from benchmarks.processes import Result
@@ -12,13 +12,20 @@ Measure = Callable[[], Result]  # runs one version once
 
 
 def measure_pairs(ours: Measure, theirs: Measure, pairs: int, kept: Unfinished | None = None) -> dict[str, Any]:
+    """Measures so many pairs, and returns their `summary`.
+
+    One more pair runs first and is not counted: it makes the stores and brings the files into memory. `kept` has the
+    pairs that an earlier process measured before it was cut off.
+    """
+    return summary(interleave(ours, theirs, pairs, kept))
+
+
+def summary(results: Sequence[Pair]) -> dict[str, Any]:
     """`ratio`: their seconds divided by ours, the median over the pairs; `spread`: the middle half of the pairs.
 
     `seconds` (medians), `fastest` and `peak_mb` (the largest) are pairs: ours, theirs; so are `p50_ms` and `p99_ms`
-    (medians), where they are measured. One more pair runs first and is not counted: it makes the stores and brings the
-    files into memory. `kept` has the pairs that an earlier process measured before it was cut off.
+    (medians), where they are measured.
     """
-    results = interleave(ours, theirs, pairs, kept)
     ratios = [b["seconds"] / a["seconds"] for a, b in results]
     sides = list(zip(*results, strict=True))
     seconds = [[result["seconds"] for result in side] for side in sides]
@@ -30,7 +37,7 @@ def measure_pairs(ours: Measure, theirs: Measure, pairs: int, kept: Unfinished |
     return {
         "ratio": statistics.median(ratios),
         "spread": middle_half(ratios),
-        "pairs": pairs,
+        "pairs": len(results),
         "seconds": [statistics.median(side) for side in seconds],
         "fastest": [min(side) for side in seconds],
         "peak_mb": [max(result.get("peak_mb", 0.0) for result in side) for side in sides],

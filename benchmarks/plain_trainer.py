@@ -1,5 +1,7 @@
 """ImageClassifier and ImageDataModule in a plain Trainer. Needs only torch, Lightning, NumPy and scikit-learn."""
 
+from collections.abc import Sequence
+
 import pytorch_lightning as pl
 
 from lightning_modules import ImageClassifier, ImageDataModule
@@ -11,14 +13,14 @@ def fit_and_test(
     epochs: int,
     *,
     accelerator: str = "cpu",
-    precision: str = "32-true",
+    callbacks: Sequence[pl.Callback] = (),
 ) -> float:
     """Trains in a Trainer that logs and keeps nothing, validates after each epoch, and returns the accuracy on test."""
     trainer = pl.Trainer(
         max_epochs=epochs,
         accelerator=accelerator,
         devices=1,
-        precision=precision,
+        callbacks=list(callbacks),
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,

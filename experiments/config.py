@@ -99,10 +99,13 @@ class TrainerConfig:
     """Same numbers with any number of threads, on one CPU model; slower (benchmarks/results.md)."""
 
     compile: Compile = "none"
-    """torch.compile of the network; cuda_graphs: launches the kernels of a step as one graph."""
+    """torch.compile of the network; cuda_graphs: launches the kernels of a step as one graph (docs/gpu.md)."""
 
     steps_per_execution: Count | Literal["auto"] = "auto"
-    """Steps that Lightning's loop executes at once, as Keras calls it; faster, with the same numbers."""
+    """Steps that Lightning's loop executes at once, as Keras calls it; faster, with the same numbers.
+
+    On a GPU such steps are captured as one CUDA graph, and may differ from single ones in the last digits.
+    """
 
     # From here on: arguments of Lightning's Trainer, under its own names.
     devices: Annotated[int, Field(ge=1, le=1024)] = 1

@@ -21,8 +21,10 @@ from lightning_modules.own import OWN_MODULE
 from lightning_modules.parameters import freeze
 from lightning_modules.pipeline.batches import Batches
 from lightning_modules.pipeline.mixing import Mixing
+from lightning_modules.stepping.captured import Captured
 from lightning_modules.stepping.chunked import Chunked
 from lightning_modules.stepping.clipping import Clip
+from lightning_modules.stepping.static_step import Results
 from lightning_modules.stepping.steps import set_steps_done, total_steps
 
 # Shapes: N images, C channels, H x W pixels, K classes.
@@ -134,7 +136,7 @@ class ImageClassifier(pl.LightningModule):
         self._metrics = tuple(metrics)
         self._mixing = mixing or Mixing()
         self.probabilities: dict[str, Tensor] = {}
-        self._chunked: Chunked | None = None
+        self._execution: Chunked | Captured | None = None  # of several steps at once
         self._resumed_at: int | None = None  # optimizer steps done by the training that this one continues
         self._scores: dict[str, EpochScores] = {}
         self._shared: Batches | None = None  # the training batches, if several processes share each of them
@@ -151,12 +153,28 @@ class ImageClassifier(pl.LightningModule):
 
     def train_in_chunks(self, clip: Clip | None) -> None:
         """From now on a training step takes a chunk of batches (stepping/chunks.py), and does the optimizer's steps."""
-        self._chunked = Chunked(self._train, clip)
+        self._execution = Chunked(self._train, clip)
         self.automatic_optimization = False
 
+    def train_captured(self, clip: Clip | None, *, compiles: bool = False) -> None:
+        """Like `train_in_chunks`, for chunks of stretches; the device repeats a captured step where that is possible.
+
+        `compiles`: the captured step is compiled first. Not for batches whose images are mixed.
+        """
+        keeps_logits = self._scores["train"].keeps_logits
+        self._execution = Captured(
+            self._train_loss, Chunked(self._train, clip), self._collect, keeps_logits=keeps_logits, compiles=compiles
+        )
+        self.automatic_optimization = False
+
+    @property
+    def why_not_captured(self) -> str | None:
+        """Why the device does not repeat a captured step, in a training that tries to; None if it does."""
+        return self._execution.why_not if isinstance(self._execution, Captured) else None
+
     def training_step(self, batch: Any, batch_idx: int) -> Tensor | None:
-        if self._chunked is not None:
-            self._chunked.run(self, batch)
+        if self._execution is not None:
+            self._execution.run(self, batch)
             return None
         return self._train(batch, 1.0 if self._shared is None else self._shared.weight(batch_idx))
 
@@ -192,14 +210,25 @@ class ImageClassifier(pl.LightningModule):
         counts: bool = True,
     ) -> Tensor:
         """Returns the mean loss. `mixed_in`: other labels (N,) of the images, and their share."""
-        logits_NK = self.forward(images_NCHW)
-        loss = mean_loss(self.loss, logits_NK, labels_N, weights_K)
+        loss, logits_NK = self._loss(images_NCHW, labels_N, weights_K)
         if mixed_in is not None:
             others_N, share = mixed_in
             loss = (1 - share) * loss + share * mean_loss(self.loss, logits_NK, others_N, weights_K)
         if counts:
             self._scores[split].add(loss, logits_NK, labels_N)
         return loss
+
+    def _loss(self, images_NCHW: Tensor, labels_N: Tensor, weights_K: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Returns the mean loss, and the logits."""
+        logits_NK = self.forward(images_NCHW)
+        return mean_loss(self.loss, logits_NK, labels_N, weights_K), logits_NK
+
+    def _train_loss(self, images_NCHW: Tensor, labels_N: Tensor) -> tuple[Tensor, Tensor]:
+        return self._loss(images_NCHW, labels_N, self.class_weights)
+
+    def _collect(self, results: Results) -> None:
+        scores = self._scores["train"]
+        scores.add_batches(results.losses_T, results.hits_TN, results.labels_TN, results.logits_TNK)
 
     def _begin_epoch(self, split: str, loader: Any = None) -> None:
         is_shared = isinstance(loader, Batches) and loader.share.ranks > 1
@@ -218,9 +247,17 @@ class ImageClassifier(pl.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._resumed_at = checkpoint["global_step"]
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if isinstance(self._execution, Captured) and "optimizer_states" in checkpoint:
+            checkpoint["optimizer_states"] = self._execution.saved(checkpoint["optimizer_states"])
+
     def on_train_start(self) -> None:
         if self._resumed_at is not None:
             set_steps_done(self.trainer, self._resumed_at)
+
+    def on_train_end(self) -> None:
+        if isinstance(self._execution, Captured):
+            self._execution.end()
 
     def on_train_epoch_start(self) -> None:
         self._begin_epoch("train", self.trainer.train_dataloader)

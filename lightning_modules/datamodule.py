@@ -186,6 +186,7 @@ class ImageDataModule(pl.LightningDataModule):
         self.seed = seed
         self.drops_single = False  # whether a last training batch of one image is left out
         self.steps_per_execution = 1  # batches that a training step takes at once
+        self.in_stretches = False  # whether it takes them as stretches (stepping/stretch.py)
         self.share = Share()  # of several processes that train together
         self._dataset = dataset
         self._placement = Placement(torch.device("cpu"))
@@ -260,7 +261,9 @@ class ImageDataModule(pl.LightningDataModule):
         size = len(self.splits["train"]) if self.config.batch_size == "full" else self.config.batch_size
         options = {"sampling": self.config.sampling, "augmentation": self.config.augmentation}
         batches = self._batches("train", size, shuffle_seed=self.seed, drops_single=self.drops_single, **options)
-        return batches if self.steps_per_execution == 1 else Chunks(batches, self.steps_per_execution)
+        if self.steps_per_execution == 1:
+            return batches
+        return Chunks(batches, self.steps_per_execution, in_stretches=self.in_stretches)
 
     def val_dataloader(self) -> Batches:
         return self._evaluation("val")

@@ -30,6 +30,10 @@ class EpochScores:
         self._sums: Tensor | None = None  # loss, hits and images of all batches that are already summed
         self._begin_batches()
 
+    @property
+    def keeps_logits(self) -> bool:
+        return bool(self._metrics)
+
     def _begin_batches(self) -> None:
         self._losses, self._hits = RowBuffer(), RowBuffer()  # of the batches not yet summed, on the device
         self._images: list[int] = []
@@ -37,7 +41,7 @@ class EpochScores:
     def add(self, loss: Tensor, logits_NK: Tensor, labels_N: Tensor) -> None:
         """Adds one batch. `loss`: the mean over the batch's images."""
         logits_NK = logits_NK.detach()
-        if self._metrics:
+        if self.keeps_logits:
             self._logits.add(logits_NK)
             self._labels.add(labels_N)
             self._counts.append(len(labels_N))
@@ -46,6 +50,26 @@ class EpochScores:
         self._images.append(len(labels_N))
         if len(self._images) == _SUMMED_AT_ONCE:
             self._sum_up()
+
+    def add_batches(
+        self, losses_B: Tensor, hits_BN: Tensor, labels_BN: Tensor, logits_BNK: Tensor | None = None
+    ) -> None:
+        """Adds several batches of N images each. `logits_BNK`: needed only if `keeps_logits`."""
+        batches, images = labels_BN.shape
+        if self.keeps_logits:
+            assert logits_BNK is not None
+            self._logits.add(logits_BNK.flatten(0, 1))
+            self._labels.add(labels_BN.flatten())
+            self._counts += [images] * batches
+        done = 0
+        while done < batches:
+            end = min(batches, done + _SUMMED_AT_ONCE - len(self._images))
+            self._losses.add(losses_B[done:end])
+            self._hits.add(hits_BN[done:end].flatten())
+            self._images += [images] * (end - done)
+            done = end
+            if len(self._images) == _SUMMED_AT_ONCE:
+                self._sum_up()
 
     def _sum_up(self) -> None:
         """Adds the batches not yet summed to the epoch's sums, in double precision."""

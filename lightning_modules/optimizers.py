@@ -81,6 +81,14 @@ class ScheduleConfig:
     def plug(self) -> Plug:
         return Plug("optimizer.schedule.kind", self.kind, self.args, "optimizer.schedule.args")
 
+    @property
+    def steps_each_epoch(self) -> bool:
+        """Whether the schedule steps once an epoch. One that waits for a plateau does so, whatever `interval` says."""
+        if not self.is_own:
+            return False
+        target = self.plug.target
+        return self.interval == "epoch" or (isinstance(target, type) and issubclass(target, ReduceLROnPlateau))
+
     def how_to_step(self, schedule: LRScheduler) -> dict[str, Any]:
         """Returns the schedule as Lightning takes it. One that waits for a plateau watches the loss on val."""
         if isinstance(schedule, ReduceLROnPlateau):

@@ -14,7 +14,7 @@ from experiments.results.model import log_model
 from experiments.tasks.inputs import image_inputs
 from experiments.tasks.task import Task
 from experiments.tracking.tracked_run import TrackedRun
-from experiments.training.stepping import steps_per_execution
+from experiments.training.stepping import compile_network, may_capture, steps_per_execution
 from lightning_modules import ImageClassifier, ImageDataModule
 from lightning_modules.metrics import METRICS
 from lightning_modules.stepping.clipping import clipping
@@ -36,12 +36,18 @@ class Classification(Task):
         run.set_tags(class_scores.TAG)
 
     def execute_steps(self, callbacks: Sequence[pl.Callback]) -> Mapping[str, Any]:
-        config = self.config.trainer
-        steps = steps_per_execution(config, self.config.optimizer.schedule, callbacks, self.step_seconds)
-        self.data.steps_per_execution = steps
+        config, schedule, may = self.config.trainer, self.config.optimizer.schedule, may_capture(self.config)
+        steps = steps_per_execution(config, schedule, callbacks, self.step_seconds, captured=may)
+        self.data.steps_per_execution, self.data.in_stretches = steps, may
         if steps == 1:
+            if may:
+                compile_network(self.module.network, config.compile)
             return {}
-        self.module.train_in_chunks(clipping(config.gradient_clip_val, config.gradient_clip_algorithm))
+        clip = clipping(config.gradient_clip_val, config.gradient_clip_algorithm)
+        if may:
+            self.module.train_captured(clip, compiles=config.compile == "default")
+        else:
+            self.module.train_in_chunks(clip)
         return {"gradient_clip_val": None, "gradient_clip_algorithm": None}
 
     def is_score(self, name: str) -> bool:

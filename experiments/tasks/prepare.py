@@ -18,6 +18,7 @@ from experiments.tracking.runs import resolve_one
 from experiments.tracking.store import Store
 from experiments.training.devices import own_device
 from experiments.training.exact import set_exact
+from experiments.training.stepping import compile_network, may_capture
 from experiments.training.trace import Digests
 from experiments.training.trainer import make_trainer
 from lightning_modules import ImageClassifier, ImageDataModule, InputError
@@ -60,8 +61,8 @@ def prepare(
     network = config.model.build(images.image_shape, images.num_classes)
     if config.model.weights is not None:
         load_given(network, _file_of_weights(config.model.weights, store))
-    if config.trainer.compile != "none":
-        network.compile(mode={"default": "default", "cuda_graphs": "reduce-overhead"}[config.trainer.compile])
+    if not may_capture(config):
+        compile_network(network, config.trainer.compile)
     classifier = ImageClassifier(
         network,
         loss=config.model.build_loss(images.num_classes),

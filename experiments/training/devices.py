@@ -101,7 +101,7 @@ def with_threads(config: ExperimentConfig, place: Place, cores: int) -> Experime
 
 def check_devices(config: TrainerConfig, place: Place, cores: int) -> None:
     """Raises InputError if this machine lacks what several devices need. Says so if it has too few cores."""
-    uses_gpus = _uses_gpus(config)
+    uses_gpus = trains_on_gpus(config)
     if is_sharded(config.strategy) and not uses_gpus:
         raise InputError("trainer.strategy", config.strategy, "needs GPUs", "write ddp, or leave it out")
     if place.processes == 1:
@@ -125,13 +125,13 @@ def is_sharded(strategy: Strategy) -> bool:
     return strategy.startswith(("fsdp", "deepspeed"))
 
 
-def _uses_gpus(config: TrainerConfig) -> bool:
+def trains_on_gpus(config: TrainerConfig) -> bool:
     return config.accelerator == "cuda" or (config.accelerator == "auto" and torch.cuda.is_available())
 
 
 def own_device(config: TrainerConfig, local_rank: int) -> int | list[int]:
     """Returns Lightning's `devices` for what a process does alone."""
-    return [local_rank] if local_rank and _uses_gpus(config) else 1
+    return [local_rank] if local_rank and trains_on_gpus(config) else 1
 
 
 class _Environment(LightningEnvironment):
@@ -196,7 +196,7 @@ def shared_arguments(config: ExperimentConfig, place: Place, data: ImageDataModu
 def _own_limit(limit: float, config: TrainerConfig, place: Place, data: ImageDataModule) -> int:
     """Returns how many of the first `limit` val batches are this process's. A number is of batches, a share of all."""
     with shared(data, place.share):
-        size = data.evaluation_size("val", "cuda" if _uses_gpus(config) else "cpu")
+        size = data.evaluation_size("val", "cuda" if trains_on_gpus(config) else "cpu")
     batches = -(-len(data.splits["val"]) // size)
     most = min(limit, batches) if isinstance(limit, int) else int(batches * limit)
     if most < place.processes:
@@ -229,7 +229,7 @@ def quiet_signals(trainer: pl.Trainer) -> None:
 def joined(config: TrainerConfig, place: Place, meeting: Path | None) -> Iterator[None]:
     """Joins the processes that train together, for the block. `meeting`: a file in which those of one machine meet."""
     options: dict[str, Any] = {"backend": "gloo"}
-    if _uses_gpus(config):
+    if trains_on_gpus(config):
         device = torch.device("cuda", place.local_rank)
         torch.cuda.set_device(device)
         options = {"backend": "nccl", "device_id": device}

@@ -1,16 +1,18 @@
-"""Decides how many training steps Lightning's loop executes at once: `trainer.steps_per_execution`."""
+"""Decides how training steps are executed: how many at once (`trainer.steps_per_execution`), and whether captured."""
 
 from collections.abc import Sequence
 from functools import cache
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.utilities.model_helpers import is_overridden
 
-from experiments.config import TrainerConfig
+from experiments.config import Compile, ExperimentConfig, TrainerConfig
+from experiments.training.devices import trains_on_gpus
 from lightning_modules.log import LOG
 from lightning_modules.optimizers import ScheduleConfig
 
-_MOST = 64  # more gains nothing
+_MOST, _MOST_CAPTURED = 64, 1024  # more gains nothing
 _SECONDS = 0.5  # of an execution: the progress bar moves once for each
 _OF_EACH_BATCH = (
     *("on_train_batch_start", "on_train_batch_end", "on_before_backward", "on_after_backward"),
@@ -19,18 +21,41 @@ _OF_EACH_BATCH = (
 
 
 def steps_per_execution(
-    config: TrainerConfig, schedule: ScheduleConfig, callbacks: Sequence[pl.Callback], step_seconds: float
+    config: TrainerConfig,
+    schedule: ScheduleConfig,
+    callbacks: Sequence[pl.Callback],
+    step_seconds: float,
+    *,
+    captured: bool = False,
 ) -> int:
     """Returns the number of steps, and says once why it is 1 although the config would allow more.
 
-    `auto`: as many as take half a second, at most 64. `step_seconds`: what a step takes.
+    `auto`: as many as take half a second, at most 64, or 1,024 if they are captured. `step_seconds`: what a step takes
+    that is not captured.
     """
-    given = config.steps_per_execution
-    wanted = max(1, min(_MOST, int(_SECONDS / step_seconds))) if given == "auto" else given
+    given, most = config.steps_per_execution, _MOST_CAPTURED if captured else _MOST
+    wanted = max(1, min(most, int(_SECONDS / step_seconds))) if given == "auto" else given
     if wanted > 1 and (reason := _why_one(config, schedule, callbacks)) is not None:
         say_one_by_one(reason)
         return 1
     return wanted
+
+
+def may_capture(config: ExperimentConfig) -> bool:
+    """Whether a step is captured as one CUDA graph, unless something needs the steps one by one."""
+    trainer = config.trainer
+    if trainer.steps_per_execution == 1 or trainer.processes > 1 or not trains_on_gpus(trainer):
+        return False
+    if config.data.augmentation.mixing:
+        _say_once("the host launches each step's kernels: mixup and cutmix draw on the host")
+        return False
+    return True
+
+
+def compile_network(network: torch.nn.Module, how: Compile) -> None:
+    """Compiles the network by itself, where its step is not captured."""
+    if how != "none":
+        network.compile(mode={"default": "default", "cuda_graphs": "reduce-overhead"}[how])
 
 
 def _why_one(config: TrainerConfig, schedule: ScheduleConfig, callbacks: Sequence[pl.Callback]) -> str | None:
@@ -39,7 +64,7 @@ def _why_one(config: TrainerConfig, schedule: ScheduleConfig, callbacks: Sequenc
     for callback in own:
         if any(is_overridden(hook, callback, pl.Callback) for hook in _OF_EACH_BATCH):
             return f"the callback {type(callback).__name__} wants every batch"
-    if schedule.is_own and schedule.interval == "epoch":
+    if schedule.steps_each_epoch:
         return f"the schedule {schedule.kind} steps once an epoch"
     if config.processes > 1:
         return "several devices train together"
@@ -53,6 +78,10 @@ def _why_one(config: TrainerConfig, schedule: ScheduleConfig, callbacks: Sequenc
     return next((f"trainer.{name} is set" for name, is_set in reasons.items() if is_set), None)
 
 
-@cache  # the trials of a sweep have the same reason
 def say_one_by_one(reason: str) -> None:
-    LOG.info(f"steps are executed one by one (trainer.steps_per_execution 1): {reason}")
+    _say_once(f"steps are executed one by one (trainer.steps_per_execution 1): {reason}")
+
+
+@cache  # the trials of a sweep have the same reason
+def _say_once(message: str) -> None:
+    LOG.info(message)

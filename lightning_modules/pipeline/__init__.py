@@ -1,4 +1,5 @@
 """From a data set to batches: cleaning, splits, normalization, augmentation, order, sampling, placement.
 
-May import `lightning_modules.datasets` and `lightning_modules.images`. Add new augmentations in `augmentation.py`.
+May import `lightning_modules.datasets`, `lightning_modules.images` and `lightning_modules.stepping`. Add new
+augmentations in `augmentation.py`.
 """

@@ -16,6 +16,7 @@ from lightning_modules.pipeline.placement import Placement
 from lightning_modules.pipeline.sampling import Sampling, draw_balanced
 from lightning_modules.pipeline.share import Share
 from lightning_modules.pipeline.splits import Subset, indices_sha256
+from lightning_modules.stepping.stretch import Stretch
 
 # Shapes: N images, C channels, H x W pixels.
 
@@ -108,6 +109,33 @@ class Batches:
         return self.share.weight(self._size(batch))
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        length, yielded = len(self), 0
+        for images_NHWC, labels_N, sizes in self._gathered():
+            images, labels = (torch.split(together, sizes) for together in (images_NHWC, labels_N))
+            for images_NHWC, labels_N in zip(images, labels, strict=True):
+                if yielded < length:
+                    yield self._ready(images_NHWC), labels_N
+                yielded += 1
+
+    def stretches(self) -> Iterator[Stretch]:
+        """Yields the same batches, several together, before normalization. Not for the part of one of several ranks."""
+        assert self.share.ranks == 1
+        left = len(self)
+        for images_NHWC, labels_N, _ in self._gathered():
+            together = Stretch(
+                images_NHWC, labels_N, self.batch_size, self._ready, self._images_at_once // self.batch_size
+            )
+            if left:
+                stretch, _ = together.divided(left)
+                left -= len(stretch)
+                yield stretch
+
+    def _ready(self, images_NHWC: Tensor) -> Tensor:
+        ready_NCHW: Tensor = self.fitting(self.normalization(images_NHWC.permute(0, 3, 1, 2)))
+        return ready_NCHW
+
+    def _gathered(self) -> Iterator[tuple[Tensor, Tensor, list[int] | int]]:
+        """Yields the images of several batches, augmented, with their labels and the size of each batch, or of all."""
         generator = torch.Generator()
         indices_N = self.indices_N
         if self.shuffle_seed is None:
@@ -120,7 +148,7 @@ class Batches:
             indices_N = self._shuffle(indices_N, generator)
         self._order_N = indices_N
         is_shared = self.share.ranks > 1 and self.shuffle_seed is not None
-        length, first, yielded = len(self), 0, 0
+        first = 0
         for chosen_N in torch.split(indices_N.to(self.images_NHWC.device), self._images_at_once):
             sizes: list[int] | int = self.batch_size
             own_N: Tensor | None = None
@@ -136,11 +164,7 @@ class Batches:
                 images_NHWC = self.augmentation.apply(images_NHWC, generator)
                 if own_N is not None:
                     images_NHWC, labels_N = (each[own_N.to(self.device)] for each in (images_NHWC, labels_N))
-            images, labels = (torch.split(together, sizes) for together in (images_NHWC, labels_N))
-            for images_NHWC, labels_N in zip(images, labels, strict=True):
-                if yielded < length:
-                    yield self.fitting(self.normalization(images_NHWC.permute(0, 3, 1, 2))), labels_N
-                yielded += 1
+            yield images_NHWC, labels_N, sizes
         self.sampler.number += 1
 
     def _own(self, batch: int, count: int) -> tuple[Tensor, list[int]]:

@@ -87,8 +87,17 @@ def test_a_row_replaces_its_earlier_self_and_leaves_those_of_other_sizes(tmp_pat
 def test_what_was_not_measured_says_so(tmp_path: Path) -> None:
     keep(tmp_path, "comparisons", row())
     assert cells(tmp_path, "the seed's Keras code, 2 threads")[1:4] == ["not measured", "", "≥ 1.50"]
-    assert cells(tmp_path, "textbook PyTorch, batch 32, bf16-mixed")[1] == "not measured"
+    assert cells(tmp_path, "captured steps, batch 32")[1:4] == ["not measured", "", "≥ 8.00"]
     assert "## Accuracy on test\n\nnot measured\n" in (tmp_path / "results.md").read_text()
+
+
+def test_a_gpu_row_says_if_its_steps_were_not_captured(tmp_path: Path) -> None:
+    measured = {"ratio": 1.1, "spread": [1.0, 1.2], "pairs": 3, "seconds": [1.0, 1.1], "peak_mb": [300.0, 90.0]}
+    measured |= {"name": "captured steps, batch 32", "goal": 8.0, "met": False, "images": 18_000, "epochs": 3}
+    measured |= {"first": 2.0, "uncaptured": "it waits", "source": "random", "device": "H200"}
+    keep(tmp_path, "gpu", measured | {"images_per_second": [18_000.0, 16_000.0]})
+    name = "captured steps, batch 32 (not captured: it waits)"
+    assert cells(tmp_path, name)[1:6] == ["1.10", "1.00–1.20", "≥ 8.00: missed", "18,000 / 16,000", "2 s"]
 
 
 def test_a_peak_of_memory_stands_beside_its_limit(tmp_path: Path) -> None:
