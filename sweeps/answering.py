@@ -20,8 +20,13 @@ from sweeps.strategy.budget import counts
 from sweeps.study.finalists import Finalist, read_test
 from sweeps.study.search import Search
 
-_NOTHING_KNOWN = "How much seeds differ is not known yet in this store, so nor is the difference that the budget shows."
-_REPEATS_UNKNOWN = "How much repeats of the search differ is not known yet, so nor is the difference that they show."
+_NOTHING_KNOWN = (
+    "The difference that this budget can show is not known yet: in this store, no runs on these data differ in their "
+    "seeds alone."
+)
+_REPEATS_UNKNOWN = (
+    "The difference that this budget can show is not known yet: it depends on how much repeats of the search differ."
+)
 
 
 def answer_of(search: Search, finalists: Sequence[Finalist], dataset: ImageDataset | None) -> Answer | None:
@@ -110,10 +115,12 @@ def spread_of_seeds(store: Store, sweep: Sweep) -> float | None:
     same = {"trainer.monitor": sweep.config.objective.metric, "data.source": sweep.base.data.source}
     clauses = [f"params.`{name}` = '{value}'" for name, value in same.items() if value is not None]
     groups: dict[frozenset[tuple[str, str]], list[float]] = defaultdict(list)
-    for run in find_runs(store, " and ".join([*clauses, "tags.`workbench.outcome` = 'finished'"])):
-        if run.data.tags.get("workbench.kind") in {"train", "finalist"} and "value" in run.data.metrics:
+    for kind in ("train", "finalist"):
+        ended = ["tags.`workbench.outcome` = 'finished'", f"tags.`workbench.kind` = '{kind}'"]
+        for run in find_runs(store, " and ".join([*clauses, *ended])):
             params = {name: text for name, text in run.data.params.items() if name != "seed"}
-            groups[frozenset(params.items())].append(run.data.metrics["value"])
+            if (value := run.data.metrics.get("value")) is not None:
+                groups[frozenset(params.items())].append(value)
     several = [values for values in groups.values() if len(values) > 1]
     if not several:
         return None

@@ -11,7 +11,10 @@ from sweeps.strategy.space import Parameter
 def fixed(sweep: Sweep) -> dict[str, str]:
     """Returns what stays the same for as long as a sweep can be continued: its space, objective, limits and start."""
     config = sweep.config
-    space = {f"space.{parameter.path}": _in_words(parameter) for parameter in sweep.space.parameters}
+    space = {
+        f"space.{parameter.path}": _in_words(parameter) + _only_in(sweep, parameter)
+        for parameter in sweep.space.parameters
+    }
     objective = {"objective.metric": config.objective.metric, "objective.direction": config.objective.direction}
     limits = {f"constraints.{name}": f"{limit:g}" for name, limit in vars(config.constraints).items() if limit}
     start: dict[str, str] = {}
@@ -59,6 +62,12 @@ def _in_words(parameter: Parameter) -> str:
         values += ", whole numbers" if parameter.integer and not parameter.step else ""
     conditions = [f"{parent} is {' or '.join(map(as_param, wanted))}" for parent, wanted in parameter.when.items()]
     return f"{values}, if {' and '.join(conditions)}" if conditions else values
+
+
+def _only_in(sweep: Sweep, parameter: Parameter) -> str:
+    """Returns the arms that search a field, if not all do."""
+    having = [arm.name for arm in sweep.arms if any(each.path == parameter.path for each in arm.space.parameters)]
+    return "" if len(having) == len(sweep.arms) else f", in {' and '.join(dict.fromkeys(having))}"
 
 
 def _kind(settings: Any) -> str:

@@ -418,6 +418,6 @@ def test_with_repeats_the_values_are_those_of_whole_searches(tmp_path: Path) -> 
         seeds[arm["value"]] = [run.data.params["seed"] for run in runs]
     assert seeds["one"] == seeds["other"]
     assert len(set(seeds["one"])) == 2
-    assert "tuned again" in found["question"]["covers"]
+    assert found["question"]["unit"] == "repeat"
     names = {run.name for run in list_runs(store, sweep="again", kind="trial")}
     assert sum(name.startswith("one: lr=") for name in names) == 2

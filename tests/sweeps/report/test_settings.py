@@ -41,3 +41,16 @@ def test_budget_sampler_pruner_and_finalists_are_said_in_words(untrained: "Untra
         "pruner": "median",
         "finalists": "the best 3, and the recipe's own settings; seeds of each: 2",
     }
+
+
+def test_a_question_is_told_with_its_arms_and_what_decides(untrained: "Untrained") -> None:
+    lines = "space:\n  optimizer.kind: [sgd, adam]\n"
+    lines += "  optimizer.momentum: {low: 0.5, high: 0.9, when: {optimizer.kind: sgd}}\n"
+    lines += "question: {compare: optimizer.kind, decide: test, repeats: 2}\n"
+    sweep = untrained.sweep(f"{lines}budget: {{trials: 6}}\nfinalists: {{seeds: 2}}")
+    assert fixed(sweep)["question"] == "optimizer.kind: sgd or adam"
+    assert fixed(sweep)["space.optimizer.momentum"] == "0.5 to 0.9, in sgd"
+    told = effort(sweep)
+    assert told["question.decided_on"] == "test"
+    assert told["budget"] == "6 trials, of which each arm gets the same number, in each of 2 repeats"
+    assert told["finalists"] == "the best of each arm; seeds of each: 2"
