@@ -20,8 +20,13 @@ from sweeps.strategy.budget import counts
 from sweeps.study.finalists import Finalist, read_test
 from sweeps.study.search import Search
 
-_NOTHING_KNOWN = "How much seeds differ is not known yet in this store, so nor is the difference that the budget shows."
-_REPEATS_UNKNOWN = "How much repeats of the search differ is not known yet, so nor is the difference that they show."
+_NOTHING_KNOWN = (
+    "The difference that this budget can show is not known yet: in this store, no runs on these data differ in their "
+    "seeds alone."
+)
+_REPEATS_UNKNOWN = (
+    "The difference that this budget can show is not known yet: it depends on how much repeats of the search differ."
+)
 
 
 def answer_of(search: Search, finalists: Sequence[Finalist], dataset: ImageDataset | None) -> Answer | None:
