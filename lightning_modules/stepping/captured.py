@@ -142,19 +142,21 @@ class Captured:
         """Records a step, or says why it cannot be."""
         self.why_not = why_not_captured(optimizer)
         if self.why_not is None and self._compiles:
-            self._try_to_record(module, optimizer, stretch, compiles=True)
-            if self.why_not is not None:
-                _say_once(f"the captured step is not compiled: {self.why_not}")
-        if self._recorded is None and (self.why_not is None or self._compiles):
-            self._try_to_record(module, optimizer, stretch, compiles=False)
+            why_not_compiled = self._try_to_record(module, optimizer, stretch, compiles=True)
+            if why_not_compiled is not None:
+                _say_once(f"the captured step is not compiled: {why_not_compiled}")
+        if self.why_not is None and self._recorded is None:
+            self.why_not = self._try_to_record(module, optimizer, stretch, compiles=False)
         if self.why_not is not None:
             _say_once(f"the host launches each step's kernels: {self.why_not}")
 
     def _try_to_record(
         self, module: pl.LightningModule, optimizer: Optimizer, stretch: Stretch, *, compiles: bool
-    ) -> None:
-        """Tries a step, records it, and checks that the record does the same. Nothing of this changes the training."""
-        self.why_not = None
+    ) -> str | None:
+        """Tries a step, records it, and checks that the record does the same. Nothing of this changes the training.
+
+        Returns why the step is not recorded.
+        """
         before = Snapshot(module, optimizer)
         on_device = DeviceOptimizer(optimizer, stretch.labels_N.device, stretch.most)
         plain_loss_of = _with_normalization(self._loss_of, stretch)
@@ -167,11 +169,12 @@ class Captured:
             _record_and_check(step, replay, stretch, before)
             self._recorded = _Recorded(step, replay, _training(module, optimizer))
         except Exception as error:  # the network is the user's, and a capture can fail in many ways
-            self.why_not = _reason(error)
+            return _reason(error)
         finally:
             before.restore()
             if self._recorded is None:
                 on_device.release()
+        return None
 
     def _give_up(self, reason: str) -> None:
         self._forget()

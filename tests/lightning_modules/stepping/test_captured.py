@@ -59,6 +59,7 @@ class Trained:
         data: DataConfig = DATA,
         resume: Path | None = None,
         replay: Callable[[torch.device], Any] | None = None,
+        compiles: bool = False,
         metrics: tuple[Metric, ...] = (),
         accelerator: str = "cpu",
         callbacks: tuple[pl.Callback, ...] = (),
@@ -72,7 +73,7 @@ class Trained:
         limits: dict[str, Any] = {"gradient_clip_val": 0.1}
         if steps > 1:
             images.steps_per_execution, images.in_stretches, limits = steps, True, {}
-            self.classifier.train_captured(clipping(0.1, "norm"))
+            self.classifier.train_captured(clipping(0.1, "norm"), compiles=compiles)
             if replay is not None:
                 self.execution._replay_on = replay
         folder.mkdir(exist_ok=True)
@@ -202,6 +203,26 @@ def test_what_cannot_be_captured_is_trained_as_before(
         many = Trained(tmp_path / "many", 5, replay=replay)
     many.assert_same(one)
     assert [record.message for record in caplog.records] == [f"the host launches each step's kernels: {reason}"]
+
+
+def test_what_cannot_be_compiled_is_captured_as_it_is(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("backend='inductor' raised:\nno compiler is found\nand more")
+
+    captured._say_once.cache_clear()
+    monkeypatch.setattr(torch, "compile", lambda *_, **__: fails)
+    Spied.made.clear()
+    with caplog.at_level(logging.INFO):
+        many = Trained(tmp_path / "many", 5, replay=Spied, compiles=True)
+        Trained(tmp_path / "lbfgs", 5, replay=Spied, compiles=True, kind="lbfgs")
+    many.assert_same(Trained(tmp_path / "one", 1))
+    assert [bool(spied.times) for spied in Spied.made] == [False, True]
+    assert [record.message for record in caplog.records] == [
+        "the captured step is not compiled: backend='inductor' raised: no compiler is found",
+        "the host launches each step's kernels: the optimizer LBFGS cannot be captured",
+    ]
 
 
 class OnHost(torch.nn.Module):
