@@ -37,15 +37,13 @@ class Recording:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        whole = path.read_bytes().rpartition(b"\n")[0] + b"\n" if path.exists() else b""
-        self.rows = [Row.read(line) for line in whole.decode().splitlines() if line]
-        self._file = path.open("ab")
-        self._file.truncate(len(whole) if self.rows else 0)
+        self.rows = read_table(path) if path.exists() else []
+        path.write_text("".join(row.write() for row in self.rows))
 
     def add(self, row: Row) -> None:
         self.rows.append(row)
-        self._file.write(row.write().encode())
-        self._file.flush()
+        with self._path.open("a") as file:
+            file.write(row.write())
 
 
 def pack(rows: Sequence[Row], path: Path) -> None:
