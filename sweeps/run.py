@@ -86,7 +86,7 @@ def run(
         _sweep_run(search := opened.going_on(code_may_change=code_may_change)) as tracked,
     ):
         keep_bundle(tracked, search.code)
-        tree = sweep.config_tree()
+        tree = search.sweep.config_tree()
         tracked.path(CONFIG).write_text(yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")
         live = Live(search, tracked)
         live.begin()

@@ -20,6 +20,13 @@ def main() -> None:
     packer.add_argument("task", choices=("digits", "fashion_mnist"))
     packer.add_argument("recorded", type=Path, nargs="+", metavar="FILE.jsonl")
     packer.set_defaults(run=_pack)
+    seeds = commands.add_parser("seeds", help="by how much shared seeds lower the noise of a difference")
+    seeds.add_argument("task", choices=("digits", "fashion_mnist"))
+    seeds.add_argument("--table", type=Path, metavar="FILE", help="the settings (default: the packed table)")
+    seeds.add_argument("--to", type=Path, required=True, metavar="FILE.jsonl", help="the trainings; continued")
+    seeds.add_argument("--settings", type=int, default=6, metavar="K", help="settings that are compared (default: 6)")
+    seeds.add_argument("--seeds", type=int, default=10, metavar="S", help="seeds of each (default: 10)")
+    seeds.set_defaults(run=_seeds)
     args = parser.parse_args()
     args.run(args)
 
@@ -29,6 +36,18 @@ def _record(args: argparse.Namespace) -> None:
 
     with tempfile.TemporaryDirectory() as scratch:
         record(TASKS[args.task], args.to, args.trials, Path(scratch), args.part)
+
+
+def _seeds(args: argparse.Namespace) -> None:
+    from benchmarks.search.record import TASKS
+    from benchmarks.search.seeds import noise_ratio, train_settings
+
+    table = read_table(args.table or TABLES / f"{args.task}.jsonl.xz")
+    with tempfile.TemporaryDirectory() as scratch:
+        values = train_settings(TASKS[args.task], table, args.to, args.settings, args.seeds, Path(scratch))
+    found = noise_ratio(values)
+    print(f"{args.task}: {args.settings} settings, {args.seeds} seeds; deviation of a difference {found.deviation:.4f}")
+    print(f"variance with shared : independent seeds {found.ratio:.2f} [{found.low:.2f}, {found.high:.2f}]")
 
 
 def _pack(args: argparse.Namespace) -> None:

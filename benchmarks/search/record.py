@@ -97,26 +97,30 @@ def record(task: Task, path: Path, trials: int, scratch: Path, part: int = 0) ->
         number = part * PART + len(recording.rows)
         design, point, place = _next(recording.rows, number, len(trained.sweep.space.parameters))
         place = [round(coordinate, 6) for coordinate in place]  # as it is recorded
-        params = trained.sweep.space.at(place)
-        seed = trained.sweep.seed("table", number)
-        start = time.perf_counter()
-        history = trained.train(trained.sweep.trial_config(params, seed))
-        row = Row(
-            trial=number,
-            design=design,
-            point=point,
-            place=place,
-            params=params,
-            seed=seed,
-            accuracy=[round(scores["val/accuracy"], 6) for scores in history],
-            loss=[round(scores["val/loss"], 6) if np.isfinite(scores["val/loss"]) else None for scores in history],
-            seconds=round(time.perf_counter() - start, 3),
-        )
+        row = trained_row(trained, number, design, point, place, trained.sweep.seed("table", number))
         recording.add(row)
         done = len(recording.rows)
         rate = (done - before) / (time.monotonic() - begun)
         told = f"{row.accuracy[-1]:.4f} after {len(row.accuracy)} epochs, {row.seconds:.1f} s, {design}"
         print(f"{done}/{trials}: {told}; {(trials - done) / rate / 60:.0f} min left", flush=True)
+
+
+def trained_row(trials: Trials, number: int, design: str, point: int, place: list[float], seed: int) -> Row:
+    """Trains one trial; `place` is its point in the unit cube."""
+    params = trials.sweep.space.at(place)
+    start = time.perf_counter()
+    history = trials.train(trials.sweep.trial_config(params, seed))
+    return Row(
+        trial=number,
+        design=design,
+        point=point,
+        place=place,
+        params=params,
+        seed=seed,
+        accuracy=[round(scores["val/accuracy"], 6) for scores in history],
+        loss=[round(scores["val/loss"], 6) if np.isfinite(scores["val/loss"]) else None for scores in history],
+        seconds=round(time.perf_counter() - start, 3),
+    )
 
 
 def _next(rows: Sequence[Row], number: int, dimensions: int) -> tuple[str, int, list[float]]:

@@ -24,7 +24,7 @@ from experiments.config import LOCATIONS, ExperimentConfig, flatten
 from experiments.process.redaction import urls_without_credentials
 from experiments.tracking.store import Store
 from lightning_modules import InputError
-from sweeps.config import Sweep
+from sweeps.config import BEFORE_SEEDS, Sweep
 from sweeps.strategy.budget import open_slot, time_spent
 from sweeps.strategy.pace import Pace, seconds_left
 from sweeps.strategy.pruners import make_pruner
@@ -48,6 +48,7 @@ class Search(Stage):
         with storage.open() as database:
             with storage.lock("optuna"):
                 study = _study_of(sweep, data_sha256, code, database)
+                sweep = sweep.with_seeds(study.user_attrs["identity"])
             yield cls(store, sweep, study, storage, data_sha256, code)
 
     def going_on(self, *, code_may_change: bool) -> Self:
@@ -81,7 +82,7 @@ class Search(Stage):
             trial = self.ask()
             slot = trial.user_attrs.get("slot", slot)
             params = sweep.space.suggest(trial)
-            seed = sweep.seed("trial", slot)
+            seed = sweep.trial_seed("trial", slot)
             self.take(trial, slot=slot, seed=seed)
         return Claim(
             trial=trial,
@@ -140,7 +141,7 @@ class Search(Stage):
         sweep = self.sweep
         start = self.study.user_attrs["start"] if sweep.config.start.is_given else []
         taken = {trial.user_attrs["listed"] for trial in trials if "listed" in trial.user_attrs}
-        found = next_listed(sweep.config.sampler.kind, sweep.space, sweep.seed("sampler", 0), start, taken)
+        found = next_listed(sweep.config.sampler, sweep.space, sweep.seed("sampler", 0), start, taken)
         if found is not None:
             name, point = found
             self.study.enqueue_trial(point, user_attrs={"slot": slot, "listed": name})
@@ -154,8 +155,8 @@ def _study_of(sweep: Sweep, data_sha256: str, code: Code, database: RDBStorage) 
     of the finalists is not this sweep's.
     """
     study = find_study(sweep.name, database)
-    identity = json.loads(json.dumps(sweep.identity() | {"data": data_sha256}))
     before = None if study is None else study.user_attrs.get("identity")
+    identity = json.loads(json.dumps(sweep.with_seeds(before).identity() | {"data": data_sha256}))
     if before is not None and (name := _first_change(urls_without_credentials(before), identity)) is not None:
         message = f"the sweep {sweep.name} was started with {before.get(name)!r}"
         remedy = "restore the old value, or start a new sweep with another --name"
@@ -185,7 +186,7 @@ def _of_slot(trials: list[FrozenTrial], slot: int) -> list[FrozenTrial]:
 
 def _first_change(before: dict[str, Any], now: dict[str, Any]) -> str | None:
     """Returns the first changed field. A field that an old study lacks is newer than it, and had its default value."""
-    defaults = flatten(ExperimentConfig().tree())
+    defaults = flatten(ExperimentConfig().tree()) | {"seeds": BEFORE_SEEDS}
     names = (name for name in {**before, **now} if name not in LOCATIONS)
     return next((name for name in names if before.get(name, defaults.get(name)) != now.get(name)), None)
 
