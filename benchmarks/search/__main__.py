@@ -27,6 +27,13 @@ def main() -> None:
     seeds.add_argument("--settings", type=int, default=6, metavar="K", help="settings that are compared (default: 6)")
     seeds.add_argument("--seeds", type=int, default=10, metavar="S", help="seeds of each (default: 10)")
     seeds.set_defaults(run=_seeds)
+    ways = commands.add_parser("ways", help="simulate sweeps with each sampler and pruner, and compare regrets")
+    ways.add_argument("task", choices=("digits", "fashion_mnist"))
+    ways.add_argument("--table", type=Path, nargs="+", metavar="FILE", help="its parts (default: the packed table)")
+    ways.add_argument("--replays", type=int, default=200, metavar="N", help="simulated sweeps of each (default: 200)")
+    ways.add_argument("--only", nargs="+", default=[""], metavar="TEXT", help="ways whose name contains one of these")
+    ways.add_argument("--to", type=Path, metavar="FILE.json", help="keeps the regrets, so that it can be continued")
+    ways.set_defaults(run=_ways)
     args = parser.parse_args()
     args.run(args)
 
@@ -48,6 +55,19 @@ def _seeds(args: argparse.Namespace) -> None:
     found = noise_ratio(values)
     print(f"{args.task}: {args.settings} settings, {args.seeds} seeds; deviation of a difference {found.deviation:.4f}")
     print(f"variance with shared : independent seeds {found.ratio:.2f} [{found.low:.2f}, {found.high:.2f}]")
+
+
+def _ways(args: argparse.Namespace) -> None:
+    from benchmarks.search.record import TASKS
+    from benchmarks.search.ways import WAYS, compare
+    from benchmarks.search.world import World
+    from sweeps import load_sweep
+
+    task = TASKS[args.task]
+    rows = [row for path in args.table or [TABLES / f"{args.task}.jsonl.xz"] for row in read_table(path)]
+    world = World(rows, load_sweep(task.recipe).space, task.val_images)
+    chosen = [way for way in WAYS if any(text.lower() in way.name.lower() for text in args.only)]
+    compare(world, chosen, args.replays, args.to)
 
 
 def _pack(args: argparse.Namespace) -> None:

@@ -37,6 +37,7 @@ class Task:
 
     recipe: str
     images: Callable[[Sweep], ImageDataset]
+    val_images: int
 
 
 def _all(sweep: Sweep) -> ImageDataset:
@@ -57,8 +58,8 @@ def _cut(labels: np.ndarray, train: int, val: int) -> Sequence[np.ndarray]:
 
 
 TASKS = {
-    "digits": Task("digits", _all),
-    "fashion_mnist": Task("fashion_mnist_optimizers", partial(_small, train=6000, val=2000)),
+    "digits": Task("digits", _all, 144),
+    "fashion_mnist": Task("fashion_mnist_optimizers", partial(_small, train=6000, val=2000), 2000),
 }
 
 

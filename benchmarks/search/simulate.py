@@ -18,11 +18,11 @@ BUDGETS = (30, 60)  # full trials whose epochs a sweep may spend
 
 @dataclass(frozen=True)
 class Way:
-    """A way to search."""
+    """A way to search: the settings of a sampler and of a pruner."""
 
     name: str
-    sampler: Mapping[str, Any] = field(default_factory=dict)
-    pruner: Mapping[str, Any] = field(default_factory=dict)
+    sampler: Mapping[str, Any] = field(hash=False)
+    pruner: Mapping[str, Any] = field(hash=False)
 
 
 BASELINE = Way("Optuna's defaults: TPE, median", {"kind": "tpe"}, {"kind": "median"})

@@ -1,8 +1,8 @@
 """What a table says of any point of its space: learning curves as trials there would have, and the expected score.
 
 As surrogate benchmarks do (HPOBench, arXiv 2109.06716; YAHPO Gym, arXiv 2109.03670; JAHS-Bench-201, NeurIPS 2022), a
-regression over the table gives the expected score after each epoch. Its errors are those of a Gaussian process on the
-logarithm of the share of wrong answers, which makes a factor of the error as large near the best points as elsewhere.
+regression over the table gives the expected score after each epoch: a Gaussian process, of the logarithm of the share
+of wrong answers, in which a difference between good points is as large as one between bad points.
 A trial's curve adds to that the deviations of one of the recorded trials nearest to its point, all epochs of the same
 one: so the noise has its real size, its correlation between epochs, and its size at that place of the space.
 """
@@ -38,7 +38,7 @@ class Curve:
 
 
 class World:
-    """A table's space. `half`: the number of images that are half an image wrong, which keeps logarithms finite."""
+    """A table's space. `images`: of val; half an image keeps the logarithms finite."""
 
     def __init__(self, rows: Sequence[Row], space: SearchSpace, images: int) -> None:
         self.space, self.rows, self._least = space, rows, 0.5 / images
