@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -28,6 +28,9 @@ from sweeps.strategy.space import SearchSpace
 from sweeps.strategy.start import StartConfig
 
 RECIPES = Path(__file__).parent / "recipes"
+Seeds = Literal["per_trial", "shared"]
+BEFORE_SEEDS: Seeds = "per_trial"  # of sweeps that were started before there was a choice
+_NEW_SEEDS: Seeds = "per_trial"
 
 
 @section("objective")
@@ -125,6 +128,12 @@ class SweepConfig:
     finalists: FinalistsConfig = field(default_factory=FinalistsConfig)
     resources: ResourcesConfig = field(default_factory=ResourcesConfig)
 
+    seeds: Seeds | None = None
+    """shared: all trials have the same initial weights, order of images and augmentation; null: per_trial.
+
+    So the difference between two settings is less noisy (docs/sweeps.md). Finalists have new seeds with either.
+    """
+
     storage: str | None = None
     """postgresql://…, for workers on several machines; null: optuna.db in the store."""
 
@@ -182,6 +191,18 @@ class Sweep:
         digest = hashlib.sha256(f"{self.base.seed} {role} {index}".encode()).digest()
         return int.from_bytes(digest[:4], "big")
 
+    def trial_seed(self, role: str, slot: int) -> int:
+        """Returns the seed of a slot's trial, which all trials share if the sweep says so."""
+        return self.seed("trials", 0) if self.config.seeds == "shared" else self.seed(role, slot)
+
+    def with_seeds(self, begun: Mapping[str, Any] | None) -> "Sweep":
+        """Returns the sweep with `seeds` chosen, if its recipe leaves them out: as it was begun, or as new ones are.
+
+        `begun`: the identity that it was started with, if it was.
+        """
+        default = _NEW_SEEDS if begun is None else begun.get("seeds", BEFORE_SEEDS)
+        return replace(self, config=replace(self.config, seeds=self.config.seeds or default))
+
     def trial_config(self, params: Mapping[str, Any], seed: int) -> ExperimentConfig:
         """Returns the configuration of one trial, with one thread unless the recipe sets another number."""
         fixed = {
@@ -216,7 +237,7 @@ class Sweep:
         limits = {f"constraints.{name}": limit for name, limit in vars(self.config.constraints).items() if limit}
         start = self.config.start
         warm = {"start.points": start.points, "start.sweep": start.sweep, "start.top": start.sweep and start.top}
-        given = {name: value for name, value in warm.items() if value}
+        given = {name: value for name, value in warm.items() if value} | {"seeds": self.config.seeds}
         return base | space | vars(self.config.objective) | limits | given | self.config.question.identity()
 
 

@@ -76,7 +76,7 @@ def run(
         own_run(search := opened.going_on(code_may_change=code_may_change), "sweep") as tracked,
     ):
         keep_bundle(tracked, search.code)
-        tree = sweep.config_tree()
+        tree = search.sweep.config_tree()
         tracked.path(CONFIG).write_text(yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")
         live = Live(search, tracked)
         live.begin()

@@ -69,6 +69,7 @@ SHORTER = {
         "finalists.seeds": 2,  # the fewest that a question takes
         "finalists.baseline": False,
     },
+    "replay": {"budget.trials": 2},
 }
 # Python blocks are shortened in the same way, by replacing text.
 SHORTER_PYTHON = {

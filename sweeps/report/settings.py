@@ -9,7 +9,7 @@ from sweeps.strategy.space import Parameter
 
 
 def fixed(sweep: Sweep) -> dict[str, str]:
-    """Returns what stays the same for as long as a sweep can be continued: its space, objective, limits and start."""
+    """Returns what stays the same while a sweep can be continued: space, objective, limits, seeds and start."""
     config = sweep.config
     space = {
         f"space.{parameter.path}": _in_words(parameter) + _only_in(sweep, parameter)
@@ -17,7 +17,7 @@ def fixed(sweep: Sweep) -> dict[str, str]:
     }
     objective = {"objective.metric": config.objective.metric, "objective.direction": config.objective.direction}
     limits = {f"constraints.{name}": f"{limit:g}" for name, limit in vars(config.constraints).items() if limit}
-    start: dict[str, str] = {}
+    start: dict[str, str] = {"seeds": "shared"} if config.seeds == "shared" else {}
     if config.start.points:
         start["start.points"] = str(len(config.start.points))
     if config.start.sweep is not None:

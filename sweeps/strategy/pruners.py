@@ -18,14 +18,16 @@ from pydantic import Field, NonNegativeFloat
 from lightning_modules import InputError
 from lightning_modules.config import Epochs, Natural, check_settings, section
 from sweeps.strategy.settings import settings_of
+from sweeps.strategy.top_k import TopKPruner
 
-PrunerKind = Literal["median", "percentile", "successive_halving", "hyperband", "patience", "none"]
+PrunerKind = Literal["median", "percentile", "successive_halving", "hyperband", "top_k", "patience", "none"]
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "median": {"startup_trials": 5, "warmup_epochs": 1},
     "percentile": {"startup_trials": 5, "warmup_epochs": 1, "percentile": 25.0},
     "successive_halving": {"min_epochs": 1, "reduction_factor": 4},
     "hyperband": {"min_epochs": 1, "reduction_factor": 3},
+    "top_k": {"keep": 5, "min_epochs": 1},
     "patience": {"patience": 3, "min_delta": 0.0},
     "none": {},
 }
@@ -39,6 +41,7 @@ class PrunerConfig:
     the complete trials' scores in the same epoch. `successive_halving` (asynchronous; Li et al. 2020): after
     `min_epochs`, then `reduction_factor` times as many, and so on, the best 1/`reduction_factor` of the trials that got
     so far continue. `hyperband` (Li et al. 2018): several of these, each starting later, up to trainer.max_epochs.
+    `top_k` (Egele et al. 2023): after `min_epochs`, a trial continues if it is among the best `keep` so far.
     `patience`: a trial stops if its last `patience` + 1 epochs are all worse than an earlier one by over `min_delta`.
     """
 
@@ -55,10 +58,13 @@ class PrunerConfig:
     """Kind percentile (null: 25): the share of the trials that continue, in percent."""
 
     min_epochs: Epochs | None = None
-    """Kinds successive_halving, hyperband (null: 1): epochs before the first decision."""
+    """Kinds successive_halving, hyperband, top_k (null: 1): epochs before the first decision."""
 
     reduction_factor: Annotated[int, Field(ge=2, le=10**6, examples=[3])] | None = None
     """Kinds successive_halving (null: 4), hyperband (null: 3): one in this many trials continues."""
+
+    keep: Annotated[int, Field(ge=1, le=10**6, examples=[5])] | None = None
+    """Kind top_k (null: 5): how many of the trials so far may be better, with itself."""
 
     patience: Natural | None = None
     """Kind patience (null: 3): how many epochs a trial may be worse than an earlier one."""
@@ -95,6 +101,8 @@ def make_pruner(config: PrunerConfig, max_epochs: int) -> BasePruner:
         case "hyperband":
             least, factor = settings["min_epochs"], settings["reduction_factor"]
             return HyperbandPruner(min_resource=least, max_resource=max_epochs, reduction_factor=factor)
+        case "top_k":
+            return TopKPruner(keep=settings["keep"], epoch=settings["min_epochs"])
         case "patience":
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ExperimentalWarning)  # experimental since Optuna 2.8

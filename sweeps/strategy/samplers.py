@@ -8,9 +8,11 @@ point it took. The next trial takes the first free point, whichever worker runs 
 
 import itertools
 import random
+import warnings
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
+from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, RandomSampler, TPESampler
 from pydantic import Field
 from scipy.stats import qmc
@@ -23,8 +25,8 @@ from sweeps.strategy.space import Point, SearchSpace
 SamplerKind = Literal["tpe", "gp", "cmaes", "random", "grid", "quasi_random"]
 
 SETTINGS: dict[str, dict[str, Any]] = {
-    "tpe": {"startup_trials": 10, "candidates": 24},
-    "gp": {"startup_trials": 10},
+    "tpe": {"startup_trials": 10, "startup": "random", "candidates": 24, "group": False},
+    "gp": {"startup_trials": 10, "startup": "random"},
     "cmaes": {"startup_trials": 1, "population": None},
     "random": {},
     "grid": {},
@@ -45,10 +47,16 @@ class SamplerConfig:
     """How the next point is proposed."""
 
     startup_trials: Natural | None = None
-    """Kinds tpe, gp (null: 10), cmaes (null: 1): random trials at the start."""
+    """Kinds tpe, gp (null: 10), cmaes (null: 1): trials at the start that do not depend on others."""
+
+    startup: Literal["random", "quasi_random"] | None = None
+    """Kinds tpe, gp (null: random): how these are drawn."""
 
     candidates: Annotated[int, Field(ge=1, le=10**5, examples=[24])] | None = None
     """Kind tpe (null: 24): candidate points per draw."""
+
+    group: bool | None = None
+    """Kind tpe (null: false): draws conditional fields together with the others, not each by itself."""
 
     population: Annotated[int, Field(ge=4, le=10**5, examples=[8])] | None = None
     """Kind cmaes (null: 4 + 3 ln d for d parameters): complete trials per generation."""
@@ -84,7 +92,11 @@ def make_sampler(config: SamplerConfig, seed: int) -> BaseSampler:
     match config.kind:
         case "tpe":
             startup, candidates = settings["startup_trials"], settings["candidates"]
-            return TPESampler(seed=seed, n_startup_trials=startup, n_ei_candidates=candidates)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ExperimentalWarning)  # group, since Optuna 2.8
+                return TPESampler(
+                    seed=seed, n_startup_trials=startup, n_ei_candidates=candidates, group=settings["group"]
+                )
         case "gp":
             return GPSampler(seed=seed, n_startup_trials=settings["startup_trials"], warn_independent_sampling=False)
         case "cmaes":
@@ -99,7 +111,7 @@ def make_sampler(config: SamplerConfig, seed: int) -> BaseSampler:
 
 
 def next_listed(
-    kind: SamplerKind, space: SearchSpace, seed: int, start: Sequence[Point], taken: set[str]
+    config: SamplerConfig, space: SearchSpace, seed: int, start: Sequence[Point], taken: set[str]
 ) -> tuple[str, Point] | None:
     """Returns the name and the values of the first listed point whose name is not in `taken`; None if none is left.
 
@@ -108,12 +120,15 @@ def next_listed(
     for index, point in enumerate(start):
         if (name := f"start {index}") not in taken:
             return name, point
-    if kind == "grid":
+    if config.kind == "grid":
         for index in random.Random(seed).sample(range(len(space.grid)), len(space.grid)):
             if (name := f"grid {index}") not in taken:
                 return name, space.grid[index]
-    if kind == "quasi_random":
+    settings = settings_of(config, SETTINGS)
+    if config.kind == "quasi_random" or settings.get("startup") == "quasi_random":
         index = next(index for index in itertools.count() if f"quasi_random {index}" not in taken)
+        if config.kind != "quasi_random" and index >= settings["startup_trials"]:
+            return None
         sequence = qmc.Sobol(len(space.parameters), rng=seed)
         if index:
             sequence.fast_forward(index)

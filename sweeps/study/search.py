@@ -22,7 +22,7 @@ from experiments.config import LOCATIONS, ExperimentConfig, flatten
 from experiments.process.redaction import urls_without_credentials
 from experiments.tracking.store import Store
 from lightning_modules import InputError
-from sweeps.config import Sweep
+from sweeps.config import BEFORE_SEEDS, Sweep
 from sweeps.strategy.budget import counts, open_slot, time_spent
 from sweeps.strategy.pace import Pace, seconds_left
 from sweeps.strategy.pruners import make_pruner
@@ -55,6 +55,7 @@ class Search(Stage):
         with storage.open() as database:
             with storage.lock("optuna"):
                 study = _study_of(sweep, data_sha256, code, database)
+                sweep = sweep.with_seeds(study.user_attrs["identity"])
                 arms = tuple(_study_of_arm(sweep, arm, database) for arm in sweep.compared)
             yield cls(store, sweep, study, storage, data_sha256, code, arms)
 
@@ -91,7 +92,7 @@ class Search(Stage):
         trial = self.ask(study)
         slot = trial.user_attrs.get("slot", slot)
         params = arm.space.suggest(trial)
-        seed = sweep.seed(arm.role("trial"), slot)
+        seed = sweep.trial_seed(arm.role("trial"), slot)
         self.take(trial, slot=slot, seed=seed)
         number = self.number_of(trial)
         tags = {"workbench.trial": str(number), "workbench.slot": f"{arm.title} {slot}".lstrip()}
@@ -159,7 +160,7 @@ class Search(Stage):
             start = list(filter(arm.accepts, start))
         taken = {trial.user_attrs["listed"] for trial in trials if "listed" in trial.user_attrs}
         seed = sweep.seed(arm.role("sampler"), 0)
-        found = next_listed(sweep.config.sampler.kind, arm.space, seed, start, taken)
+        found = next_listed(sweep.config.sampler, arm.space, seed, start, taken)
         if found is not None:
             name, point = found
             study.enqueue_trial(point, user_attrs={"slot": slot, "listed": name})
@@ -173,8 +174,8 @@ def _study_of(sweep: Sweep, data_sha256: str, code: Code, database: RDBStorage) 
     of the finalists is not this sweep's.
     """
     study = find_study(sweep.name, database)
-    identity = json.loads(json.dumps(sweep.identity() | {"data": data_sha256}))
     before = None if study is None else study.user_attrs.get("identity")
+    identity = json.loads(json.dumps(sweep.with_seeds(before).identity() | {"data": data_sha256}))
     if before is not None and (name := first_change(urls_without_credentials(before), identity)) is not None:
         message = f"the sweep {sweep.name} was started with {before.get(name)!r}"
         remedy = "restore the old value, or start a new sweep with another --name"
@@ -239,7 +240,7 @@ def _of_slot(trials: list[FrozenTrial], slot: int) -> list[FrozenTrial]:
 
 def first_change(before: dict[str, Any], now: dict[str, Any]) -> str | None:
     """Returns the first changed field. A field that an old study lacks is newer than it, and had its default value."""
-    defaults = flatten(ExperimentConfig().tree())
+    defaults = flatten(ExperimentConfig().tree()) | {"seeds": BEFORE_SEEDS}
     names = (name for name in {**before, **now} if name not in LOCATIONS)
     return next((name for name in names if before.get(name, defaults.get(name)) != now.get(name)), None)
 

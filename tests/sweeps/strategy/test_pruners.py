@@ -44,6 +44,9 @@ def epochs_run(untrained: "Untrained", sweep: Sweep, curves: list[list[float]]) 
         # The best half goes on, after one epoch and after two: 0.4 is the worse of two; the second 0.5 is among
         # the best two of four after one epoch, and not the best one of three after two.
         ("{kind: successive_halving, reduction_factor: 2}", [0.5, 0.4, 0.6, 0.5], [4, 1, 4, 2]),
+        # The best two so far go on, those that were stopped count too: 0.5 has three above it, the last 0.6 has two.
+        ("{kind: top_k, keep: 2}", [0.4, 0.6, 0.7, 0.5, 0.8, 0.6, 0.9], [4, 4, 4, 1, 4, 1, 4]),
+        ("{kind: top_k, keep: 1, min_epochs: 3}", [0.5, 0.4, 0.5], [4, 3, 4]),
     ],
 )
 def test_a_trial_is_stopped_by_what_others_scored(
@@ -71,6 +74,8 @@ def test_hyperband_stops_trials_at_powers_of_its_factor_up_to_the_longest_trial(
     [
         ("{kind: hyperbnd}", "pruner.kind", "did you mean 'hyperband'"),
         ("{kind: hyperband, min_epochs: 16}", "pruner.min_epochs", "15"),
+        ("{kind: top_k, min_epochs: 16}", "pruner.min_epochs", "15"),
+        ("{kind: median, keep: 3}", "pruner.keep", "top_k"),
         ("{kind: patience, startup_trials: 3}", "pruner.startup_trials", "median"),
         ("{kind: percentile, percentile: 101}", "pruner.percentile", "100"),
         ("{kind: successive_halving, reduction_factor: 1}", "pruner.reduction_factor", "2 or more"),

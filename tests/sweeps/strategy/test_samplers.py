@@ -37,6 +37,7 @@ def score(point: Point) -> float:
     "sampler",
     [
         "{kind: tpe, startup_trials: 3, candidates: 8}",
+        "{kind: tpe, startup_trials: 4, startup: quasi_random, group: true}",
         "{kind: gp, startup_trials: 5}",
         "{kind: cmaes, population: 4}",
         "{kind: random}",
@@ -124,3 +125,13 @@ def test_what_a_sampler_cannot_do_is_refused_before_any_trial(
         untrained.sweep(recipe)
     assert caught.value.field == field
     assert words in str(caught.value)
+
+
+def test_a_quasi_random_start_tries_the_first_points_of_the_sequence(untrained: "Untrained") -> None:
+    started = untrained.sweep(
+        f"{RANGES}\nsampler: {{kind: tpe, startup_trials: 4, startup: quasi_random}}", **{"budget.trials": 6}
+    )
+    sequence = untrained.sweep(f"{RANGES}\nsampler: {{kind: quasi_random}}", name="all", **{"budget.trials": 6})
+    points, expected = untrained.run(started, score), untrained.run(sequence, score)
+    assert points[:4] == expected[:4]
+    assert points[4] not in expected

@@ -156,3 +156,28 @@ def test_a_sweep_started_before_a_field_existed_goes_on_with_its_default_alone(s
     search_of(2)
     with pytest.raises(InputError, match=r"^data\.val_fraction: .*--name"):
         search_of(2, **{"data.val_fraction": 0.2})
+
+
+def test_with_shared_seeds_all_trials_have_one_seed_and_points_of_their_own(search_of: SearchOf) -> None:
+    shared = end_all(search_of(4, seeds="shared"), [])
+    own = end_all(search_of(4, name="own", seeds="per_trial"), [])
+    assert len({taken.seed for taken in shared}) == 1
+    assert len({taken.seed for taken in own}) == 4
+    assert [taken.params for taken in shared] == [taken.params for taken in own]
+
+
+def test_a_started_sweep_keeps_its_seeds(search_of: SearchOf) -> None:
+    first = end_all(search_of(2, seeds="shared"), [])
+    assert [taken.seed for taken in end_all(search_of(3), [])] == [first[0].seed]
+    with pytest.raises(InputError, match=r"^seeds: .*--name"):
+        search_of(3, seeds="per_trial")
+
+
+def test_a_sweep_started_before_there_were_shared_seeds_keeps_a_seed_for_each_trial(search_of: SearchOf) -> None:
+    study = search_of(2).study
+    identity = dict(study.user_attrs["identity"])
+    del identity["seeds"]
+    study.set_user_attr("identity", identity)
+    assert len({taken.seed for taken in end_all(search_of(4), [])}) == 4
+    with pytest.raises(InputError, match=r"^seeds: .*--name"):
+        search_of(4, seeds="shared")
