@@ -240,7 +240,8 @@ def test_a_command_names_recipes_and_fields_that_exist(words: list[str], here: P
     elif command.__name__ == "workbench.sweep":
         load_sweep(args.recipe, overrides, name=args.name)
     else:
-        assert overrides.keys() <= dict(field_paths(ExperimentConfig)).keys()
+        config = SweepConfig if command.__name__ == "workbench.replay" else ExperimentConfig
+        assert overrides.keys() <= dict(field_paths(config)).keys()
 
 
 @pytest.mark.parametrize("words", [words for words in COMMANDS if " ".join(words) not in NOT_RUN], ids=shlex.join)

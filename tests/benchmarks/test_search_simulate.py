@@ -77,6 +77,6 @@ def test_what_was_simulated_is_not_simulated_again(
     world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "regrets.json"
-    path.write_text(json.dumps({BASELINE.name: [[0.02, 0.01, 30, 60]] * 3}))
+    path.write_text(json.dumps({"150 trials": {BASELINE.name: [[0.02, 0.01, 30, 60]] * 3}}))
     compare(world, [BASELINE], 3, path)
     assert "30: 2.000 (30 trials), 1.00 [1.00, 1.00]; 60: 1.000 (60 trials)" in capsys.readouterr().out
