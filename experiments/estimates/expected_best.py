@@ -4,9 +4,9 @@ Dodge, Gururangan, Card, Schwartz and Smith (2019), Show your work: improved rep
 Their estimator draws the k trials with replacement, and so is too low; Tang, Lee, Xin, Liu, Yu and Lin (2020), Showing
 your work doesn't always work, ACL, derive the one without bias, which draws without replacement. It is used here.
 
-The range is no confidence interval. Bootstrapped bands promise one, and break the promise: Lourie, Cho and He (2024),
-Show your work with confidence, NAACL. With 30 normal scores, a 95 % band of Efron's covers the expected best of 10 in
-82 % of searches, and that of 30 in 49 %.
+The range is that of the best score itself, not a confidence interval of its mean. Bootstrapped bands promise one, and
+break the promise: Lourie, Cho and He (2024), Show your work with confidence, NAACL. With 30 normal scores, a 95 % band
+of Efron's covers the expected best of 10 in 82 % of searches, and that of 30 in 49 %.
 """
 
 import math
@@ -26,7 +26,7 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True)
 class ExpectedBest:
-    """The mean of the best of `trials` trials over all choices of so many, and the range of 95 % of the choices."""
+    """The mean of the best of `trials` trials, and the range that has it in 95 % of searches with so many trials."""
 
     trials: int
     mean: float
@@ -40,18 +40,19 @@ def expected_best(scores: Sequence[float], sign: int) -> list[ExpectedBest]:
     others, and subsets of failed trials alone, which have no best, are left out. More than 100 trials have 100 points.
 
     It is what a search with fewer trials would find if its trials were alike, as in random search. With a sampler that
-    learns from earlier trials, late trials are better, so its curve is too high for few trials. The range says how much
-    the best of so few depends on luck. Near N trials it is narrow, as few choices are left: what another search with N
-    trials would find is not known.
+    learns from earlier trials, late trials are better, so its curve is too high for few trials.
+
+    The range has the exact quantiles of the best of so many draws from these trials. It draws with replacement, so that
+    it does not shrink to a point at N. It says how much the best depends on luck; but what lies beyond the best of all
+    trials is not known.
     """
     merits_N = sign * np.asarray(scores, dtype=float)
     merits_N = np.sort(merits_N[np.isfinite(merits_N)])
     if not len(merits_N):
         return []
     trials_K = _numbers(len(scores))
-    shares_NK = _shares(len(scores), len(merits_N), trials_K)
-    means_K = merits_N @ shares_NK
-    below_NK = shares_NK.cumsum(axis=0)
+    means_K = merits_N @ _shares(len(scores), len(merits_N), trials_K)
+    below_NK = _not_above(len(scores), len(merits_N), trials_K)
     worst_K, best_K = (merits_N[(below_NK >= tail - _ROUNDING).argmax(axis=0)] for tail in (_TAIL, 1 - _TAIL))
     return [
         ExpectedBest(int(trials), sign * float(mean), _sorted(sign * float(worst), sign * float(best)))
@@ -74,6 +75,17 @@ def _shares(trials: int, scored: int, trials_K: NDArray[np.int64]) -> NDArray[np
     places_N = np.arange(trials - scored + 1, trials + 1)
     shares_NK = np.exp(_log_choose(places_N[:, None] - 1, trials_K - 1) - _log_choose(np.array(trials), trials_K))
     found: NDArray[np.float64] = shares_NK / shares_NK.sum(axis=0)
+    return found
+
+
+def _not_above(trials: int, scored: int, trials_K: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Returns in which share of the draws of each size, with replacement, the best is not above a score: (scored, K).
+
+    Draws of failed trials alone are left out.
+    """
+    places_N = np.arange(trials - scored + 1, trials + 1)
+    failed_K = ((trials - scored) / trials) ** trials_K
+    found: NDArray[np.float64] = ((places_N[:, None] / trials) ** trials_K - failed_K) / (1 - failed_K)
     return found
 
 

@@ -24,7 +24,7 @@ _MOST_DIGITS = 12
 
 def sentences(document: Document, sign: int) -> list[str]:
     """Returns the answer, the most important sentence first. `sign`: 1 if higher scores are better, else -1."""
-    return [*_verdict(document), *_uncompared(document), *_unequal(document), *_turned(document, sign)]
+    return [*_verdict(document), *_uncompared(document), *_unequal(document), *_depends(document, sign)]
 
 
 def budget_sentence(document: Document, sign: int) -> str:
@@ -33,10 +33,10 @@ def budget_sentence(document: Document, sign: int) -> str:
     if len(compared) < 2:
         return ""
     first = compared[0]["value"]
-    turned = list(_turned(document, sign))
-    return (
-        turned[0] if turned else f"At no number of trials is the range of another arm wholly ahead of that of {first}."
-    )
+    depends = list(_depends(document, sign))
+    ahead = [f"In the search, {each}." for each in _turned(document, sign, [arm["value"] for arm in compared[1:]])]
+    none = f"At no number of trials is the range of another arm wholly ahead of that of {first}."
+    return [*depends, *ahead, none][0]
 
 
 def pair_verdict(pair: Mapping[str, Any]) -> str:
@@ -99,7 +99,7 @@ def _verdict(document: Document) -> Iterator[str]:
         yield f"The question has no answer: {alone} a score for every {document['unit']}."
         return
     first = names[0]
-    of_first = [pair for pair in pairs if pair["between"][0] == first]
+    of_first = _of_best(document)
     beaten = [pair for pair in of_first if pair["distinguishable"]]
     unclear = [pair for pair in of_first if not pair["distinguishable"]]
     others = [pair for pair in pairs if pair["between"][0] != first and pair["distinguishable"]]
@@ -179,30 +179,39 @@ def _unequal(document: Document) -> Iterator[str]:
         yield f"The arms did not get the same number of trials: {counts}."
 
 
-def _turned(document: Document, sign: int) -> Iterator[str]:
-    """Says up to how many trials another arm was ahead of the best one in the search, with its whole range."""
-    compared = _compared(document)
-    if len(compared) < 2:
-        return
-    first, *others = compared
-    ahead = {arm["value"]: trials for arm in others if (trials := _last_ahead(arm, first, sign))}
+def _depends(document: Document, sign: int) -> Iterator[str]:
+    """Says up to how many trials an arm that the best one beats was ahead of it in the search."""
+    beaten = [pair["between"][1] for pair in _of_best(document) if pair["distinguishable"]]
+    for turned in _turned(document, sign, beaten):
+        yield f"It depends on the budget: in the search, {turned}."
+
+
+def _turned(document: Document, sign: int, names: Sequence[str]) -> Iterator[str]:
+    """Says which of the named arms was longest ahead of the best one, with its whole range, and when."""
+    first = _compared(document)[0] if names else {}
+    arms = [arm for arm in _compared(document) if arm["value"] in names]
+    ahead = {arm["value"]: trials for arm in arms if (trials := _ahead(arm, first, sign))}
     if ahead:
-        arm, trials = max(ahead.items(), key=lambda item: item[1])
-        so_few = "1 trial" if trials == 1 else f"up to {trials} trials"
-        yield f"It depends on the budget: in the search, with {so_few} an arm, {arm} is ahead of {first['value']}."
+        arm, (*_, last) = max(ahead.items(), key=lambda item: item[1][-1])
+        least = ahead[arm][0]
+        so_few = f"{last} {'trial' if last == 1 else 'trials'}" if least == last else f"{least} to {last} trials"
+        yield f"with {so_few} an arm, {arm} is ahead of {first['value']}"
 
 
-def _last_ahead(one: Mapping[str, Any], other: Mapping[str, Any], sign: int) -> int:
-    """Returns the largest number of trials with which one arm's range is wholly better than the other's, or 0."""
+def _of_best(document: Document) -> list[Mapping[str, Any]]:
+    """Returns the pairs of the arm with the best mean."""
+    compared = _compared(document)
+    return [pair for pair in document["pairs"] if pair["between"][0] == compared[0]["value"]] if compared else []
+
+
+def _ahead(one: Mapping[str, Any], other: Mapping[str, Any], sign: int) -> list[int]:
+    """Returns the numbers of trials with which one arm's range is wholly better than the other's."""
     ranges = {point["trials"]: point["range95"] for point in other["expected_best"]}
-    return max(
-        (
-            point["trials"]
-            for point in one["expected_best"]
-            if point["trials"] in ranges and _is_ahead(point["range95"], ranges[point["trials"]], sign)
-        ),
-        default=0,
-    )
+    return [
+        point["trials"]
+        for point in one["expected_best"]
+        if point["trials"] in ranges and _is_ahead(point["range95"], ranges[point["trials"]], sign)
+    ]
 
 
 def _is_ahead(one: Sequence[float], other: Sequence[float], sign: int) -> bool:

@@ -1,7 +1,8 @@
 """The expected best of a search, against all subsets of its trials."""
 
-from itertools import combinations
-from math import comb, isfinite, nan
+from collections.abc import Iterable, Sequence
+from itertools import combinations, product
+from math import ceil, isfinite, nan
 
 import numpy as np
 import pytest
@@ -11,10 +12,10 @@ from experiments.estimates.expected_best import expected_best
 GRID = [0.91, 0.35, 0.88, 0.91, 0.10, 0.97, 0.62, 0.88]  # of two fields, four by two; some values are equal
 
 
-def bests(scores: list[float], trials: int, sign: int) -> list[float]:
-    """The best of every subset that has a score, in ascending order."""
-    known = [[score for score in subset if isfinite(score)] for subset in combinations(scores, trials)]
-    return sorted(sign * max(sign * score for score in subset) for subset in known if subset)
+def bests(drawn: Iterable[Sequence[float]], sign: int) -> list[float]:
+    """The best score of every draw that has one."""
+    known = [[score for score in scores if isfinite(score)] for scores in drawn]
+    return [sign * max(sign * score for score in scores) for scores in known if scores]
 
 
 @pytest.mark.parametrize("sign", [1, -1])
@@ -23,20 +24,27 @@ def test_it_is_the_mean_over_all_subsets(scores: list[float], sign: int) -> None
     found = expected_best(scores, sign)
     assert [point.trials for point in found] == list(range(1, len(scores) + 1))
     for point in found:
-        of_all = bests(scores, point.trials, sign)
+        of_all = bests(combinations(scores, point.trials), sign)
         assert point.mean == pytest.approx(np.mean(of_all), abs=1e-12)
-        inside = sum(point.range95[0] <= best <= point.range95[1] for best in of_all)
-        assert inside >= 0.95 * len(of_all)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("scores", [GRID[:5], [0.2, nan, 0.7, nan, 0.5], [0.5], [nan, 0.5]])
+def test_the_range_has_the_quantiles_of_all_draws_with_replacement(scores: list[float], sign: int) -> None:
+    for point in expected_best(scores, sign):
+        of_all = sorted(bests(product(scores, repeat=point.trials), sign), key=lambda best: sign * best)
+        ends = [of_all[max(0, ceil(share * len(of_all)) - 1)] for share in (0.025, 0.975)]
+        assert point.range95 == (min(ends), max(ends))
 
 
 def test_the_range_leaves_out_a_fortieth_at_either_end() -> None:
-    """Of 40 trials with the scores 1 to 40, one draw is 1 in a fortieth of all cases: the lower end is still 1."""
+    """Of 40 trials with the scores 1 to 40."""
     one, two, *_, last = expected_best([float(score) for score in range(1, 41)], 1)
-    assert one.range95 == (1, 39)
+    assert one.range95 == (1, 39)  # one draw is 1 in a fortieth of all cases
     assert two.mean == pytest.approx(2 / 3 * 41)  # the maximum of k of 1 to n: k / (k + 1) · (n + 1)
-    low = next(score for score in range(1, 41) if comb(score, 2) >= 0.025 * comb(40, 2))
-    assert two.range95 == (low, 40)
-    assert (last.mean, last.range95) == (pytest.approx(40), (40, 40))
+    assert two.range95 == (7, 40)  # both are at most 6 in 36 / 1600, at most 7 in 49 / 1600, at most 39 in 1521 / 1600
+    assert last.mean == pytest.approx(40)
+    assert last.range95 == (37, 40)  # (36 / 40)^40 = 0.015, (37 / 40)^40 = 0.044
 
 
 def test_lower_is_better_mirrors_it() -> None:

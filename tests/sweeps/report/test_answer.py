@@ -172,9 +172,12 @@ def test_it_is_said_if_the_answer_depends_on_the_budget() -> None:
     # One trial of "late" is at most 0.98, so that its range ends above; of "even" at least 0.96.
     assert found.budget == "At no number of trials is the range of another arm wholly ahead of that of late."
     many = asked(arm("late", STEADY, [0.5] * 99 + [0.98]), arm("even", LOWER, [0.96] * 100))
-    # The chance that two of a hundred trials hold a given one is 2 %, of three 3 %.
-    told = "It depends on the budget: in the search, with up to 2 trials an arm, even is ahead of late."
+    # The chance that two draws from a hundred trials hold a given one is 2 %, that three do 3 %.
+    told = "It depends on the budget: in the search, with 1 to 2 trials an arm, even is ahead of late."
     assert many.budget == told == many.sentences[-1]
+    alike = asked(arm("late", STEADY, [0.5] * 99 + [0.98]), arm("even", CLOSE, [0.96] * 100))
+    assert alike.budget == "In the search, with 1 to 2 trials an arm, even is ahead of late."
+    assert len(alike.sentences) == 1  # which of the two is better is not known, so nothing depends on the budget
 
 
 def test_if_the_search_was_repeated_it_speaks_of_repeats() -> None:
