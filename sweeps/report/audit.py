@@ -65,6 +65,10 @@ def _sign(document: Document) -> int:
     return 1 if document["direction"] == "maximize" else -1
 
 
+def _has_question(document: Document) -> bool:
+    return document.get("question") is not None
+
+
 def _yaml(tree: Mapping[str, Any]) -> str:
     return yaml.safe_dump(dict(tree), sort_keys=False, default_flow_style=None).strip()
 
@@ -109,7 +113,8 @@ def _noise(document: Document) -> Iterator[Finding]:
             f"Seeds alone move {document['metric']} by {noise:.4f} (standard deviation): more than the better half of"
             f" the trials differ ({spread:.4f} among the best). Their order is luck."
         )
-        yield Finding(text, "finalists", _yaml({"finalists": {"top": min(10, len(half)), "seeds": 10}}))
+        more = {"seeds": 10} if _has_question(document) else {"top": min(10, len(half)), "seeds": 10}
+        yield Finding(text, "finalists", _yaml({"finalists": more}))
 
 
 def _has_spread(row: Mapping[str, Any]) -> bool:
@@ -155,7 +160,7 @@ def _wider(field: Mapping[str, Any], is_low: bool) -> dict[str, Any]:
 def _end(document: Document) -> Iterator[Finding]:
     """Did the search end while it was still improving by more than seeds differ?"""
     trials = [trial for trial in document["trials"] if trial["state"] == "COMPLETE"]
-    if len(trials) < _ENOUGH:
+    if len(trials) < _ENOUGH or _has_question(document):  # whose answer says whether it depends on the budget
         return
     sign = _sign(document)
     cut = math.ceil((1 - _LATE) * len(trials))

@@ -112,3 +112,14 @@ def test_an_order_that_is_luck_is_told() -> None:
     for row in flat["finalists"]:
         row["values"] = [0.88, 0.9, 0.92, 0.89, 0.91]
     assert "finalists" in findings(flat)
+
+
+def test_no_remedy_breaks_the_rules_of_a_question() -> None:
+    flat = swept(lambda params: 0.9 + 0.0001 * params["optimizer.momentum"], noise=0.0001)
+    for row in flat["finalists"]:
+        row["values"] = [0.88, 0.9, 0.92, 0.89, 0.91]
+    assert findings(flat | {"question": {}})["finalists"] == {"finalists": {"seeds": 10}}
+    improving = swept(peak, top=2, noise=0.0005)
+    trials = sorted(improving["trials"], key=lambda trial: trial["value"])
+    improving["trials"] = [{**trial, "number": number} for number, trial in enumerate(trials)][:12]
+    assert "budget.trials" not in findings(improving | {"question": {}})
