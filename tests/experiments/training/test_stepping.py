@@ -113,6 +113,7 @@ def test_without_a_gpu_nothing_is_captured() -> None:
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.filterwarnings("ignore")  # such as what torch recommends for this GPU
 @pytest.mark.parametrize("compiled", ["none", "default", "cuda_graphs"])
 def test_on_a_gpu_a_run_is_captured(compiled: str, store: Store, caplog: pytest.LogCaptureFixture) -> None:
     stepping._say_once.cache_clear()
