@@ -28,7 +28,8 @@ from benchmarks.unfinished import Unfinished
 
 Case = TypeVar("Case", Comparison | MemoryCase | ServingCase, GpuCase)
 ALL = 54_000  # training images of Fashion-MNIST; another tenth validates
-QUICK, SEED, GPU = (18_000, 1), (ALL, 10), (18_000, 3)  # training images and epochs of each mode
+QUICK, GOALS, SEED = (18_000, 1), (18_000, 10), (ALL, 10)  # training images and epochs of each mode
+GPU = (18_000, 3)
 BEGAN = time.monotonic()  # before torch is imported
 HERE = Path(__file__).parent
 
@@ -37,6 +38,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--full", action="store_true", help="every comparison, at the seed's settings (most of a day)")
+    goals = "how fast training is: each comparison of it, on a third of the images, three quarters of an hour"
+    mode.add_argument("--goals", action="store_true", help=goals)
     mode.add_argument("--accuracy", action="store_true", help="accuracy over five seeds, at the seed's settings")
     gpu = "training on a GPU, in at most four minutes; writes each row to DIR at once (default: --results)"
     mode.add_argument("--gpu", nargs="?", const=True, default=False, metavar="DIR", help=gpu)
@@ -51,15 +54,16 @@ def main() -> None:
     parser.add_argument("--rows", nargs="+", default=[], metavar="TEXT", help=rows)
     parser.add_argument("--images", type=int, metavar="N", help="training images (default: the mode's)")
     parser.add_argument("--epochs", type=int, metavar="N", help="epochs of each training (default: the mode's)")
-    parser.add_argument("--pairs", type=int, default=7, metavar="N", help="measurements of each side (default: 7)")
+    parser.add_argument("--pairs", type=int, metavar="N", help="measurements of each side (default: 7, with --goals 4)")
     parser.add_argument("--results", type=Path, default=HERE, metavar="DIR", help="where results go")
     args = parser.parse_args()
     if isinstance(args.gpu, str):
         args.results = Path(args.gpu)
     args.results.mkdir(parents=True, exist_ok=True)
     args.run_images, args.run_epochs = args.images or SEED[0], args.epochs or SEED[1]
-    images, epochs = GPU if args.gpu else SEED if args.full or args.accuracy else QUICK
+    images, epochs = GPU if args.gpu else GOALS if args.goals else SEED if args.full or args.accuracy else QUICK
     args.images, args.epochs = args.images or images, args.epochs or epochs
+    args.pairs = args.pairs or (4 if args.goals else 7)
     if args.images > ALL:
         parser.error(f"--images: Fashion-MNIST has {ALL}")
     if args.gpu:
@@ -78,7 +82,7 @@ def main() -> None:
 
 def compare(args: argparse.Namespace, setting: Setting) -> None:
     every = (*COMPARISONS, *MEMORY_CASES, *SERVING_CASES)
-    chosen = _chosen(args, [case for case in every if args.rows or args.full or getattr(case, "quick", True)])
+    chosen = _chosen(args, [case for case in every if args.rows or _is_of_mode(case, args)])
     if any(isinstance(case, Comparison) and case.threads for case in chosen):
         from benchmarks import data
 
@@ -97,6 +101,12 @@ def compare(args: argparse.Namespace, setting: Setting) -> None:
             section, row = "serving", case.measure(setting, args.pairs)
         print(results.line(row), flush=True)
         results.keep(args.results, section, row)
+
+
+def _is_of_mode(case: Comparison | MemoryCase | ServingCase, args: argparse.Namespace) -> bool:
+    if args.goals:
+        return isinstance(case, Comparison) and case.decides
+    return args.full or not isinstance(case, Comparison) or case.quick
 
 
 def _chosen(args: argparse.Namespace, cases: Sequence[Case]) -> list[Case]:

@@ -223,7 +223,8 @@ class ImageDataModule(pl.LightningDataModule):
             raise InputError("data.source", config.source, f"no training image of class {names}", "add images of each")
         fitted, key = self.dataset.normalizations, (config.normalization, splits["train"].order_sha256)
         if key not in fitted:
-            fitted[key] = fit_normalization(config.normalization, splits["train"])
+            known_as = f"{splits['train'].order_sha256} of {self.dataset.sha256}"
+            fitted[key] = fit_normalization(config.normalization, splits["train"], known_as)
         self.normalization: Normalization = fitted[key]
         self.splits = splits
 

@@ -16,7 +16,7 @@ from experiments.code.portable import located
 from experiments.code.scratch import scratch_folder, write_inside
 from experiments.code.snapshot import PROJECT, first_snapshot
 from experiments.errors import Altered, CannotRun
-from experiments.process.file_hashes import known_sha256
+from lightning_modules.images.remembered import known_sha256
 
 
 @dataclass(frozen=True)

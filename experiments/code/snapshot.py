@@ -10,9 +10,9 @@ from typing import Any
 
 from experiments.artifact_names import PAGE_MARK
 from experiments.code.repository import Repository, find_repository
-from experiments.process.file_hashes import known_sha256
 from experiments.process.redaction import holds_credentials, is_secret_file
 from lightning_modules.errors import InputError
+from lightning_modules.images.remembered import known_sha256
 
 PROJECT = Path(__file__).resolve().parents[2]
 _LIMITS = {"WORKBENCH_CODE_FILE_MB": 5, "WORKBENCH_CODE_MB": 50}  # of one file, and of all

@@ -6,6 +6,7 @@ the character becomes an escape such as `\u732b`, and a class whose name has one
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import matplotlib
@@ -100,6 +101,7 @@ def _fonts() -> Iterator[FontEntry]:
     yield from sorted(families.values(), key=lambda font: (font.name != _FIRST, "Sans" not in font.name, font.name))
 
 
+@cache
 def _file_of(family: str) -> str:
     return font_manager.fontManager.findfont(FontProperties(family=family))
 

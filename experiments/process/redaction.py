@@ -11,13 +11,14 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from fnmatch import fnmatch
+from fnmatch import translate
 from functools import lru_cache
 from pathlib import PurePath
 from typing import Any, TextIO, TypeVar
 from urllib.parse import quote, quote_plus, unquote
 
 _FILES = (".env", ".env.*", "*.pem", "*.key", "*id_rsa*", "*credentials*", "*secret*", "*token*", ".netrc")
+_SECRET_NAME = re.compile("|".join(map(translate, _FILES)))
 _URLS = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")  # variables that may hold a URL with a password
 _PASSWORDS = (
     "MLFLOW_TRACKING_PASSWORD",
@@ -57,7 +58,7 @@ def know_words(words: Iterable[str]) -> None:
 def is_secret_file(name: str) -> bool:
     """Whether a file or one of its parent folders has a typical credential name. `tokenizer.py` is not one."""
     name = re.sub(r"token[^/]*\.py$", ".py", name.lower())
-    return any(fnmatch(part.lower(), pattern) for part in PurePath(name).parts for pattern in _FILES)
+    return any(map(_SECRET_NAME.match, PurePath(name).parts))
 
 
 def is_secret_variable(name: str) -> bool:

@@ -1,19 +1,22 @@
 """What a run used beside its recorded code and data: other files, and environment variables that the project reads."""
 
 import ast
+import json
 import os
 import re
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from experiments.code.kept import Code
 from experiments.code.loading import watch
 from experiments.code.portable import portable
-from experiments.process.file_hashes import known_sha256
 from experiments.process.redaction import is_secret_variable, without_credentials
 from experiments.recipe import recipes_read
+from lightning_modules.images.remembered import known_sha256, remembered
 
 _MOST = 200  # files that are named
 _NOISE = ("~/.config/", "~/.cache/matplotlib/", "~/.cache/lightning-workbench/", "~/.netrc", "~/.gitconfig", "~/.pg")
@@ -75,13 +78,20 @@ def _variables(code: Code) -> Iterator[tuple[str, str | None]]:
         name = code.name_of(path)
         if name is None or content is None or not (b"environ" in content or b"getenv" in content):
             continue
-        for line, variable in _read_in(content):
+        for line, variable in _asked(content):
             if variable is None:
                 yield f"{name}:{line}", None
             elif not variable.startswith(_OUR_OWN):
                 value = os.environ.get(variable)
                 is_secret = value is not None and is_secret_variable(variable)
                 yield variable, "***" if is_secret else value and without_credentials(value)
+
+
+def _asked(content: bytes) -> list[tuple[int, str | None]]:
+    """Returns what `_read_in` yields. A module's text is analysed once on a machine."""
+    key = f"variables in {sha256(content).hexdigest()}, {sys.version_info[:2]}"
+    found: list[tuple[int, str | None]] = json.loads(remembered(key, lambda: json.dumps([*_read_in(content)])))
+    return found
 
 
 def _read_in(content: bytes) -> Iterator[tuple[int, str | None]]:

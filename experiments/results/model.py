@@ -5,6 +5,8 @@ import json
 import shutil
 import tempfile
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import numpy as np
 import torch
 from mlflow.models import Model, ModelSignature
 from mlflow.types import Schema, TensorSpec
+from mlflow.utils import environment
 from torch import Tensor, nn
 
 from experiments.artifact_names import MODEL, NETWORK
@@ -71,18 +74,19 @@ def log_model(run: TrackedRun, config: ModelConfig, classifier: ImageClassifier,
         files.write_facts(data)
         height, width, channels = data.dataset.train.images.shape[1:]
         sample = data.dataset.train.images[:2]
-        mlflow.pyfunc.save_model(
-            run.path(MODEL),
-            mlflow_model=Model(run_id=run.run_id, artifact_path=MODEL),
-            python_model=str(Path(__file__).with_name("served_classifier.py")),
-            artifacts=files.artifacts,
-            code_paths=files.code or None,
-            signature=_signature(data),
-            input_example=sample.reshape(2, height, width, *([channels] if channels > 1 else [])),
-            # Without this list, MLflow would import the model in a new process to infer the requirements.
-            pip_requirements=[f"{name}=={version(name)}" for name in files.needs] + [f"torch=={_release()}"],
-            metadata={"class_names": list(data.class_names)},
-        )
+        with _without_check_of_requirements():
+            mlflow.pyfunc.save_model(
+                run.path(MODEL),
+                mlflow_model=Model(run_id=run.run_id, artifact_path=MODEL),
+                python_model=str(Path(__file__).with_name("served_classifier.py")),
+                artifacts=files.artifacts,
+                code_paths=files.code or None,
+                signature=_signature(data),
+                input_example=sample.reshape(2, height, width, *([channels] if channels > 1 else [])),
+                # Without this list, MLflow would import the model in a new process to infer the requirements.
+                pip_requirements=[f"{name}=={version(name)}" for name in files.needs] + [f"torch=={_release()}"],
+                metadata={"class_names": list(data.class_names)},
+            )
 
 
 def trace(network: nn.Module, data: ImageDataModule) -> torch.export.ExportedProgram:
@@ -172,6 +176,17 @@ def _signature(data: ImageDataModule) -> ModelSignature:
         TensorSpec(np.dtype("str"), (data.num_classes,), "class_names"),
     ]
     return ModelSignature(inputs=Schema([TensorSpec(np.dtype(str(images.dtype)), raw_shape)]), outputs=Schema(outputs))
+
+
+@contextmanager
+def _without_check_of_requirements() -> Iterator[None]:
+    """MLflow would look through all installed packages for those that differ from the list, which takes a second."""
+    check = environment.warn_dependency_requirement_mismatches
+    environment.warn_dependency_requirement_mismatches = lambda _: None
+    try:
+        yield
+    finally:
+        environment.warn_dependency_requirement_mismatches = check
 
 
 def _count(network: nn.Module) -> int:

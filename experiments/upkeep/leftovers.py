@@ -10,7 +10,6 @@ from pathlib import Path
 from experiments.code.code_store import CodeStore
 from experiments.code.scratch import leftovers, shared_leftovers
 from experiments.process import presence
-from experiments.process.file_hashes import cache_folder
 from experiments.tracking.seal import UNFINISHED
 from experiments.tracking.store import Store
 from experiments.upkeep.contents import Contents
@@ -19,6 +18,7 @@ from experiments.upkeep.removal import held_files, remove_from_run
 from lightning_modules import InputError
 from lightning_modules.datasets.base import SourceOptions
 from lightning_modules.images.picture_cache import FOLDER, INDEX, PIXELS
+from lightning_modules.images.remembered import cache_folder
 
 _DAY = 24 * 3600.0
 

@@ -4,11 +4,13 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
+import sklearn
 import torch
 from numpy.typing import NDArray
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
+from lightning_modules.images.remembered import remembered
 from lightning_modules.pipeline.splits import Subset
 
 # Shapes: N images, H x W pixels, C channels.
@@ -34,8 +36,11 @@ class Normalization(nn.Module):
         return torch.addcmul(self.offset, images_NCHW, self.scale)
 
 
-def fit_normalization(kind: NormalizationKind, train: Subset) -> Normalization:
+def fit_normalization(kind: NormalizationKind, train: Subset, known_as: str | None = None) -> Normalization:
     """Returns the normalization that is fitted on `train` alone, which is read in chunks.
+
+    `known_as`: what identifies every byte of `train`, such as a hash. Means and variances of the same images are then
+    computed once on a machine.
 
     `per_pixel`: mean 0 and variance 1 for every pixel, by scikit-learn's StandardScaler (a constant pixel becomes 0);
     `per_channel`: the same with one mean and variance per channel; `min_max`: the lowest and the highest value in train
@@ -50,10 +55,17 @@ def fit_normalization(kind: NormalizationKind, train: Subset) -> Normalization:
         spread = (high - low) or 1.0
         return Normalization(torch.full((1, 1, 1), 1 / spread), torch.full((1, 1, 1), -low / spread))
     shape = (height, width, channels) if kind == "per_pixel" else (1, 1, channels)
-    scaler = StandardScaler()
-    for chunk in _chunks(train):
-        scaler.partial_fit(chunk.reshape(-1, int(np.prod(shape))).astype(np.float64))
-    mean_CHW, scale_CHW = (torch.from_numpy(x.reshape(shape)).permute(2, 0, 1) for x in (scaler.mean_, scaler.scale_))
+
+    def fit() -> str:
+        scaler = StandardScaler()
+        for chunk in _chunks(train):
+            scaler.partial_fit(chunk.reshape(-1, int(np.prod(shape))).astype(np.float64))
+        return np.stack([scaler.mean_, scaler.scale_]).tobytes().hex()
+
+    key = f"mean and scale, {kind}, {shape}, numpy {np.__version__}, scikit-learn {sklearn.__version__}, of {known_as}"
+    fitted = bytes.fromhex(fit() if known_as is None else remembered(key, fit))
+    mean_scale = torch.frombuffer(bytearray(fitted), dtype=torch.float64)
+    mean_CHW, scale_CHW = (x.reshape(shape).permute(2, 0, 1) for x in mean_scale.reshape(2, -1))
     return Normalization(1 / scale_CHW, -mean_CHW / scale_CHW)
 
 

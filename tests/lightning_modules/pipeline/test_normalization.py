@@ -1,5 +1,6 @@
 """Statistics of the train split, against scikit-learn and by hand."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,21 @@ def test_per_pixel_is_scikit_learn_s_standard_scaler_on_train(dtype: Any) -> Non
     scaler = StandardScaler().fit(images[train].reshape(len(train), -1).astype(np.float64))
     theirs = scaler.transform(images.reshape(6000, -1).astype(np.float64)).reshape(images.shape)
     np.testing.assert_allclose(ours.permute(0, 2, 3, 1).numpy(), theirs, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["per_pixel", "per_channel"])
+def test_known_images_are_fitted_once_on_a_machine(
+    kind: NormalizationKind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    images = np.random.default_rng(0).integers(0, 256, (50, 3, 2, 3)).astype(np.uint8)
+    fitted = fit_normalization(kind, subset_of(images))
+    for train in (images, np.zeros_like(images)):  # the second is not read: it claims to be the first
+        known = fit_normalization(kind, subset_of(train), "these images")
+        assert torch.equal(known.scale, fitted.scale)
+        assert torch.equal(known.offset, fitted.offset)
+    other = fit_normalization(kind, subset_of(images[:9]), "other images")
+    assert not torch.equal(other.scale, fitted.scale)
 
 
 def test_a_pixel_that_is_constant_in_train_becomes_exactly_0() -> None:

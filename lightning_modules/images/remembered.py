@@ -1,4 +1,4 @@
-"""Hashes of files that seldom change, each computed once on a machine and kept in the user's cache folder."""
+"""Values that are computed once on a machine and kept in the user's cache folder, such as hashes of files."""
 
 import hashlib
 import os
@@ -26,18 +26,25 @@ def identity(path: Path | str) -> str:
 def remembered(key: str, compute: Callable[[], str]) -> str:
     """Returns the value that an earlier call with this key computed on this machine; otherwise computes and keeps it.
 
-    Without a cache folder that can be written, it is computed every time.
+    A kept value that was damaged is computed again. Without a cache folder that can be written, it is computed every
+    time.
     """
-    kept = cache_folder() / "hashes" / hashlib.sha256(key.encode()).hexdigest()
-    with suppress(OSError):
-        return kept.read_text(encoding="utf-8")
+    kept = cache_folder() / "hashes" / _sha256(key)
+    with suppress(OSError, UnicodeDecodeError):
+        digest, _, value = kept.read_bytes().decode().partition("\n")
+        if digest == _sha256(value):
+            return value
     value = compute()
     with suppress(OSError):
         kept.parent.mkdir(parents=True, exist_ok=True)
         new = kept.with_suffix(f".{os.getpid()}")
-        new.write_text(value, encoding="utf-8")
+        new.write_bytes(f"{_sha256(value)}\n{value}".encode())
         new.replace(kept)
     return value
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def cache_folder() -> Path:
