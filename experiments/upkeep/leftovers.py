@@ -18,6 +18,7 @@ from experiments.upkeep.removal import held_files, remove_from_run
 from lightning_modules import InputError
 from lightning_modules.datasets.base import SourceOptions
 from lightning_modules.images.picture_cache import FOLDER, INDEX, PIXELS
+from lightning_modules.images.remembered import FOLDER as REMEMBERED
 from lightning_modules.images.remembered import cache_folder
 
 _DAY = 24 * 3600.0
@@ -56,13 +57,13 @@ def _of_the_store(store: Store, contents: Contents) -> Iterator[Path]:
 
 
 def caches(contents: Contents) -> Iterator[Item]:
-    """Yields decoded pictures that no process has in memory, and the hashes of files. Both are made again when needed.
+    """Yields decoded pictures that no process has in memory, and remembered values. Both are made again when needed.
 
     Only on Linux it is known what a process has in memory; elsewhere decoded pictures are left alone.
     """
-    hashes = cache_folder() / "hashes"
-    if size := size_of(hashes):
-        yield Item(what="cache", path=str(hashes), bytes=size, remove=partial(remove_path, hashes))
+    for folder in (cache_folder() / REMEMBERED, cache_folder() / "hashes"):
+        if size := size_of(folder):
+            yield Item(what="cache", path=str(folder), bytes=size, remove=partial(remove_path, folder))
     used = _mapped_files()
     for folder in sorted(_picture_folders(contents)):
         for pixels in sorted(folder.glob(f"*{PIXELS}")):

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from lightning_modules.images.files import file_sha256
 
+FOLDER = "remembered"  # in the cache folder; earlier versions kept values without a check in `hashes`
+
 
 def known_sha256(path: Path) -> str:
     """Returns a file's SHA-256; from the cache if the file's inode, size and times are those of an earlier call."""
@@ -29,7 +31,7 @@ def remembered(key: str, compute: Callable[[], str]) -> str:
     A kept value that was damaged is computed again. Without a cache folder that can be written, it is computed every
     time.
     """
-    kept = cache_folder() / "hashes" / _sha256(key)
+    kept = cache_folder() / FOLDER / _sha256(key)
     with suppress(OSError, UnicodeDecodeError):
         digest, _, value = kept.read_bytes().decode().partition("\n")
         if digest == _sha256(value):

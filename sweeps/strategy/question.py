@@ -90,8 +90,11 @@ class Arm:
         return f"{self.name} repeat {self.repeat + 1}" if self.repeat else self.name
 
     def role(self, role: str) -> str:
-        """Returns the role that its seeds have: no two arms share the seeds of their trials."""
-        return f"{role} of {self.title}" if self.name else role
+        """Returns the role that its seeds have.
+
+        Arms share the seeds of a slot, so that the same setting under two names is the same search. Repeats do not.
+        """
+        return f"{role} of repeat {self.repeat + 1}" if self.repeat else role
 
     def describe(self, params: Mapping[str, Scalar]) -> str:
         """Returns the name of a run with these params."""

@@ -1,6 +1,7 @@
 """`trainer.steps_per_execution`: how many steps are executed at once, with the same trace, and why it may be one."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from experiments import RunResult, Store, load_config, run
 from experiments.artifact_names import TRACE
 from experiments.config import TrainerConfig
 from experiments.training import stepping
+from experiments.training.epochs import Epoch, Observer
 from experiments.training.stepping import may_capture, steps_per_execution
 from lightning_modules.optimizers import ScheduleConfig
 from lightning_modules.stepping import captured
@@ -26,9 +28,12 @@ class EveryEpoch(pl.Callback):
     def on_train_epoch_end(self, *_: Any, **__: Any) -> None: ...
 
 
-def train(store: Store, **overrides: Any) -> RunResult:
+def train(
+    store: Store, *, observers: Sequence[Observer] = (), resume: str | None = None, **overrides: Any
+) -> RunResult:
     fixed = {"trainer.max_epochs": 2, "trainer.threads": 1, "data.batch_size": 100}  # 13 batches
-    return run(load_config("digits", {**fixed, **overrides}), store=store, progress=False)
+    config = load_config("digits", {**fixed, **overrides})
+    return run(config, store=store, progress=False, observers=observers, resume=resume)
 
 
 def trace(result: RunResult) -> str:
@@ -65,6 +70,28 @@ def test_captured_steps_have_the_trace_of_single_ones(
     assert recorded == [None, None]
 
 
+class Crash(Exception):
+    pass
+
+
+def after_the_first(epoch: Epoch) -> None:
+    if epoch.number == 1:
+        raise Crash
+
+
+def test_a_run_that_was_captured_resumes_as_if_it_had_never_stopped(store: Store, as_on_a_gpu: None) -> None:
+    whole = train(store, **{"optimizer.schedule.kind": "cosine"})
+    with pytest.raises(Crash):
+        train(store, observers=[after_the_first], **{"optimizer.schedule.kind": "cosine"})
+    (stopped,) = store.client.search_runs([experiment_of(store, whole)], "attributes.status = 'FAILED'")
+    resumed = train(store, resume=stopped.info.run_id, **{"optimizer.schedule.kind": "cosine"})
+    assert trace(resumed) == trace(whole)
+
+
+def experiment_of(store: Store, result: RunResult) -> str:
+    return str(store.client.get_run(result.run_id).info.experiment_id)
+
+
 @pytest.mark.parametrize(("settings", "may"), [({}, True), ({"trainer.steps_per_execution": 1}, False)])
 def test_steps_are_captured_on_one_gpu(settings: dict[str, Any], may: bool, as_on_a_gpu: None) -> None:
     assert may_capture(load_config("digits", settings)) is may
@@ -86,6 +113,7 @@ def test_without_a_gpu_nothing_is_captured() -> None:
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.filterwarnings("ignore")  # such as what torch recommends for this GPU
 @pytest.mark.parametrize("compiled", ["none", "default", "cuda_graphs"])
 def test_on_a_gpu_a_run_is_captured(compiled: str, store: Store, caplog: pytest.LogCaptureFixture) -> None:
     stepping._say_once.cache_clear()

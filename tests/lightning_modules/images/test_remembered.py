@@ -10,7 +10,7 @@ from lightning_modules.images.remembered import remembered
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    return tmp_path / "lightning-workbench" / "hashes"
+    return tmp_path / "lightning-workbench" / "remembered"
 
 
 def refuse() -> str:

@@ -303,6 +303,7 @@ def test_step_by_step_training_can_read_what_a_gpu_has_saved() -> None:
 
 
 @HAS_GPU
+@pytest.mark.filterwarnings("ignore")  # such as what torch recommends for this GPU
 @pytest.mark.parametrize("settings", OPTIMIZERS)
 def test_on_a_gpu_captured_steps_agree_with_single_ones(settings: dict[str, Any], tmp_path: Path) -> None:
     """Over 20 steps: one epoch of 21 batches."""
@@ -321,6 +322,7 @@ def test_on_a_gpu_captured_steps_agree_with_single_ones(settings: dict[str, Any]
 
 
 @HAS_GPU
+@pytest.mark.filterwarnings("ignore")  # such as what torch recommends for this GPU
 def test_on_a_gpu_captured_steps_repeat_themselves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
@@ -332,6 +334,7 @@ def test_on_a_gpu_captured_steps_repeat_themselves(tmp_path: Path, monkeypatch: 
 
 
 @HAS_GPU
+@pytest.mark.filterwarnings("ignore")  # such as what torch recommends for this GPU
 @pytest.mark.parametrize(("before", "after"), [(1, 64), (64, 1)])
 def test_on_a_gpu_training_resumes_in_another_way(before: int, after: int, tmp_path: Path) -> None:
     options: dict[str, Any] = {"accelerator": "cuda", "data": DataConfig(batch_size=100)}
@@ -352,6 +355,7 @@ class Syncs(Network):
 
 
 @HAS_GPU
+@pytest.mark.filterwarnings("ignore")  # such as what torch recommends for this GPU
 def test_on_a_gpu_a_network_that_makes_the_host_wait_is_trained_uncaptured(tmp_path: Path) -> None:
     options: dict[str, Any] = {"accelerator": "cuda", "network": Syncs}
     watch = Watch()
