@@ -87,7 +87,7 @@ class Replay:
 def replay(store: Store, name: str, overrides: Mapping[str, Any]) -> Replay:
     """Replays a sweep. `overrides`: fields of `pruner`, and `budget.trials`.
 
-    Raises InputError if the sweep does not exist or has no trial that ended, or if another field is given.
+    Raises InputError if the sweep does not exist, has a question, or no trial that ended, or if another field is given.
     """
     run = find_sweep(store, name)
     path = Path(store.client.download_artifacts(run.info.run_id, CONFIG))
@@ -95,6 +95,9 @@ def replay(store: Store, name: str, overrides: Mapping[str, Any]) -> Replay:
     if before.question.is_given:
         message = "has a question: each of its arms is a search of its own"
         raise InputError("SWEEP", name, message, "replay a sweep without one")
+    if before.question.is_given:
+        message = "has a question: each of its arms is a search of its own, and all must have the same trials"
+        raise InputError("SWEEP", name, message, "replay a sweep without a question")
     _check(name, overrides)
     if overrides.get("pruner.kind", before.pruner.kind) != before.pruner.kind:
         tree = {**tree, "pruner": {}}  # settings are those of a kind

@@ -5,11 +5,15 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlparse
 
 import pytest
+import yaml
 from optuna.trial import TrialState
 
 from experiments import Store
+from experiments.artifact_names import CONFIG
+from experiments.tracking.runs import find_sweep
 from lightning_modules import InputError
 from lightning_modules.metrics import Direction
 from sweeps import load_sweep, run
@@ -124,6 +128,18 @@ def test_what_a_replay_cannot_know_is_refused(swept: Path, overrides: dict[str, 
     with pytest.raises(InputError) as caught:
         replay(Store.open(swept), "digits", overrides)
     assert caught.value.field == field
+
+
+def test_a_sweep_with_a_question_is_refused(swept: Path) -> None:
+    store = Store.open(swept)
+    config = Path(urlparse(find_sweep(store, "digits").info.artifact_uri).path) / CONFIG
+    text = config.read_text()
+    config.write_text(yaml.safe_dump(yaml.safe_load(text) | {"question": {"compare": "optimizer.kind"}}))
+    try:
+        with pytest.raises(InputError, match=r"^SWEEP: has a question"):
+            replay(store, "digits", {})
+    finally:
+        config.write_text(text)
 
 
 def test_a_sweep_with_pruned_trials_says_that_they_are_censored() -> None:
