@@ -93,9 +93,6 @@ def replay(store: Store, name: str, overrides: Mapping[str, Any]) -> Replay:
     path = Path(store.client.download_artifacts(run.info.run_id, CONFIG))
     before = build(SweepConfig, tree := read_recipe(path))
     if before.question.is_given:
-        message = "has a question: each of its arms is a search of its own"
-        raise InputError("SWEEP", name, message, "replay a sweep without one")
-    if before.question.is_given:
         message = "has a question: each of its arms is a search of its own, and all must have the same trials"
         raise InputError("SWEEP", name, message, "replay a sweep without a question")
     _check(name, overrides)
