@@ -78,7 +78,8 @@ def overlap_of_folds(folds: int) -> float:
 
 
 def _variance_of_mean(values: Sequence[float] | NDArray[np.float64], overlap: float) -> float:
-    return float(np.var(values, ddof=1)) * (1 / len(values) + overlap)
+    """Returns 0 for a single value, which has no spread."""
+    return float(np.var(values, ddof=1)) * (1 / len(values) + overlap) if len(values) > 1 else 0.0
 
 
 def paired_difference(first: Sequence[float], second: Sequence[float]) -> Estimate:
