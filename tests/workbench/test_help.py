@@ -60,5 +60,6 @@ def test_help_names_the_recipes_at_hand(
     networks = "fashion_mnist, fashion_mnist_mlp, fashion_mnist_resnet"
     assert f"Recipes of the workbench: arrays, digits, {networks}, image_folder." in train
     assert train.endswith("Recipes in this folder: mine.yaml.")
-    assert "Recipes of the workbench: digits, fashion_mnist_networks, fashion_mnist_optimizers." in sweep
+    sweeps = "fashion_mnist_networks, fashion_mnist_optimizers, fashion_mnist_question"
+    assert f"Recipes of the workbench: digits, digits_question, {sweeps}." in sweep
     assert sweep.endswith("Recipes in this folder: my_search.yaml.")
