@@ -90,7 +90,8 @@ def _input_error(cls: type[Any], prefix: str, given: Mapping[str, Any], error: V
     noted = [note for part in _parts(hint) for note in getattr(part, "__metadata__", ())]
     examples = [example for note in noted for example in getattr(note, "examples", None) or ()]
     example = examples[0] if examples else getattr(cls, name, None)  # the class has the field's default
-    return InputError(field, value, message, "leave it out" if example is None else f"try {example:g}")
+    shown = example if isinstance(example, str) else f"{example:g}" if example is not None else None
+    return InputError(field, value, message, "leave it out" if shown is None else f"try {shown}")
 
 
 def _path_of(value: object) -> str | None:

@@ -17,6 +17,7 @@ class Inner:
     share: Share = 0.25
     decay: Decay | None = None
     size: Count | Literal["full"] = 32
+    chunk: Count | Literal["auto"] = "auto"
     steps: Annotated[int, Field(ge=2, examples=[5])] | None = None
     channels: Literal[1, 3] | None = None
     kind: Literal["sgd", "adam"] = "sgd"
@@ -49,6 +50,7 @@ class Top:
         ({"size": 0}, "top.inner.size: must be 1 or more and at most 1,000,000,000, or full (got 0); try 32"),
         ({"size": "half"}, "top.inner.size: has the wrong type (got 'half'); give an integer, or full"),
         ({"size": True}, "top.inner.size: has the wrong type (got True); give an integer, or full"),
+        ({"chunk": 0}, "top.inner.chunk: must be 1 or more and at most 1,000,000,000, or auto (got 0); try auto"),
         ({"steps": 1}, "top.inner.steps: must be 2 or more, or null (got 1); try 5"),
         ({"steps": 2.0}, "top.inner.steps: has the wrong type (got 2.0); give an integer, or null"),
         ({"channels": 2}, "top.inner.channels: no such choice (got 2); choose from 1, 3"),
