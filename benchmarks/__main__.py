@@ -54,7 +54,7 @@ def main() -> None:
     parser.add_argument("--rows", nargs="+", default=[], metavar="TEXT", help=rows)
     parser.add_argument("--images", type=int, metavar="N", help="training images (default: the mode's)")
     parser.add_argument("--epochs", type=int, metavar="N", help="epochs of each training (default: the mode's)")
-    parser.add_argument("--pairs", type=int, metavar="N", help="measurements of each side (default: 7, with --goals 4)")
+    parser.add_argument("--pairs", type=int, metavar="N", help="measurements of each side (default: 7, with --goals 3)")
     parser.add_argument("--results", type=Path, default=HERE, metavar="DIR", help="where results go")
     args = parser.parse_args()
     if isinstance(args.gpu, str):
@@ -63,7 +63,7 @@ def main() -> None:
     args.run_images, args.run_epochs = args.images or SEED[0], args.epochs or SEED[1]
     images, epochs = GPU if args.gpu else GOALS if args.goals else SEED if args.full or args.accuracy else QUICK
     args.images, args.epochs = args.images or images, args.epochs or epochs
-    args.pairs = args.pairs or (4 if args.goals else 7)
+    args.pairs = args.pairs or (3 if args.goals else 7)
     if args.images > ALL:
         parser.error(f"--images: Fashion-MNIST has {ALL}")
     if args.gpu:
