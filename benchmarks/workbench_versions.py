@@ -52,8 +52,10 @@ def two_devices(config: ExperimentConfig, folder: Path) -> float:
 
 
 def untracked(config: ExperimentConfig, _: Path) -> float:
-    """The same module and data in a plain Trainer that logs and keeps nothing."""
+    """The same module, data and execution of steps in a plain Trainer that logs and keeps nothing."""
     data, classifier = _build(config)
+    data.steps_per_execution = 64  # what `trainer.steps_per_execution: auto` chooses for this network
+    classifier.train_in_chunks(None)
     return fit_and_test(classifier, data, config.trainer.max_epochs)
 
 
