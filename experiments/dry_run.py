@@ -2,7 +2,6 @@
 
 import logging
 import math
-import os
 import warnings
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -116,7 +115,7 @@ def _store_to_read(config: ExperimentConfig, folder: Path) -> Store:
     weights = config.model.weights
     if weights is None or is_file_of_weights(weights):
         return Store(folder, "")
-    if not (os.environ.get("MLFLOW_TRACKING_URI") or (folder.expanduser() / "mlflow.db").exists()):
+    if not Store.is_there(folder):
         remedy = "give a .ckpt or a .safetensors file, or the --store that has the run"
         raise InputError("model.weights", weights, f"there are no runs in {folder}", remedy)
     return Store.open(folder)

@@ -4,5 +4,12 @@
 """
 
 import logging
+from functools import cache
 
 LOG = logging.getLogger("workbench")
+
+
+@cache  # the trials of a sweep have the same to say
+def say_once(message: str, level: int = logging.INFO) -> None:
+    """Logs a message the first time that this process says it."""
+    LOG.log(level, message)

@@ -1,6 +1,5 @@
 """What a sweep would do: its recipe, its arms, its number of runs, and which difference its question can show."""
 
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -50,5 +49,4 @@ def dry_run(sweep: Sweep, folder: str | Path) -> SweepDryRun:
 
 def _store_to_read(folder: Path) -> Store | None:
     """Returns the store; None if there is none."""
-    is_there = os.environ.get("MLFLOW_TRACKING_URI") or (folder.expanduser() / "mlflow.db").exists()
-    return Store.open(folder) if is_there else None
+    return Store.open(folder) if Store.is_there(folder) else None

@@ -241,12 +241,12 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def holm_levels(p_values: Sequence[float]) -> list[float]:
     """Returns the level at which Holm's method decides each test: that of its step, or of the step where it stops.
 
-    The smallest of m p-values is held against 5 % / m, the next against 5 % / (m - 1), and so on, until one is not
-    below its level; that one and all larger ones stay undecided. An interval of 1 - that level excludes 0 exactly if
-    the corrected p-value is below 5 %. It is never narrower than the ordinary 95 % interval, so it covers the true
-    difference at least as often. All intervals together do not: no informative set of intervals that cover together
-    goes with Holm's method (Strassburger and Bretz 2008, Compatible simultaneous lower confidence bounds for the Holm
-    procedure and other Bonferroni-based closed tests, Statistics in Medicine 27(24)).
+    Of m p-values, the level of the smallest is 5 % / m, that of the next 5 % / (m - 1), and so on. Holm's method stops
+    at the first p-value that is not below its level: this one and all larger ones stay undecided. An interval of
+    1 - that level excludes 0 exactly if the corrected p-value is below 5 %. It is never narrower than the ordinary 95 %
+    interval, so it covers the true difference at least as often. All intervals together do not: no informative set of
+    intervals that cover together goes with Holm's method (Strassburger and Bretz 2008, Compatible simultaneous lower
+    confidence bounds for the Holm procedure and other Bonferroni-based closed tests, Statistics in Medicine 27(24)).
     """
     decided = sum(p_value < LEVEL for p_value in holm(p_values))
     levels = [LEVEL] * len(p_values)

@@ -5,7 +5,6 @@ the behavioral sciences. "Show" means that the test claims the difference in 80 
 """
 
 import math
-from itertools import combinations
 
 import numpy as np
 from scipy import optimize, stats
@@ -63,4 +62,4 @@ def detectable_difference(spread: float, seeds: int, arms: int = 2) -> float:
 
 def _level(arms: int) -> float:
     """Returns the level of Holm's first step among all pairs of arms, which is the strictest."""
-    return LEVEL / max(1, len(list(combinations(range(arms), 2))))
+    return LEVEL / max(1, math.comb(arms, 2))

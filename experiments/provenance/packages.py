@@ -16,6 +16,7 @@ from experiments.process.redaction import without_credentials
 from lightning_modules.images.remembered import identity, remembered
 
 _PROJECT = "lightning-workbench"  # left out: its code is recorded on its own, its RECORD depends on its location
+_HEADER = re.MULTILINE | re.IGNORECASE
 _CODE = (".py", ".so", ".pyd", ".dylib", ".dll")  # what can run
 
 
@@ -54,18 +55,19 @@ def installed_in(site_packages: Path) -> tuple[Package, ...]:
 def _packages(found: Iterable[Distribution], imported: set[str]) -> list[Package]:
     packages: dict[str, Package] = {}
     for distribution in found:
-        name, version = _headed(distribution, "Name"), _headed(distribution, "Version")
+        name, version = _name_and_version(distribution)
         key = re.sub(r"[-_.]+", "-", name).lower()
         if key and key != _PROJECT and key not in packages:  # the first on the path is the one that is imported
             packages[key] = _package(distribution, name, version, imported)
     return [packages[key] for key in sorted(packages)]
 
 
-def _headed(distribution: Distribution, header: str) -> str:
-    """Returns a header of the metadata, or "". The library would parse the whole text, once for each header."""
+def _name_and_version(distribution: Distribution) -> tuple[str, str]:
+    """Returns these headers of the metadata, or "". The library would parse the whole text, once for each."""
     text = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or ""
-    found = re.search(rf"^{header}:[ \t]*(.*?)[ \t\r]*$", text, re.MULTILINE | re.IGNORECASE)
-    return found.group(1) if found else ""
+    found = (re.search(rf"^{header}:[ \t]*(.*?)[ \t\r]*$", text, _HEADER) for header in ("Name", "Version"))
+    name, version = ("" if each is None else each.group(1) for each in found)
+    return name, version
 
 
 def requirements() -> str:

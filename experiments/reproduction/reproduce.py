@@ -4,7 +4,6 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,7 +26,7 @@ from experiments.tracking.lifecycle import close_dead_runs
 from experiments.tracking.store import Store
 from experiments.training.trace import Difference, first_difference
 from lightning_modules import InputError
-from lightning_modules.log import LOG
+from lightning_modules.log import LOG, say_once
 from lightning_modules.metrics import find_metric
 
 Verdict = Literal["bitwise", "within_tolerance", "different", "cannot_run", "record_altered"]
@@ -146,16 +145,11 @@ def _state(store: Store, record: Record) -> RecordState:
     """Holds the record against itself. Says once that runs of earlier versions have no seal."""
     checked = check(store, record)
     if not checked.is_sealed:
-        _say_once("some of these runs have no record.json: whether their artifacts were changed is not known")
+        say_once("some of these runs have no record.json: whether their artifacts were changed is not known")
     if checked.problems:
         return RecordState(state="altered", problems=checked.problems, signed_by=checked.signed_by)
     told = record.provenance.get("record", {"state": "unknown", "problems": []})
     return RecordState(state=told["state"], problems=told["problems"], signed_by=checked.signed_by)
-
-
-@cache
-def _say_once(text: str) -> None:
-    LOG.info(text)
 
 
 def _reproduce(store: Store, record: Record, settings: Settings, scratch: Path) -> Reproduction:

@@ -1,11 +1,11 @@
 """The SHA-256 of data that the workbench does not know: of the items that a user's data loaders serve."""
 
+import logging
 import pickle
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from hashlib import sha256
 from typing import Any
 
@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 from experiments.training.random_state import get_random_state, set_random_state
 from experiments.training.trace import Digests, tensors_sha256
 from lightning_modules import InputError
-from lightning_modules.log import LOG
+from lightning_modules.log import say_once
 
 _MOST = 10_000  # items of a split that are hashed; of more, as many at even distances
 
@@ -86,11 +86,13 @@ def _hash_one(split: str, loader: Any) -> str:
     if isinstance(dataset, TensorDataset):
         return tensors_sha256(list(dataset.tensors))
     if dataset is None or isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
-        _say_once(f"the data of {split} are not hashed: they have no items with an index ({type(loader).__name__})")
+        why = f"they have no items with an index ({type(loader).__name__})"
+        say_once(f"the data of {split} are not hashed: {why}", logging.WARNING)
         return f"{type(loader).__name__} {type(dataset).__name__}"
     count = len(dataset)
     if count > _MOST:
-        _say_once(f"{split}: {_MOST:,} of {count:,} items are hashed; a method sha256() of the data module tells all")
+        remedy = "a method sha256() of the data module tells all"
+        say_once(f"{split}: {_MOST:,} of {count:,} items are hashed; {remedy}", logging.WARNING)
     digest = sha256(str(count).encode())
     state = get_random_state()
     try:
@@ -102,11 +104,6 @@ def _hash_one(split: str, loader: Any) -> str:
     finally:
         set_random_state(state)
     return digest.hexdigest()
-
-
-@cache  # every trial of a sweep has the same data
-def _say_once(message: str) -> None:
-    LOG.warning(message)
 
 
 def _plain(item: Any) -> Any:

@@ -101,6 +101,11 @@ class Store:
     folder: Path
     tracking_uri: str
 
+    @staticmethod
+    def is_there(folder: Path) -> bool:
+        """Whether `open` would open a store that exists: in the folder, or the one that MLFLOW_TRACKING_URI names."""
+        return bool(os.environ.get("MLFLOW_TRACKING_URI")) or (folder.expanduser() / "mlflow.db").exists()
+
     @classmethod
     def open(cls, folder: str | Path = DEFAULT_FOLDER) -> "Store":
         """Opens the store in `folder`, which it creates if needed. If MLFLOW_TRACKING_URI is set, runs go there.

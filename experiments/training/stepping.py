@@ -1,7 +1,6 @@
 """Decides how training steps are executed: how many at once (`trainer.steps_per_execution`), and whether captured."""
 
 from collections.abc import Sequence
-from functools import cache
 
 import pytorch_lightning as pl
 import torch
@@ -9,7 +8,7 @@ from pytorch_lightning.utilities.model_helpers import is_overridden
 
 from experiments.config import Compile, ExperimentConfig, TrainerConfig
 from experiments.training.devices import trains_on_gpus
-from lightning_modules.log import LOG
+from lightning_modules.log import say_once
 from lightning_modules.optimizers import ScheduleConfig
 
 _MOST, _MOST_CAPTURED = 64, 1024  # more gains nothing
@@ -47,7 +46,7 @@ def may_capture(config: ExperimentConfig) -> bool:
     if trainer.steps_per_execution == 1 or trainer.processes > 1 or not trains_on_gpus(trainer):
         return False
     if config.data.augmentation.mixing:
-        _say_once("the host launches each step's kernels: mixup and cutmix draw on the host")
+        say_once("the host launches each step's kernels: mixup and cutmix draw on the host")
         return False
     return True
 
@@ -79,9 +78,4 @@ def _why_one(config: TrainerConfig, schedule: ScheduleConfig, callbacks: Sequenc
 
 
 def say_one_by_one(reason: str) -> None:
-    _say_once(f"steps are executed one by one (trainer.steps_per_execution 1): {reason}")
-
-
-@cache  # the trials of a sweep have the same reason
-def _say_once(message: str) -> None:
-    LOG.info(message)
+    say_once(f"steps are executed one by one (trainer.steps_per_execution 1): {reason}")

@@ -5,7 +5,6 @@ With a small network, a GPU needs less time for the kernels of a step than the h
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import pytorch_lightning as pl
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from lightning_modules.log import LOG
+from lightning_modules.log import say_once
 from lightning_modules.stepping.chunked import Chunked
 from lightning_modules.stepping.chunks import Chunk
 from lightning_modules.stepping.device_optimizer import DeviceOptimizer, why_not_captured
@@ -77,7 +76,7 @@ class Captured:
             self._run(module, optimizer, stretch)
 
     def end(self) -> None:
-        """Frees what is kept for the steps, once a training has ended; the next one begins anew."""
+        """Frees what is kept for the steps. Call it when a training has ended: the next one records its own step."""
         self._forget()
         self._has_begun, self.why_not = False, None
         if self._compiles:  # torch compiles the same function only for so many trainings of a process
@@ -144,11 +143,11 @@ class Captured:
         if self.why_not is None and self._compiles:
             why_not_compiled = self._try_to_record(module, optimizer, stretch, compiles=True)
             if why_not_compiled is not None:
-                _say_once(f"the captured step is not compiled: {why_not_compiled}")
+                say_once(f"the captured step is not compiled: {why_not_compiled}")
         if self.why_not is None and self._recorded is None:
             self.why_not = self._try_to_record(module, optimizer, stretch, compiles=False)
         if self.why_not is not None:
-            _say_once(f"the host launches each step's kernels: {self.why_not}")
+            say_once(f"the host launches each step's kernels: {self.why_not}")
 
     def _try_to_record(
         self, module: pl.LightningModule, optimizer: Optimizer, stretch: Stretch, *, compiles: bool
@@ -179,7 +178,7 @@ class Captured:
     def _give_up(self, reason: str) -> None:
         self._forget()
         self.why_not = reason
-        _say_once(f"the host launches each step's kernels: {reason}")
+        say_once(f"the host launches each step's kernels: {reason}")
 
     def _forget(self) -> None:
         if self._recorded is not None:
@@ -249,8 +248,3 @@ def _training(module: pl.LightningModule, optimizer: Optimizer) -> Any:
     """Returns what a recorded step takes for granted: which tensors it trains, and in which mode."""
     tensors = [(id(each), each.data_ptr(), each.requires_grad) for each in module.parameters()]
     return id(optimizer), len(optimizer.param_groups), tensors, [each.training for each in module.modules()]
-
-
-@cache  # the trials of a sweep have the same reason
-def _say_once(message: str) -> None:
-    LOG.info(message)

@@ -21,14 +21,14 @@ def own_run(stage: Stage, kind: Literal["sweep", "repeats"]) -> AbstractContextM
             run_id = create_run(store, experiment=sweep.base.experiment, name=sweep.name, kind=kind, tags=tags)
             study.set_user_attr("sweep_run_id", run_id)
             return open_run(store, run_id)
-    anew = "start with another --name" if kind == "repeats" else "start a new sweep with another --name"
-    remedy = f"restore it in the dashboard, or {anew}"
+    with_another = "start with another --name" if kind == "repeats" else "start a new sweep with another --name"
+    remedy = f"restore it in the dashboard, or {with_another}"
     try:
         is_deleted = store.client.get_run(run_id).info.lifecycle_stage == "deleted"
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
-        is_deleted, remedy = True, anew  # it is gone for good
+        is_deleted, remedy = True, with_another  # it is gone for good
     if is_deleted:
         whose = "the run of these repeats" if kind == "repeats" else "this sweep's run"
         raise InputError("--name", sweep.name, f"{whose}, {run_id}, was deleted in MLflow", remedy)

@@ -15,8 +15,8 @@ from experiments.config import TrainerConfig
 from experiments.training import stepping
 from experiments.training.epochs import Epoch, Observer
 from experiments.training.stepping import may_capture, steps_per_execution
+from lightning_modules.log import say_once
 from lightning_modules.optimizers import ScheduleConfig
-from lightning_modules.stepping import captured
 from lightning_modules.stepping.captured import Captured
 
 
@@ -99,7 +99,7 @@ def test_steps_are_captured_on_one_gpu(settings: dict[str, Any], may: bool, as_o
 
 
 def test_mixed_images_are_not_captured(as_on_a_gpu: None, caplog: pytest.LogCaptureFixture) -> None:
-    stepping._say_once.cache_clear()
+    say_once.cache_clear()
     with caplog.at_level(logging.INFO):
         assert not may_capture(load_config("digits", {"data.augmentation.mixup": 0.2}))
     assert [record.message for record in caplog.records] == [
@@ -116,8 +116,7 @@ def test_without_a_gpu_nothing_is_captured() -> None:
 @pytest.mark.filterwarnings("ignore")  # such as what torch recommends for this GPU
 @pytest.mark.parametrize("compiled", ["none", "default", "cuda_graphs"])
 def test_on_a_gpu_a_run_is_captured(compiled: str, store: Store, caplog: pytest.LogCaptureFixture) -> None:
-    stepping._say_once.cache_clear()
-    captured._say_once.cache_clear()
+    say_once.cache_clear()
     with caplog.at_level(logging.INFO):
         result = train(store, **{"trainer.compile": compiled, "trainer.accelerator": "cuda"})
     assert result.outcome == "finished"
@@ -148,7 +147,7 @@ def test_auto_fits_steps_into_half_a_second() -> None:
     ],
 )
 def test_some_settings_need_every_step(settings: dict[str, Any], reason: str, caplog: pytest.LogCaptureFixture) -> None:
-    stepping._say_once.cache_clear()
+    say_once.cache_clear()
     with caplog.at_level(logging.INFO):
         assert steps_per_execution(TrainerConfig(**settings), ScheduleConfig(), [], 0.001) == 1
         assert steps_per_execution(TrainerConfig(**settings), ScheduleConfig(), [], 0.001) == 1

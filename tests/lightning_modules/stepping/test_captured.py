@@ -12,10 +12,10 @@ import pytorch_lightning as pl
 import torch
 
 from lightning_modules import DataConfig, ImageClassifier, ImageDataModule, OptimizerConfig
+from lightning_modules.log import say_once
 from lightning_modules.metrics import Metric, own_metrics
 from lightning_modules.optimizers import ScheduleConfig
 from lightning_modules.pipeline.augmentation import AugmentationConfig
-from lightning_modules.stepping import captured
 from lightning_modules.stepping.captured import Captured
 from lightning_modules.stepping.clipping import clipping
 from lightning_modules.stepping.device_optimizer import DeviceOptimizer
@@ -197,7 +197,7 @@ def test_training_resumes_in_another_way(before: int, after: int, tmp_path: Path
 def test_what_cannot_be_captured_is_trained_as_before(
     replay: Callable[[torch.device], Any], reason: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    captured._say_once.cache_clear()
+    say_once.cache_clear()
     one = Trained(tmp_path / "one", 1)
     with caplog.at_level(logging.INFO):
         many = Trained(tmp_path / "many", 5, replay=replay)
@@ -211,7 +211,7 @@ def test_what_cannot_be_compiled_is_captured_as_it_is(
     def fails(*_: Any, **__: Any) -> Any:
         raise RuntimeError("backend='inductor' raised:\nno compiler is found\nand more")
 
-    captured._say_once.cache_clear()
+    say_once.cache_clear()
     monkeypatch.setattr(torch, "compile", lambda *_, **__: fails)
     Spied.made.clear()
     with caplog.at_level(logging.INFO):
