@@ -1,7 +1,6 @@
 """Replays: tables of a few trials, worked out by hand, and a real sweep from the command line."""
 
 import json
-import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +18,7 @@ from lightning_modules.metrics import Direction
 from sweeps import load_sweep, run
 from sweeps.replay import Played, Recorded, orders, played, replay, sentences
 from sweeps.strategy.pruners import PrunerConfig, make_pruner
+from tests.stores import copy_store_folder
 
 Workbench = Callable[..., "subprocess.CompletedProcess[str]"]
 MEDIAN = PrunerConfig(kind="median", startup_trials=2)
@@ -102,8 +102,7 @@ def test_fewer_trials_find_less_and_save_their_epochs(swept: Path) -> None:
 
 
 def test_the_command_says_what_is_not_known(swept: Path, tmp_path: Path, workbench: Workbench) -> None:
-    store = tmp_path / "store"
-    shutil.copytree(swept, store)
+    store = copy_store_folder(swept, tmp_path / "store")
     words = ("replay", "digits", "--store", store, "--pruner.kind", "top_k", "--pruner.keep", "1")
     document = json.loads(workbench(*words, "--json").stdout)
     assert document["epochs_saved"] > 0

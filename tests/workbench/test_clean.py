@@ -36,6 +36,7 @@ from experiments.training.epochs import Epoch
 from experiments.upkeep.clean import KINDS, clean
 from sweeps import load_sweep
 from sweeps import run as run_sweep
+from tests.stores import copy_store_folder
 from tests.warm_python import WarmPython
 from workbench.clean import _KINDS
 
@@ -158,7 +159,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def untidy(built: Path, tmp_path: Path) -> Path:
     """A copy of the store."""
-    return shutil.copytree(built, tmp_path / "store")
+    return copy_store_folder(built, tmp_path / "store")
 
 
 @pytest.fixture

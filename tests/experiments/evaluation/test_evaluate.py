@@ -3,7 +3,6 @@
 import io
 import json
 import re
-import shutil
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -24,6 +23,7 @@ from experiments.comparison.text import robustness_verdicts
 from experiments.evaluation.corruptions import CORRUPTIONS
 from experiments.tracking.runs import resolve
 from experiments.tracking.seal import broken
+from tests.stores import copy_store_folder
 from tests.svg import read_page
 
 SWEEP = """
@@ -48,8 +48,7 @@ def call(*words: str | Path) -> dict[str, Any]:
 def store(digits_store: Path, second_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Store:
     """A copy of the store with the runs `first` and `second`, into which these tests write."""
     folder = tmp_path_factory.mktemp("evaluate") / "store"
-    shutil.copytree(digits_store, folder, ignore=shutil.ignore_patterns("scratch", "*.lock"))
-    return Store.open(folder)
+    return Store.open(copy_store_folder(digits_store, folder))
 
 
 @pytest.fixture(scope="module")

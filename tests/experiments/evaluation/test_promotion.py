@@ -14,6 +14,7 @@ from mlflow.entities import Run
 import workbench
 from experiments import Store
 from experiments.tracking.lifecycle import create_run
+from tests.stores import copy_store_folder
 
 IMAGES = 10_000
 Promote = Callable[..., tuple[int, dict[str, Any]]]
@@ -23,8 +24,7 @@ Promote = Callable[..., tuple[int, dict[str, Any]]]
 def store(digits_store: Path, first_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Store:
     """A copy of the store with the run `first`, into which these tests write."""
     folder = tmp_path_factory.mktemp("promote") / "store"
-    shutil.copytree(digits_store, folder, ignore=shutil.ignore_patterns("scratch", "*.lock"))
-    return Store.open(folder)
+    return Store.open(copy_store_folder(digits_store, folder))
 
 
 @pytest.fixture

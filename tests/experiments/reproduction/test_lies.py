@@ -24,6 +24,7 @@ from experiments import Store, load_config, run
 from experiments.provenance.signature import sign_run
 from experiments.reproduction.reproduce import Settings, reproduce
 from tests.projects import answer, call, copy_project, edit, git, start
+from tests.stores import copy_store_folder
 
 Lie = Callable[["Victim"], None]
 
@@ -247,7 +248,7 @@ def honest(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
 def victim(honest: tuple[Path, str, str], tmp_path: Path) -> Victim:
     """One of the runs, in a copy of the store."""
     folder, run_id, other = honest
-    return Victim(Store.open(shutil.copytree(folder, tmp_path / "store")), run_id, other)
+    return Victim(Store.open(copy_store_folder(folder, tmp_path / "store")), run_id, other)
 
 
 def test_the_honest_run_is_complete_and_sealed(victim: Victim, rerun_in_process: None) -> None:

@@ -1,6 +1,5 @@
 """Stores that are moved: every address of artifacts follows, in both forms, unless the old place still exists."""
 
-import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -9,6 +8,7 @@ import pytest
 
 from experiments import Store
 from experiments.tracking.lifecycle import create_run, open_run
+from tests.stores import copy_store_folder
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_all_addresses_follow_a_store_that_was_moved(
 
 def test_a_copy_beside_the_original_is_left_alone(origin: Store, tmp_path: Path) -> None:
     before = addresses(origin.folder)
-    copy = shutil.copytree(origin.folder, tmp_path / "copy")
+    copy = copy_store_folder(origin.folder, tmp_path / "copy")
     Store.open(copy)
     assert addresses(copy) == before
 

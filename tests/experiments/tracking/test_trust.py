@@ -18,6 +18,7 @@ from experiments import Store, load_config, run
 from experiments.code.code_store import CodeStore
 from experiments.code.snapshot import PROJECT, File
 from experiments.tracking.trust import is_trusted, own
+from tests.stores import copy_store_folder
 from tests.warm_python import WarmPython
 
 Plant = Callable[["Foreign"], None]
@@ -135,7 +136,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def foreign(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Foreign:
     """The store as another user finds it."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    Store.open(shutil.copytree(made, tmp_path / "store"))
+    Store.open(copy_store_folder(made, tmp_path / "store"))
     return Foreign(tmp_path / "store")
 
 

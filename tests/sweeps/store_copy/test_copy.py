@@ -1,7 +1,6 @@
 """A store copied to PostgreSQL and back, by the command line and by hand; a real server on loopback."""
 
 import json
-import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -29,6 +28,7 @@ from sweeps.store_copy.databases import StorePlace
 from sweeps.study.search import Search
 from sweeps.study.stage import settle
 from tests.stock import stock_storage
+from tests.stores import copy_store_folder
 from tests.warm_python import WarmPython
 from workbench import main
 
@@ -129,7 +129,7 @@ def test_a_copy_that_breaks_off_leaves_no_row_and_begins_again(
     origin: Store, postgres: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """SQLite takes a value longer than its column; PostgreSQL does not."""
-    broken = Path(shutil.copytree(origin.folder, tmp_path / "broken"))
+    broken = copy_store_folder(origin.folder, tmp_path / "broken")
     with closing(sqlite3.connect(broken / "mlflow.db")) as database, database:
         database.execute("UPDATE params SET value = ?", ("x" * 9000,))
     tracking, storage = postgres.create("again runs"), postgres.create("again studies")
@@ -160,7 +160,7 @@ def test_a_copy_that_is_killed_begins_again(
 ) -> None:
     tracking, storage = postgres.create(f"runs, {kind} killed"), postgres.create(f"studies, {kind} killed")
     source, away = tmp_path / "source", StorePlace(tmp_path / "away", tracking, storage)
-    shutil.copytree(origin.folder, source)
+    copy_store_folder(origin.folder, source)
     options = ("--to-tracking", tracking, "--to-storage", storage)
     killed = start_workbench("store", "copy", source, away.folder, *options)
     assert killed.stderr is not None
@@ -182,7 +182,7 @@ def test_what_cannot_be_copied_is_refused_in_one_line(origin: Store, tmp_path: P
         copy_store(home, StorePlace(to, "postgresql://me:planted@127.0.0.1:1/db"))
     assert "planted" not in str(told.value)
 
-    old = Path(shutil.copytree(origin.folder, tmp_path / "old"))
+    old = copy_store_folder(origin.folder, tmp_path / "old")
     with closing(sqlite3.connect(old / "mlflow.db")) as database, database:
         database.execute("UPDATE alembic_version SET version_num = 'ancient'")
     with pytest.raises(InputError, match=r"TO: is the database of a newer MLflow.*schema ancient"):
