@@ -191,9 +191,9 @@ class Sweep:
         digest = hashlib.sha256(f"{self.base.seed} {role} {index}".encode()).digest()
         return int.from_bytes(digest[:4], "big")
 
-    def trial_seed(self, role: str, slot: int) -> int:
-        """Returns the seed of a slot's trial, which all trials share if the sweep says so."""
-        return self.seed("trials", 0) if self.config.seeds == "shared" else self.seed(role, slot)
+    def trial_seed(self, arm: Arm, slot: int) -> int:
+        """Returns the seed of a slot's trial, which all trials of a repeat share if the sweep says so."""
+        return self.seed(arm.role("trials"), 0) if self.config.seeds == "shared" else self.seed(arm.role("trial"), slot)
 
     def with_seeds(self, begun: Mapping[str, Any] | None) -> "Sweep":
         """Returns the sweep with `seeds` chosen, if its recipe leaves them out: as it was begun, or as new ones are.

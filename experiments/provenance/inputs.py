@@ -16,10 +16,10 @@ from experiments.code.loading import watch
 from experiments.code.portable import portable
 from experiments.process.redaction import is_secret_variable, without_credentials
 from experiments.recipe import recipes_read
-from lightning_modules.images.remembered import known_sha256, remembered
+from lightning_modules.images.remembered import cache_folder, known_sha256, remembered
 
 _MOST = 200  # files that are named
-_NOISE = ("~/.config/", "~/.cache/matplotlib/", "~/.cache/lightning-workbench/", "~/.netrc", "~/.gitconfig", "~/.pg")
+_NOISE = ("~/.config/", "~/.cache/matplotlib/", "~/.netrc", "~/.gitconfig", "~/.pg")
 _OF_A_STORE = re.compile(r"/(m-)?[0-9a-f]{32}/artifacts/|/code\.git/config$|/owners/[0-9a-f]{16}")
 _OUR_OWN = ("WORKBENCH_", "MLFLOW_", "RAY_", "PG", "XDG_")  # variables that the workbench itself reads
 
@@ -62,8 +62,9 @@ def _is_beside_the_record(path: str, code: Code) -> bool:
     is_known = any(f"{path}/".startswith(f"{folder}/") for folder in code.without) or Path(path) in recipes_read
     is_temporary = path.startswith(tempfile.gettempdir()) and ("/torchinductor" in path or not Path(path).exists())
     is_own_product = path in watched.written or path.startswith("/tmp/ray/") or _OF_A_STORE.search(path) is not None
+    is_cached = Path(path).is_relative_to(cache_folder())
     is_noise = portable(path).startswith(_NOISE) or ".egg-info/" in path
-    return not (is_known or is_temporary or is_own_product or is_noise)
+    return not (is_known or is_temporary or is_own_product or is_cached or is_noise)
 
 
 def _file(path: str) -> dict[str, Any]:

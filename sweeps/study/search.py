@@ -92,7 +92,7 @@ class Search(Stage):
         trial = self.ask(study)
         slot = trial.user_attrs.get("slot", slot)
         params = arm.space.suggest(trial)
-        seed = sweep.trial_seed(arm.role("trial"), slot)
+        seed = sweep.trial_seed(arm, slot)
         self.take(trial, slot=slot, seed=seed)
         number = self.number_of(trial)
         tags = {"workbench.trial": str(number), "workbench.slot": f"{arm.title} {slot}".lstrip()}

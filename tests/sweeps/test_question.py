@@ -254,6 +254,14 @@ def test_repeats_are_searches_with_other_seeds(untrained: "Untrained") -> None:
     assert len({trial.user_attrs["seed"] for trial in trials}) == 12
 
 
+def test_with_shared_seeds_each_repeat_has_a_seed_of_its_own(untrained: "Untrained") -> None:
+    words = TWO.replace("values: [sgd, adam]", "values: [sgd, adam], repeats: 3")
+    search = untrained.search(untrained.sweep(f"{words}seeds: shared\n"))
+    claim_all(search)
+    seeds = {(trial.user_attrs["repeat"], trial.user_attrs["seed"]) for trial in search.trials()}
+    assert len(seeds) == len(dict(seeds)) == len({seed for _, seed in seeds}) == 3
+
+
 def test_the_same_setting_under_two_names_is_the_same_search(untrained: "Untrained") -> None:
     lines = "question: {arms: {one: {}, other: {}}}\nbudget: {trials: 24}\nfinalists: {seeds: 2}\n"
     search = untrained.search(untrained.sweep("space: {optimizer.lr: {low: 0.001, high: 0.1, log: true}}\n" + lines))
