@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from mlflow.entities import DatasetInput
 
@@ -82,8 +83,7 @@ def record(
     run.path(CONFIG).write_text(config.to_yaml(), encoding="utf-8")
     run.path(PATCH).write_bytes(code.patch)
     run.path(REQUIREMENTS).write_text(requirements(), encoding="utf-8")
-    run.path(PROVENANCE).write_text(json.dumps(provenance), encoding="utf-8")
-    _write_code(run, code.with_loaded(run.store.folder))
+    _write(run, provenance, code.with_loaded(run.store.folder))
     run.log_params(flatten(config.as_recorded()))
     run.log_inputs(data)
     commit = {} if code.git is None else {"mlflow.source.git.commit": str(code.git["commit"])}
@@ -107,9 +107,10 @@ def finished(run: TrackedRun, code: Code) -> Iterator[None]:
 
 def _finish(run: TrackedRun, code: Code) -> None:
     watch().run_ended = time.perf_counter()
-    if "code" not in json.loads(run.path(PROVENANCE).read_text(encoding="utf-8")):
+    provenance = json.loads(run.path(PROVENANCE).read_text(encoding="utf-8"))
+    if "code" not in provenance:
         return  # an earlier version has recorded the run, in another way
-    state, problems = _write_code(run, code.with_loaded(run.store.folder))
+    state, problems = _write(run, provenance, code.with_loaded(run.store.folder))
     if state != "complete":
         more = [f"{len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
         why = "; ".join([*problems[:_SHOWN], *more]) or "files were edited, and it is not known which version ran"
@@ -119,9 +120,11 @@ def _finish(run: TrackedRun, code: Code) -> None:
     run.set_tags({"workbench.record": state} | {name: text for name, text in told.items() if text})
 
 
-def _write_code(run: TrackedRun, code: Code) -> tuple[str, list[str]]:
-    """Writes what is known of the code into provenance.json; returns the state of the record, and its problems."""
-    provenance = json.loads(run.path(PROVENANCE).read_text(encoding="utf-8"))
+def _write(run: TrackedRun, provenance: dict[str, Any], code: Code) -> tuple[str, list[str]]:
+    """Writes provenance.json with what is known of the code; returns the state of the record, and its problems.
+
+    The file is complete or not there, even if the process is killed meanwhile.
+    """
     before = provenance.get("record", {"state": "complete", "problems": []})  # of an earlier process of this run
     problems = list(dict.fromkeys([*before["problems"], *code.known_problems, *code.disagreements()]))
     state = max(before["state"], code.state(problems), key=_STATES.index)

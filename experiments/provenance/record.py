@@ -20,6 +20,7 @@ from experiments.training.trace import Line, metrics_of_the_start, read_trace
 
 _NEEDED = {CONFIG, PROVENANCE, PATCH, REQUIREMENTS}
 _FIELDS = {"data_sha256", "machine", "torch", "variables"}  # of every provenance.json
+_SINCE_CODE = 4  # the first format with the field `code`
 _ARTIFACTS = _NEEDED | {CODE_BUNDLE, SOURCES, TRACE}
 
 
@@ -77,6 +78,11 @@ def read_provenance(path: Path) -> dict[str, Any]:
     for name in ("git", "sources"):
         provenance.setdefault(name, None)
     return provenance
+
+
+def is_whole(provenance: Mapping[str, Any]) -> bool:
+    """Whether it says which code ran. Earlier versions wrote that a moment later, and were killed in between."""
+    return "code" in provenance or provenance.get("format", 1) < _SINCE_CODE
 
 
 def read_record(store: Store, run_id: str, folder: Path) -> Record:

@@ -9,7 +9,7 @@ from mlflow.exceptions import MlflowException
 
 from experiments.artifact_names import PROVENANCE
 from experiments.errors import CannotRun
-from experiments.provenance.record import read_provenance
+from experiments.provenance.record import is_whole, read_provenance
 from experiments.tracking.addresses import local_folder
 from experiments.tracking.runs import RunSummary
 from experiments.tracking.store import Store
@@ -34,9 +34,10 @@ class Artifacts:
             return None
 
     def provenance(self, run: RunSummary) -> Mapping[str, Any] | None:
-        """Returns a run's provenance.json; None if the run has none that can be read."""
+        """Returns a run's provenance.json; None if the run has none that is whole and can be read."""
         path = self.find(run, PROVENANCE)
         try:
-            return None if path is None else read_provenance(path)
+            found = None if path is None else read_provenance(path)
         except (CannotRun, OSError, ValueError):
             return None
+        return found if found is not None and is_whole(found) else None

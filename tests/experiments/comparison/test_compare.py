@@ -438,9 +438,19 @@ def test_the_best_is_tested_against_the_next_by_the_other_metrics_too(untrained:
     assert "is better than two" in verdicts(document)[2]
 
 
-def test_runs_without_provenance_are_said_to_be_unknown(untrained: Untrained) -> None:
+@pytest.mark.parametrize(
+    "record",
+    [
+        {},
+        # an earlier commit was killed between this and the rest of the record
+        {"format": 4, "packages": {}, "data_sha256": "d", "split_sha256": {}, "machine": {}, "torch": {}}
+        | {"variables": {}, "git": {"commit": "c" * 40, "dirty": True}},
+    ],
+    ids=["none", "half"],
+)
+def test_runs_without_provenance_are_said_to_be_unknown(untrained: Untrained, record: dict[str, Any]) -> None:
     for name in ("one", "two"):
-        untrained.trial(name, [True] * 9 + [name == "one"], record={}, lr=name)
+        untrained.trial(name, [True] * 9 + [name == "one"], record=record, lr=name)
     document = compared(untrained.store, "one", "two")
     assert document["tests"] == []
     assert [note.partition(":")[0] for note in document["notes"]] == [

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from experiments import Store, load_config, run
 from experiments.code.code_store import CodeStore
 from experiments.code.recorded import RecordedCode
 from experiments.code.snapshot import PROJECT
+from experiments.provenance import gather
+from experiments.tracking.runs import list_runs
 from tests.projects import copy_sources
 
 if TYPE_CHECKING:
@@ -135,6 +138,21 @@ def test_outside_of_a_checkout_provenance_says_so(elsewhere: tuple[Path, Path, P
     assert list(told["code"]["left_out"]) == ["experiments/recipes/secret.yaml"]
     assert told["code"]["own_folders"] == [{"name": "_outside/0", "path": "../work"}]
     assert told["record"]["state"] == "complete"
+
+
+def test_a_run_that_ends_while_it_is_recorded_has_no_half_of_a_record(
+    scratch_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(code: object) -> None:
+        raise RuntimeError("killed here")
+
+    monkeypatch.setattr(gather, "inputs", killed)
+    with pytest.raises(RuntimeError, match="killed here"):
+        run(load_config("digits", {"trainer.threads": 1}), store=scratch_store, name="killed while it is recorded")
+    (ended,) = [each for each in list_runs(scratch_store) if each.name == "killed while it is recorded"]
+    folder = scratch_store.files_folder(scratch_store.client.get_run(ended.run_id).info)
+    assert (folder / "config.yaml").exists()
+    assert not list(folder.glob("provenance.json*"))
 
 
 def test_provenance_holds_no_credentials(elsewhere: tuple[Path, Path, Path]) -> None:
