@@ -341,9 +341,13 @@ def enable_wal(database: Path) -> None:
 
 
 def tune_sqlite() -> None:
-    """Makes every SQLite connection of this process wait up to a minute for a lock, and sync only at checkpoints."""
+    """Makes every SQLite connection of this process wait up to a minute for a lock, and sync only at checkpoints.
+
+    One that is closed because its thread was interrupted ends its transaction.
+    """
     if not sqlalchemy.event.contains(sqlalchemy.Engine, "connect", _tune):
         sqlalchemy.event.listen(sqlalchemy.Engine, "connect", _tune)
+        sqlalchemy.event.listen(sqlalchemy.Engine, "invalidate", _roll_back)
 
 
 def _tune(connection: Any, _: Any) -> None:
@@ -351,3 +355,12 @@ def _tune(connection: Any, _: Any) -> None:
     if isinstance(connection, sqlite3.Connection):
         connection.execute("PRAGMA busy_timeout=60000")
         connection.execute("PRAGMA synchronous=NORMAL")
+
+
+def _roll_back(connection: Any, *_: Any) -> None:
+    """Gives up the connection's locks. By itself, one that is closed while a statement still has rows keeps them.
+
+    Such a statement is kept by the traceback of the interrupt. Source: sqlite.org/c3ref/close.html ("zombie").
+    """
+    if isinstance(connection, sqlite3.Connection):
+        connection.rollback()

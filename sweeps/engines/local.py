@@ -12,7 +12,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
@@ -223,7 +223,8 @@ def _run_worker(task: _Task, pipe: Connection, gpus: str | None) -> None:
     except Exception as error:  # errors of a trial do not get here
         if not isinstance(error, StoreError):
             traceback.print_exc()
-        report("broken")(str(error))
+        with suppress(Interrupted):  # the parent is gone, and nobody asks any more
+            report("broken")(str(error))
 
 
 def _end_with_parent() -> None:

@@ -1,6 +1,7 @@
 """The store: made once, whoever comes first."""
 
 import errno
+import signal
 import socket
 import sqlite3
 import subprocess
@@ -8,16 +9,20 @@ import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 from unittest.mock import Mock
 
 import pytest
 import requests
 from mlflow import MlflowClient
+from mlflow.entities import Metric
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+from sqlalchemy.engine.default import DefaultDialect
 
 from experiments import Store
 from experiments.databases import postgres
-from experiments.errors import StoreError
+from experiments.errors import Interrupted, StoreError
+from experiments.process.interrupts import interruptible
 from experiments.tracking import store
 from lightning_modules import InputError
 
@@ -149,3 +154,24 @@ def test_a_store_that_fails_is_told_with_what_was_wrong(scratch_store: Store, er
 def test_an_error_of_other_code_is_not_the_stores(scratch_store: Store) -> None:
     with pytest.raises(ValueError, match=r"^no$"), scratch_store.telling_failures():
         raise ValueError("no")
+
+
+def test_an_interrupt_within_a_write_leaves_no_lock(scratch_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLAlchemy closes the connection, but the exception's traceback holds a statement, with which it stays open."""
+    run = scratch_store.client.create_run("0")
+    scratch_store.client.log_batch(run.info.run_id, [Metric("loss", 1.0, 1, 1)])
+    execute = DefaultDialect.do_execute
+
+    def stopped(self: DefaultDialect, cursor: Any, statement: str, *rest: Any) -> None:
+        execute(self, cursor, statement, *rest)
+        if statement.startswith("SELECT latest_metrics"):  # in the transaction that has written the metrics
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(DefaultDialect, "do_execute", stopped)
+    with interruptible(), pytest.raises(Interrupted) as interrupted:
+        scratch_store.client.log_batch(run.info.run_id, [Metric("loss", 0.5, 2, 2)])
+    assert interrupted.traceback
+    with closing(sqlite3.connect(scratch_store.folder / "mlflow.db", timeout=0)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+    monkeypatch.undo()
+    assert scratch_store.client.get_run(run.info.run_id).data.metrics == {"loss": 1.0}
