@@ -30,7 +30,7 @@ BASELINE = Way("Optuna's defaults: TPE, median", {"kind": "tpe"}, {"kind": "medi
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a simulated sweep has found at each of `BUDGETS`: how far below the table's best, and in how many trials."""
+    """What a simulated sweep has found at each of `BUDGETS`: how far below the best, and in how many trials."""
 
     regrets: tuple[float, ...]
     trials: tuple[int, ...]
@@ -40,7 +40,7 @@ def simulate(world: World, way: Way, seed: int) -> Outcome:
     """Runs one sweep, one trial after another, until the largest budget is spent.
 
     It would choose the completed trial with the best value. Its regret is the expected score of the best point of the
-    table minus that of the point of this trial: luck in a trial's value does not count.
+    space minus that of the point of this trial: luck in a trial's value does not count.
     """
     sampler, pruner = SamplerConfig(**way.sampler), PrunerConfig(**way.pruner)
     study = optuna.create_study(direction="maximize", pruner=make_pruner(pruner, world.epochs))

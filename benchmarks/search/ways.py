@@ -44,7 +44,7 @@ def compare(world: World, ways: Sequence[Way], replays: int, path: Path | None) 
     kept = json.loads(path.read_text()) if path is not None and path.exists() else {}
     of_table = kept.setdefault(f"{len(world.rows)} trials", {})  # a table that has grown is another one
     quality = ", ".join(f"{name} {value:.2f}" for name, value in world.quality().items())
-    print(f"{len(world.rows)} trials; best of the table {world.best:.4f}; the regression on left-out points: {quality}")
+    print(f"{len(world.rows)} trials; highest expected score {world.best:.4f}; on points that were left out: {quality}")
     regrets: dict[str, np.ndarray] = {}
     for way in dict.fromkeys((BASELINE, *ways)):
         found, start = of_table.setdefault(way.name, []), time.perf_counter()

@@ -26,6 +26,10 @@ from sweeps.strategy.space import Parameter, SearchSpace
 # Shapes: N rows, D features, E epochs.
 _NEAREST = 5  # recorded trials of which one lends its deviations
 _FITTED = 400  # rows on which the kernel's lengths are fitted: more would only take longer
+_TRIED, _KEPT, _ROUNDS = 2048, 32, 6  # points of a round in the search for the best, those kept, and rounds
+# Times the median share of wrong answers; what is worse counts as this bad. Beside a cliff, where training diverges, a
+# regression would swing too high.
+_TOO_BAD = 2.0
 _CHANCE = 0.1  # accuracy after the loss was not finite any more
 
 
@@ -44,6 +48,7 @@ class World:
         self.space, self.rows, self._least = space, rows, 0.5 / images
         self.epochs = max(len(row.accuracy) for row in rows)
         self._features_ND = np.array([self._features(row.params) for row in rows])
+        self._worst_E = _TOO_BAD * np.median([self._wrong(row) for row in rows], axis=0)
         targets_NE = np.array([self._target(row) for row in rows])
         self._mean_E, self._scale = targets_NE.mean(axis=0), targets_NE[:, -1].std()
         scaled_NE = (targets_NE - self._mean_E) / self._scale
@@ -51,12 +56,11 @@ class World:
         covariance_NN = self._kernel(self._features_ND)
         self._weights_NE = np.linalg.solve(covariance_NN + noise * np.eye(len(rows)), scaled_NE)
         self._deviations_NE = scaled_NE - covariance_NN @ self._weights_NE
-        expected_NE = self._accuracy(covariance_NN @ self._weights_NE)
-        self.best = float(expected_NE[:, -1].max())
+        self.best = self._highest()
 
     def expected(self, params: Mapping[str, Any]) -> float:
         """Returns the accuracy after the last epoch that trials at a point have, seed by seed, in the middle."""
-        return float(self._accuracy(self._near(params) @ self._weights_NE)[-1])
+        return float(self._finals([params])[0])
 
     def curve(self, params: Mapping[str, Any], random: np.random.Generator) -> Curve:
         """Returns the curve of one trial."""
@@ -83,6 +87,23 @@ class World:
             "explained": float(1 - np.var(predicted_N - scaled_N) / np.var(scaled_N)),
         }
 
+    def _highest(self) -> float:
+        """Returns the highest expected score of the space: of random points, then of points ever nearer to the best."""
+        random, scale = np.random.default_rng(0), 0.1
+        places_PD = random.random((_TRIED, len(self.space.parameters)))
+        for _ in range(_ROUNDS):
+            finals_P = self._finals([self.space.at(place) for place in places_PD.tolist()])
+            best_BD = places_PD[np.argsort(-finals_P)[:_KEPT]]
+            moved_PD = np.repeat(best_BD, _TRIED // _KEPT, axis=0)
+            moved_PD = np.clip(moved_PD + scale * random.standard_normal(moved_PD.shape), 0.0, 1 - 1e-6)
+            places_PD, scale = np.concatenate([best_BD, moved_PD]), scale / 2
+        return float(max(finals_P.max(), self._finals([row.params for row in self.rows]).max()))
+
+    def _finals(self, points: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
+        """Returns the expected accuracy of each point after the last epoch (P,)."""
+        near_PN = self._kernel(np.array([self._features(params) for params in points]), self._features_ND)
+        return self._accuracy(near_PN @ self._weights_NE)[:, -1]
+
     def _noise(self) -> float:
         return float(np.var(self._deviations_NE[:, -1]))
 
@@ -95,9 +116,12 @@ class World:
 
     def _target(self, row: Row) -> NDArray[np.float64]:
         """Returns the logarithm of the share of wrong answers after each epoch (E,)."""
-        filled = [*row.accuracy, *[_CHANCE] * (self.epochs - len(row.accuracy))]
-        targets_E: NDArray[np.float64] = np.log(1 - np.array(filled) + self._least)
+        targets_E: NDArray[np.float64] = np.log(np.minimum(self._wrong(row), self._worst_E) + self._least)
         return targets_E
+
+    def _wrong(self, row: Row) -> NDArray[np.float64]:
+        """Returns the share of wrong answers after each epoch (E,)."""
+        return 1 - np.array([*row.accuracy, *[_CHANCE] * (self.epochs - len(row.accuracy))])
 
     def _accuracy(self, scaled: NDArray[np.float64]) -> NDArray[np.float64]:
         accuracy: NDArray[np.float64] = 1 + self._least - np.exp(scaled * self._scale + self._mean_E)

@@ -44,6 +44,8 @@ def test_the_expected_score_is_that_without_noise(world: World) -> None:
     assert world.expected(good | {"optimizer.lr": 0.1}) == pytest.approx(0.85, abs=0.02)
     assert world.expected(good | {"optimizer.kind": "sgd", "optimizer.momentum": 0.7}) == pytest.approx(0.93, abs=0.01)
     assert world.quality()["rank_correlation"] > 0.95
+    assert world.best == pytest.approx(0.95, abs=0.005)
+    assert world.best >= world.expected(good)
 
 
 def test_a_curve_has_the_noise_of_the_recorded_trials(world: World) -> None:
