@@ -23,7 +23,7 @@ from sklearn.model_selection import GroupKFold
 from benchmarks.search.table import Row
 from sweeps.strategy.space import Parameter, SearchSpace
 
-# Shapes: N rows, D features, E epochs.
+# Shapes: N rows, D features or coordinates, E epochs, P points, B points that are kept.
 _NEAREST = 5  # recorded trials of which one lends its deviations
 _FITTED = 400  # rows on which the kernel's lengths are fitted: more would only take longer
 _TRIED, _KEPT, _ROUNDS = 2048, 32, 6  # points of a round in the search for the best, those kept, and rounds
@@ -64,7 +64,7 @@ class World:
 
     def curve(self, params: Mapping[str, Any], random: np.random.Generator) -> Curve:
         """Returns the curve of one trial."""
-        near_N = self._near(params)
+        (near_N,) = self._near([params])
         lender = random.choice(np.argsort(-near_N)[:_NEAREST])
         values_E = self._accuracy(near_N @ self._weights_NE + self._deviations_NE[lender])
         ends = len(self.rows[lender].accuracy)
@@ -101,15 +101,16 @@ class World:
 
     def _finals(self, points: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
         """Returns the expected accuracy of each point after the last epoch (P,)."""
-        near_PN = self._kernel(np.array([self._features(params) for params in points]), self._features_ND)
-        return self._accuracy(near_PN @ self._weights_NE)[:, -1]
+        return self._accuracy(self._near(points) @ self._weights_NE)[:, -1]
 
     def _noise(self) -> float:
         return float(np.var(self._deviations_NE[:, -1]))
 
-    def _near(self, params: Mapping[str, Any]) -> NDArray[np.float64]:
-        near_1N: NDArray[np.float64] = self._kernel(np.array([self._features(params)]), self._features_ND)
-        return near_1N[0]
+    def _near(self, points: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
+        """Returns the kernel between each point and each row (P, N)."""
+        features_PD = np.array([self._features(params) for params in points])
+        near_PN: NDArray[np.float64] = self._kernel(features_PD, self._features_ND)
+        return near_PN
 
     def _features(self, params: Mapping[str, Any]) -> list[float]:
         return [feature for parameter in self.space.parameters for feature in _of_parameter(parameter, params)]
