@@ -13,8 +13,9 @@ from experiments.config import flatten
 from experiments.tracking.lifecycle import create_run, open_run
 from sweeps import load_sweep
 from sweeps.progress import SweepProgress
+from sweeps.strategy.budget import counts
 from sweeps.study.search import Search
-from sweeps.study.stage import best_trials, counted, settle
+from sweeps.study.stage import best_first, settle
 
 
 def store_after(trials: int, scratch: Path) -> Path:
@@ -65,4 +66,5 @@ def _run(search: Search, trials: int) -> None:
                 run.log_metrics({"train/loss": 0.5, "val/loss": 0.5, "val/accuracy": 0.5}, epoch)
         settle(search.study, claim.trial, "finished", value=claim.seed / 2**32)
         progress.ended(search, claim.trial.number)
-        best_trials(search.study), counted(search.study)  # for the sweep's own metric
+        trials = search.trials()  # for the sweep's own metric
+        best_first(trials, search.sweep.config.objective.sign), sum(map(counts, trials))

@@ -274,6 +274,16 @@ def sign_of(logged: str) -> int:
     return 0 if metric is None else metric.sign
 
 
+def on_test(logged: str) -> str | None:
+    """Returns the name of a metric on test: of `val/accuracy` `test/accuracy`, of `val_mae` `test_mae`; else None."""
+    return f"test{logged[len('val') :]}" if logged.startswith(("val/", "val_")) else None
+
+
+def of_test(logged: str) -> str:
+    """Returns NAME of a metric `test/NAME` or `test_NAME`; of any other, nothing."""
+    return logged[len("test/") :] if logged.startswith(("test/", "test_")) else ""
+
+
 def monitors() -> list[str]:
     """Returns the names that a run may use as its objective: every metric on the validation split."""
     return [f"val/{name}" for name in METRICS]

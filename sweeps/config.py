@@ -17,7 +17,7 @@ from lightning_modules import InputError
 from lightning_modules.checked_path import checked_path
 from lightning_modules.config import section
 from lightning_modules.errors import choose_from
-from lightning_modules.metrics import METRICS, Direction, Metric, find_metric
+from lightning_modules.metrics import METRICS, Direction, Metric, find_metric, on_test
 from lightning_modules.plug import search_folders
 from sweeps.strategy.budget import BudgetConfig
 from sweeps.strategy.limits import ConstraintsConfig
@@ -175,6 +175,12 @@ class Sweep:
         return BudgetConfig(trials=target // len(self.arms))
 
     @property
+    def decisive_metric(self) -> str:
+        """The metric of the scores that decide its question: the objective's, or the same on test."""
+        metric = self.config.objective.metric
+        return on_test(metric) or metric if self.config.question.decide == "test" else metric
+
+    @property
     def finalist_slots(self) -> int:
         """The number of runs of all finalists, if each search has as many configurations as run again."""
         finalists = self.config.finalists
@@ -300,6 +306,10 @@ def _check_question(sweep: Sweep) -> None:
     if config.finalists.seeds * config.question.repeats < 2:
         message = "one seed cannot tell arms apart"
         raise InputError("finalists.seeds", config.finalists.seeds, message, "give 5, or more")
+    if config.question.decide == "test" and on_test(config.objective.metric) is None:
+        message = f"it is not known what {config.objective.metric} is called on test"
+        remedy = "log val_NAME and test_NAME, or let validation decide"
+        raise InputError("question.decide", "test", message, remedy)
     if config.start.sweep is not None:
         message = "an earlier sweep would favour the arms that it searched more"
         raise InputError("start.sweep", config.start.sweep, message, "give start.points instead")
@@ -319,8 +329,10 @@ def _check_search(sweep: Sweep) -> None:
             raise InputError(str(error.field), error.value, message, f"{error.remedy}{each}") from error
         check_pruner(config.pruner, sweep.max_epochs(arm))
     for index, point in enumerate(config.start.points):
+        sweep.space.check_point(f"start.points[{index}]", point)
         if not any(arm.accepts(point) for arm in sweep.arms):
-            sweep.arms[0].space.check_point(f"start.points[{index}]", point)
+            message, remedy = "lies in the space of no arm", "give each arm what it searches, in points of its own"
+            raise InputError(f"start.points[{index}]", point, message, remedy)
     if config.start.sweep == sweep.name:
         raise InputError(
             "start.sweep", sweep.name, "is the sweep itself", "name an earlier one, or give another --name"

@@ -26,3 +26,8 @@ class UpgradeError(WorkbenchError, RuntimeError):
     def __init__(self, where: str, reason: str) -> None:
         remedy = "fix the cause, then run the same command again"
         super().__init__(f"the upgrade of {where} failed, which is as it was: {reason}", remedy, "store upgrade", where)
+
+
+def broken_limit(error: str) -> str:
+    """Returns the field of the limit that a trial broke, by the error that its study keeps; else nothing."""
+    return error.partition(":")[0] if error.startswith("constraints.") else ""

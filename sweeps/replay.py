@@ -5,6 +5,7 @@ again. Two things are not known. A trial that was pruned has no scores after tha
 continue, it ends there nevertheless (it is censored). And a sampler would have learned from other scores.
 """
 
+import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -23,16 +24,16 @@ from experiments.tracking.store import Store
 from lightning_modules import InputError
 from lightning_modules.metrics import Direction
 from sweeps.config import SweepConfig
+from sweeps.errors import broken_limit
 from sweeps.strategy.budget import counts
 from sweeps.strategy.pruners import check_pruner, make_pruner
-from sweeps.strategy.samplers import SETTINGS
+from sweeps.strategy.samplers import SETTINGS, SamplerConfig
 from sweeps.strategy.settings import settings_of
 from sweeps.study.ours import find_study
 from sweeps.study.storage import Storage
 
 ORDERS = 100  # of the trials, whose results give the intervals
-_LEARN = ("tpe", "gp", "cmaes")  # samplers whose later trials depend on earlier ones
-_BLOCK = 10  # trials that change places with such a sampler
+_BLOCK = 10  # trials that change places with a sampler that learns from every trial
 _ALLOWED = ("pruner.", "budget.trials")
 
 
@@ -43,14 +44,21 @@ class Recorded:
     scores: Mapping[int, float]
     state: TrialState
     value: float | None = None  # if it completed
+    is_limited: bool = False  # whether it broke a limit of the sweep: no pruner would let it continue
 
     @classmethod
     def of(cls, trial: FrozenTrial) -> "Recorded":
-        return cls(trial.intermediate_values, trial.state, trial.value if trial.state == TrialState.COMPLETE else None)
+        value = trial.value if trial.state == TrialState.COMPLETE else None
+        is_limited = bool(broken_limit(trial.user_attrs.get("error", "")))
+        return cls(trial.intermediate_values, trial.state, value, is_limited)
 
     @property
     def epochs(self) -> int:
         return len(self.scores)
+
+    @property
+    def was_pruned(self) -> bool:
+        return self.state == TrialState.PRUNED and not self.is_limited
 
 
 @dataclass(frozen=True)
@@ -87,9 +95,12 @@ class Replay:
 def replay(store: Store, name: str, overrides: Mapping[str, Any]) -> Replay:
     """Replays a sweep. `overrides`: fields of `pruner`, and `budget.trials`.
 
-    Raises InputError if the sweep does not exist, has a question, or no trial that ended, or if another field is given.
+    Raises InputError if there is no such sweep, if it has a question or no trial that ended, or if another field is
+    given.
     """
     run = find_sweep(store, name)
+    if run.data.tags["workbench.kind"] != "sweep":
+        raise InputError("SWEEP", name, "is no sweep but repeats, which search nothing", "name a sweep")
     path = Path(store.client.download_artifacts(run.info.run_id, CONFIG))
     before = build(SweepConfig, tree := read_recipe(path))
     if before.question.is_given:
@@ -105,18 +116,17 @@ def replay(store: Store, name: str, overrides: Mapping[str, Any]) -> Replay:
     recorded = [Recorded.of(trial) for trial in trials]
     if not recorded:
         raise InputError("SWEEP", name, "has no trial that has ended", "wait until it has some")
-    budget = overrides.get("budget.trials", len(recorded))
+    budget = overrides.get("budget.trials") or len(recorded)
     if budget > len(recorded):
         message = f"the sweep has {len(recorded)} trials"
         raise InputError("budget.trials", budget, message, f"give {len(recorded)} or fewer")
     longest = max(1, *(trial.epochs for trial in recorded))
     check_pruner(config.pruner, longest)
     direction = config.objective.direction
-    sampler = settings_of(config.sampler, SETTINGS)
-    block = (sampler["startup_trials"] or _BLOCK) if config.sampler.kind in _LEARN else None
+    block = _block(config.sampler, fields=len(trials[0].params))
 
     def play(trials: Sequence[Recorded]) -> Played:
-        return played(trials[:budget], make_pruner(config.pruner, longest), direction)
+        return played(trials[:budget], make_pruner(config.pruner, longest), direction, study=name)
 
     others = [play(order) for order in orders(recorded, block)]
     spent = sum(trial.epochs for trial in recorded)
@@ -132,7 +142,7 @@ def replay(store: Store, name: str, overrides: Mapping[str, Any]) -> Replay:
             "best": best,
             "trials": len(recorded),
             "epochs": spent,
-            "pruned": sum(trial.state == TrialState.PRUNED for trial in recorded),
+            "pruned": sum(trial.was_pruned for trial in recorded),
         },
         replayed={
             "best": float(np.mean(found)) if found else None,
@@ -157,17 +167,32 @@ def _check(name: str, overrides: Mapping[str, Any]) -> None:
             raise InputError(path, value, message, f"leave it out, or run another sweep than {name}")
 
 
-def played(trials: Sequence[Recorded], pruner: optuna.pruners.BasePruner, direction: Direction) -> Played:
-    """Plays trials in their order, one at a time."""
-    study = optuna.create_study(direction=direction, pruner=pruner, sampler=optuna.samplers.RandomSampler(0))
+def _block(sampler: SamplerConfig, fields: int) -> int | None:
+    """Returns how many neighbouring trials may change places; None: all. `fields`: how many the sweep searches."""
+    settings = settings_of(sampler, SETTINGS)
+    match sampler.kind:
+        case "tpe" | "gp":
+            return max(int(settings["startup_trials"]), _BLOCK)
+        case "cmaes":  # a generation, as the sampler's own default has it
+            return int(settings["population"] or 4 + math.floor(3 * math.log(fields)))
+        case _:
+            return None
+
+
+def played(
+    trials: Sequence[Recorded], pruner: optuna.pruners.BasePruner, direction: Direction, *, study: str
+) -> Played:
+    """Plays trials in their order, one at a time. `study`: its name, by which Hyperband chooses a trial's bracket."""
+    sampler = optuna.samplers.RandomSampler(0)
+    playing = optuna.create_study(study_name=study, direction=direction, pruner=pruner, sampler=sampler)
     epochs, unknown, values = 0, 0, list[float]()
     for trial in trials:
-        ended = _play(study, trial)
+        ended = _play(playing, trial)
         epochs += ended[0]
-        unknown += ended[1] == trial.state == TrialState.PRUNED and ended[0] == trial.epochs and not ended[2]
+        unknown += trial.was_pruned and ended[0] == trial.epochs and not ended[2]
         if ended[1] == TrialState.COMPLETE and trial.value is not None:
             values.append(trial.value)
-    pruned = sum(each.state == TrialState.PRUNED for each in study.get_trials(deepcopy=False))
+    pruned = sum(each.state == TrialState.PRUNED for each in playing.get_trials(deepcopy=False))
     return Played(_best(values, direction), epochs, pruned, unknown)
 
 

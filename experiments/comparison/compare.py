@@ -1,14 +1,14 @@
 """Compares runs: what differs between them, how their scores differ, and whether that difference is real."""
 
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 from experiments.code.scratch import scratch_folder
 from experiments.comparison import details
 from experiments.comparison.comparable import cannot_be_compared, different_images, without_score
 from experiments.comparison.differences import differences, does_differ, read_provenances
-from experiments.comparison.groups import Group, group_by_param, group_by_seed
+from experiments.comparison.groups import Group, failed_repeats, group_by_param, group_by_seed
 from experiments.comparison.objective import Objective, objective_of
 from experiments.comparison.page import parts_of
 from experiments.comparison.robustness import robustness
@@ -112,6 +112,7 @@ def _compare(
         other_tests=corrected(found.others),
         notes=[
             *without_score(runs, objective),
+            *_no_mean(failed_repeats(runs, objective).values()),
             *cannot_be_compared(different, told),
             *doubts,
             *notes,
@@ -125,6 +126,11 @@ def _compare(
         robustness=robust,
         dashboard_url=compare_url(store, sorted({run.experiment_id for run in runs}), [run.run_id for run in runs]),
     )
+
+
+def _no_mean(names: Iterable[str]) -> Iterator[str]:
+    for name in names:
+        yield f"{name} has no mean, since one of its runs failed and the mean of the others would be too good"
 
 
 def _rivals(found: Found, runs: Sequence[RunSummary]) -> Sequence[str]:

@@ -79,9 +79,11 @@ def group_by_seed(runs: Sequence[RunSummary], rows: Sequence[Row], objective: Ob
     """Returns groups of runs that differ only in the seed, best mean first. `rows`: all their differences.
 
     Trials and finalists form separate groups: a trial's score helped to make its configuration a finalist. The runs of
-    repeats, over seeds or folds, form one group.
+    repeats, over seeds or folds, form one group; none if one of them failed: the mean of the others would be too good.
     """
     named = _names_of_repeats(runs)
+    failed = failed_repeats(runs, objective)
+    runs = [run for run in runs if run.parent_run_id not in failed]
     differing = [row for row in rows if row["field"] != "seed" and does_differ(row)]
     has_kinds = len({run.kind for run in runs}) > 1
 
@@ -97,6 +99,12 @@ def group_by_seed(runs: Sequence[RunSummary], rows: Sequence[Row], objective: Ob
         return ", ".join([*([run.kind] if has_kinds else []), *values]) or "all"
 
     return _groups(runs, key, name, objective)
+
+
+def failed_repeats(runs: Sequence[RunSummary], objective: Objective) -> dict[str, str]:
+    """Returns the names of the repeats of which a run failed and has no score, by the ids of their runs."""
+    failed = {run.parent_run_id for run in runs if run.outcome == "failed" and objective.score(run) is None}
+    return {parent: name for parent, name in _names_of_repeats(runs).items() if parent in failed}
 
 
 def _names_of_repeats(runs: Sequence[RunSummary]) -> dict[str, str]:

@@ -13,12 +13,11 @@ from experiments.dashboard.links import run_url, within
 from experiments.notebook import Link, Shown, link, paragraph, table
 from experiments.tracking.runs import children
 from experiments.tracking.tracked_run import TrackedRun
-from lightning_modules.metrics import Direction, bounds_of
+from lightning_modules.metrics import Direction, bounds_of, of_test, on_test
 from lightning_modules.showable import in_markdown
 from sweeps.repeats.plan import is_cross_validation, seed_of
 from sweeps.repeats.stage import Repeats
 from sweeps.report.leaderboard import as_text
-from sweeps.report.result import of_test
 from sweeps.report.rows import curve
 from sweeps.study.stage import ATTEMPT
 from sweeps.study.storage import id_of
@@ -85,7 +84,7 @@ def gather(stage: Repeats, tracked: TrackedRun) -> RepeatsResult:
                 "value": trial and trial.value,
                 "outcome": "waiting" if trial is None else trial.user_attrs.get("outcome", "running"),
                 "error": "" if trial is None else trial.user_attrs.get("error", ""),
-                "test": {} if run is None else _on_test(run),
+                "test": {} if run is None else _test_scores(run),
                 "url": run and run_url(stage.store, tracked.experiment_id, run.info.run_id),
             }
         )
@@ -109,7 +108,7 @@ def gather(stage: Repeats, tracked: TrackedRun) -> RepeatsResult:
     )
 
 
-def _on_test(run: Run) -> dict[str, float]:
+def _test_scores(run: Run) -> dict[str, float]:
     return {name: value for name, value in sorted(run.data.metrics.items()) if of_test(name)}
 
 
@@ -139,7 +138,7 @@ def sentences(document: Mapping[str, Any]) -> list[str]:
         return [f"{len(ended)} of {len(runs)} {document['by']} gave a score, so there is no mean: {lacks}{more}."]
     over = f"over {len(runs)} {document['by']}"
     told = [f"{metric} {as_text(document)} {over}."]
-    told += [f"{name} {as_text(score)} {over}." for name, score in document["test"].items() if _is_main(document, name)]
+    told += [f"{name} {as_text(score)} {over}." for name, score in document["test"].items() if name == on_test(metric)]
     if document["ci95"] is None:
         told.append("All values are equal, which is too few to tell how much the next one may differ.")
     elif document["overlap"]:
@@ -149,11 +148,6 @@ def sentences(document: Mapping[str, Any]) -> list[str]:
 
 def _which(document: Mapping[str, Any], run: Mapping[str, Any]) -> str:
     return f"seed {run['seed']}" if document["by"] == "seeds" else f"fold {run['fold']}"
-
-
-def _is_main(document: Mapping[str, Any], name: str) -> bool:
-    """Whether a metric on test is the monitored one. Modules of the user's own may log `val_mae` and `test_mae`."""
-    return of_test(name) == str(document["metric"]).removeprefix("val/").removeprefix("val_")
 
 
 def description(document: Mapping[str, Any]) -> str:

@@ -37,7 +37,7 @@ class Arm:
     """An arm in the answer. `mean` and `ci95` are None if a seed failed, and `ci95` also if there is no spread."""
 
     value: str
-    trials: int
+    trials: int  # of all repeats
     failed: int  # of the trials
     mean: float | None
     ci95: tuple[float, float] | None
@@ -47,7 +47,7 @@ class Arm:
     epochs: int
     seconds: float
     best_searched: float | None  # the best score in the search, which is partly luck
-    expected_best: list[ExpectedBest]
+    expected_best: list[ExpectedBest]  # up to the trials of one search
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +71,7 @@ class Answer:
 
     field: str
     unit: Unit  # what each value is of
+    repeats: int  # of the whole search; 1: it ran once
     metric: str  # of the fresh seeds
     searched_metric: str  # of the trials
     arms: list[Arm]  # the best mean first; those without a score for every seed last
@@ -91,23 +92,25 @@ def answer(
     sign: int,
     metric: str,
     searched_metric: str | None = None,
-    repeated: bool = False,
+    repeats: int = 1,
 ) -> Answer:
     """Returns the answer.
 
     `sign`: 1 if higher scores are better, -1 if lower ones are. `metric`: of the values over fresh seeds, by its logged
-    name; `searched_metric`: of the trials, if it is another. `repeated`: whether a value is of one repeat of the whole
-    search, and not of one seed. An arm that failed with one of the seeds is not compared:
+    name; `searched_metric`: of the trials, if it is another. `repeats`: how often the whole search ran; if more than
+    once, a value is of one repeat, and not of one seed. An arm that failed with one of the seeds is not compared:
     to leave this seed out would favour it. All arms that have values have them for the same seeds or repeats.
     """
-    rows = [_arm(arm, sign, metric) for arm in arms]
+    rows = [_arm(arm, sign, metric, repeats) for arm in arms]
+    unit: Unit = "repeat" if repeats > 1 else "seed"
     rows.sort(key=lambda row: math.inf if row.mean is None else -sign * row.mean)  # stable
     compared = [row for row in rows if row.mean is not None]
     values = [[value for value in row.values if value is not None] for row in compared]
     pairs = [_pair(pair, compared) for pair in all_pairs(values)]
     found = Answer(
         field=field,
-        unit="repeat" if repeated else "seed",
+        unit=unit,
+        repeats=repeats,
         metric=metric,
         searched_metric=searched_metric or metric,
         arms=rows,
@@ -115,17 +118,18 @@ def answer(
         answer="",
         sentences=[],
         budget="",
-        covers=COVERS["repeat" if repeated else "seed"],
+        covers=COVERS[unit],
     )
     document = found.as_dict()
     told = sentences(document, sign)
     return replace(found, answer=" ".join(told), sentences=told, budget=budget_sentence(document, sign))
 
 
-def _arm(arm: ArmScores, sign: int, metric: str) -> Arm:
+def _arm(arm: ArmScores, sign: int, metric: str, repeats: int) -> Arm:
     has_all_scores = bool(arm.values) and all(map(math.isfinite, arm.values))
     score = estimate(arm.values).within(bounds_of(metric)) if has_all_scores else None
     scored = [value for value in arm.searched if math.isfinite(value)]
+    of_one = len(arm.searched) // repeats  # trials in one search
     return Arm(
         value=arm.value,
         trials=len(arm.searched),
@@ -138,7 +142,7 @@ def _arm(arm: ArmScores, sign: int, metric: str) -> Arm:
         epochs=arm.epochs,
         seconds=arm.seconds,
         best_searched=sign * max(sign * value for value in scored) if scored else None,
-        expected_best=expected_best(arm.searched, sign),
+        expected_best=[each for each in expected_best(arm.searched, sign) if each.trials <= of_one],
     )
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Any, Literal
 
 from experiments.estimates.power import MOST_SEEDS, detectable_difference
@@ -34,7 +35,8 @@ def budget_sentence(document: Document, sign: int) -> str:
         return ""
     first = compared[0]["value"]
     depends = list(_depends(document, sign))
-    ahead = [f"In the search, {each}." for each in _turned(document, sign, [arm["value"] for arm in compared[1:]])]
+    others = [arm["value"] for arm in compared[1:]]
+    ahead = [f"In the search, {each}." for each in _turned(document, sign, others, to_the_end=True)]
     none = f"At no number of trials is the range of another arm wholly ahead of that of {first}."
     return [*depends, *ahead, none][0]
 
@@ -154,8 +156,8 @@ def _undecided(document: Document, first: str, pairs: Sequence[Mapping[str, Any]
 
 
 def _effort(document: Document) -> str:
-    """Returns the number of trials that each compared arm got: `30 trials an arm`, `28 to 30 trials an arm`."""
-    counts = sorted({arm["trials"] for arm in _compared(document)})
+    """Returns the number of trials of a search of each compared arm: `30 trials an arm`, `28 to 30 trials an arm`."""
+    counts = sorted({arm["trials"] // document["repeats"] for arm in _compared(document)})
     shown = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     return f"{shown} {'trial' if counts == [1] else 'trials'} an arm"
 
@@ -168,8 +170,7 @@ def _uncompared(document: Document) -> Iterator[str]:
             reason = f"its best configuration has no score with {counted}"
             yield f"{arm['value']} is not compared: {reason}."
         elif arm["mean"] is None:
-            missing = f"none of its {arm['trials']} trials completed" if arm["trials"] else "it has no trial"
-            reason = "its best configuration has not run with fresh seeds" if arm["params"] else missing
+            reason = f"none of its {arm['trials']} trials completed" if arm["trials"] else "it has no trial"
             yield f"{arm['value']} is not compared: {reason}."
 
 
@@ -180,20 +181,23 @@ def _unequal(document: Document) -> Iterator[str]:
 
 
 def _depends(document: Document, sign: int) -> Iterator[str]:
-    """Says up to how many trials an arm that the best one beats was ahead of it in the search."""
+    """Says up to how many trials an arm that the best one beats was ahead of it in the search, if not to the end."""
     beaten = [pair["between"][1] for pair in _of_best(document) if pair["distinguishable"]]
-    for turned in _turned(document, sign, beaten):
+    for turned in _turned(document, sign, beaten, to_the_end=False):
         yield f"It depends on the budget: in the search, {turned}."
 
 
-def _turned(document: Document, sign: int, names: Sequence[str]) -> Iterator[str]:
-    """Says which of the named arms was longest ahead of the best one, with its whole range, and when."""
+def _turned(document: Document, sign: int, names: Sequence[str], *, to_the_end: bool) -> Iterator[str]:
+    """Says which of the named arms was longest ahead of the best one, with its whole range, and when.
+
+    `to_the_end`: also an arm that still was with the most trials. Then search and fresh seeds disagree, and more trials
+    would not have changed it.
+    """
     first = _compared(document)[0] if names else {}
     arms = [arm for arm in _compared(document) if arm["value"] in names]
-    ahead = {arm["value"]: trials for arm in arms if (trials := _ahead(arm, first, sign))}
+    ahead = {arm["value"]: stretch for arm in arms if (stretch := _ahead(arm, first, sign, to_the_end=to_the_end))}
     if ahead:
-        arm, (*_, last) = max(ahead.items(), key=lambda item: item[1][-1])
-        least = ahead[arm][0]
+        arm, (least, last) = max(ahead.items(), key=lambda item: item[1][-1])
         so_few = f"{last} {'trial' if last == 1 else 'trials'}" if least == last else f"{least} to {last} trials"
         yield f"with {so_few} an arm, {arm} is ahead of {first['value']}"
 
@@ -204,14 +208,21 @@ def _of_best(document: Document) -> list[Mapping[str, Any]]:
     return [pair for pair in document["pairs"] if pair["between"][0] == compared[0]["value"]] if compared else []
 
 
-def _ahead(one: Mapping[str, Any], other: Mapping[str, Any], sign: int) -> list[int]:
-    """Returns the numbers of trials with which one arm's range is wholly better than the other's."""
-    ranges = {point["trials"]: point["range95"] for point in other["expected_best"]}
-    return [
-        point["trials"]
-        for point in one["expected_best"]
-        if point["trials"] in ranges and _is_ahead(point["range95"], ranges[point["trials"]], sign)
+def _ahead(one: Mapping[str, Any], other: Mapping[str, Any], sign: int, *, to_the_end: bool) -> tuple[int, int] | None:
+    """Returns the last stretch of numbers of trials with which one arm's range is wholly better than the other's.
+
+    `to_the_end`: also one that ends with the most trials.
+    """
+    theirs = {point["trials"]: point["range95"] for point in other["expected_best"]}
+    ours = {point["trials"]: point["range95"] for point in one["expected_best"] if point["trials"] in theirs}
+    stretches = [
+        list(stretch)
+        for is_ahead, stretch in groupby(ours, lambda trials: _is_ahead(ours[trials], theirs[trials], sign))
+        if is_ahead
     ]
+    if not stretches or (stretches[-1][-1] == max(ours) and not to_the_end):
+        return None
+    return stretches[-1][0], stretches[-1][-1]
 
 
 def _is_ahead(one: Sequence[float], other: Sequence[float], sign: int) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from sweeps.errors import broken_limit
 from sweeps.strategy.space import describe
 
 Document = Mapping[str, Any]
@@ -200,8 +201,7 @@ def _pruner(document: Document) -> Iterator[Finding]:
 
 def _broken_limit(trial: Mapping[str, Any]) -> str:
     """Returns the field of the limit that the trial broke; empty if it broke none."""
-    error = trial["error"] if trial["outcome"] == "pruned" else ""
-    return str(error.partition(":")[0]) if error.startswith("constraints.") else ""
+    return broken_limit(trial["error"]) if trial["outcome"] == "pruned" else ""
 
 
 def _limits(document: Document) -> Iterator[Finding]:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from experiments.comparison.statistics import Estimate
 from experiments.dashboard.links import within
-from lightning_modules.metrics import METRICS, bounds_of
+from lightning_modules.metrics import METRICS, bounds_of, of_test, on_test
 from lightning_modules.showable import in_markdown
 from sweeps.strategy.space import describe
 from sweeps.study.finalists import OWN_SETTINGS as _OWN
@@ -48,7 +48,7 @@ def headline(document: Mapping[str, Any]) -> str:
     row = baseline if is_own else finalists[0]
     is_one = len(row["values"]) == 1
     seeds = "with one fresh seed" if is_one else f"over {len(row['values'])} fresh seeds"
-    scores = ", ".join(filter(None, [f"{document['metric']} {as_text(row)}", on_test(document)]))
+    scores = ", ".join(filter(None, [f"{document['metric']} {as_text(row)}", _on_test(document)]))
     if is_own:
         has_rival = finalists[0]["mean"] is not None
         reason = f"no trial did better {seeds}" if has_rival else "no finalist gave a score with every seed"
@@ -118,14 +118,16 @@ def _verdict(document: Mapping[str, Any], seeds: str) -> str:
         return f"{best} ({_OWN} did not run)"
     if baseline["mean"] is None:
         return f"{best} ({_OWN} gave no score with every seed)"
+    if baseline["difference"] is None:
+        return f"{best} ({_OWN} ran over other seeds)"
     standing = _standing(document, baseline["difference"], baseline["difference_ci95"])
     return f"better than {_OWN} {seeds}" if standing == "ahead" else f"{best}, but it {_VERDICTS[standing]} {_OWN}"
 
 
-def on_test(document: Mapping[str, Any]) -> str:
+def _on_test(document: Mapping[str, Any]) -> str:
     """Returns the champion's test accuracy, followed by the objective's metric if that is another one."""
     titles = {}
-    for name in ("accuracy", document["metric"].removeprefix("val")[1:]):
+    for name in filter(None, ("accuracy", of_test(on_test(document["metric"]) or ""))):
         titles[name] = METRICS[name].title if name in METRICS else name
     scores = {title: document["champion"].get(f"test_{name}") for name, title in titles.items()}
     return ", ".join(f"test {title} {as_text(score)}" for title, score in scores.items() if score is not None)
@@ -135,7 +137,8 @@ def doubts(document: Mapping[str, Any]) -> list[str]:
     """Returns sentences on how far the champion can be trusted: baseline, second finalist, luck."""
     sentences = []
     if (own := document["baseline"]) is not None:
-        reached = f"The recipe's own settings reach {as_text(own)} over the same seeds"
+        seeds = "the same" if own["difference"] is not None else len(own["values"])
+        reached = f"The recipe's own settings reach {as_text(own)} over {seeds} seeds"
         if own["mean"] is None:
             reached = "The recipe's own settings gave no score with every seed"
         compared = _compared(document, "them", own["difference"], own["difference_ci95"])

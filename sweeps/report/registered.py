@@ -9,7 +9,7 @@ from experiments.dashboard.links import run_url, within
 from experiments.results.listed_model import how_to_call, read_about
 from experiments.tracking.registry import as_registered_name, register_model
 from experiments.tracking.store import Store
-from lightning_modules.metrics import METRICS
+from lightning_modules.metrics import METRICS, of_test
 from lightning_modules.showable import in_markdown
 from sweeps.config import Sweep
 from sweeps.report.leaderboard import as_text, headline
@@ -82,4 +82,4 @@ def _on_test(champion: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 
 
 def _on_test_alone(run: Run) -> dict[str, float]:
-    return {name: value for name, value in run.data.metrics.items() if name.startswith("test")}
+    return {name: value for name, value in run.data.metrics.items() if of_test(name)}

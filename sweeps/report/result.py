@@ -16,7 +16,7 @@ from experiments.notebook import Shown, heading, link
 from experiments.tracking.runs import children
 from experiments.tracking.store import Store
 from experiments.tracking.tracked_run import TrackedRun
-from lightning_modules.metrics import METRICS, Direction, bounds_of
+from lightning_modules.metrics import METRICS, Direction, bounds_of, of_test
 from sweeps.config import Sweep
 from sweeps.report.answer import Answer
 from sweeps.report.audit import audit
@@ -214,11 +214,6 @@ def _on_test(name: str, metrics: list[dict[str, float]]) -> dict[str, Any] | Non
     return asdict(estimate(values).within(bounds_of(f"test/{name}"))) if len(values) == len(metrics) else None
 
 
-def of_test(logged: str) -> str:
-    """Returns NAME of a metric `test/NAME` or `test_NAME`; of any other, nothing."""
-    return logged[len("test/") :] if logged.startswith(("test/", "test_")) else ""
-
-
 def _runner_up(first: Finalist, second: Finalist) -> dict[str, Any] | None:
     """Compares the second finalist with the first; returns None if one of them lacks a score."""
     difference = _difference(first, second)
@@ -233,10 +228,13 @@ def _runner_up(first: Finalist, second: Finalist) -> dict[str, Any] | None:
 
 
 def _baseline(sweep: Sweep, baseline: Finalist, first: Finalist) -> dict[str, Any]:
-    """Returns the recipe's own settings with their scores, and the first finalist's difference from them."""
+    """Returns the recipe's own settings with their scores, and the first finalist's difference from them.
+
+    There is none if the finalist has other seeds, as those of a search that was repeated have.
+    """
     base = flatten(sweep.base.tree())
     params = {parameter.path: base.get(parameter.path) for parameter in sweep.space.parameters}
-    difference = _difference(first, baseline)
+    difference = _difference(first, baseline) if first.repeat == baseline.repeat else None
     row = _as_row(sweep, baseline) | {
         "params": params,
         "difference": difference and difference.mean,

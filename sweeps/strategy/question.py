@@ -119,11 +119,17 @@ def arms_of(question: QuestionConfig, space: Mapping[str, Any], base: Experiment
     for name in names:
         check_name("question", name, _LONGEST_NAME)
         if names.count(name) > 1:
-            raise InputError("question.values", name, "is given twice", "give each value once")
+            where = "question.values" if question.values else f"space.{', '.join(question.fields)}"
+            raise InputError(where, name, "is given twice", "give each value once")
     if not 2 <= len(arms) <= _MOST_ARMS:
         message = f"has {len(arms)} arm{'s' * (len(arms) != 1)}"
         raise InputError("question", ", ".join(names), message, f"compare 2 to {_MOST_ARMS} values or arms")
-    return tuple(replace(arm, repeat=repeat) for repeat in range(question.repeats) for arm in arms)
+    repeated = tuple(replace(arm, repeat=repeat) for repeat in range(question.repeats) for arm in arms)
+    titles = [arm.title for arm in repeated]
+    for title in titles:
+        if titles.count(title) > 1:
+            raise InputError("question", title, "is the name of an arm and of another one's repeat", "rename the arm")
+    return repeated
 
 
 def check_budget(budget: BudgetConfig, arms: int) -> None:
@@ -146,7 +152,7 @@ def shown_space(arms: Sequence[Arm], base: Mapping[str, Scalar]) -> SearchSpace:
     for arm in arms:
         for parameter in arm.space.parameters:
             known = merged.get(parameter.path)
-            merged[parameter.path] = parameter if known is None else _merged(known, parameter)
+            merged[parameter.path] = parameter if known is None or known == parameter else _merged(known, parameter)
     return SearchSpace(tuple(merged.values()), base)
 
 
@@ -242,7 +248,6 @@ def _merged(one: Parameter, other: Parameter) -> Parameter:
         return replace(one, choices=tuple(_distinct([*one.choices, *other.choices])), when={})
     numbers = [number for each in (one, other) for number in _numbers(each)]
     logs = [each.log for each in (one, other) if not each.choices]
-    integers = all(isinstance(number, int) for number in numbers)
     return replace(
         one,
         choices=(),
@@ -250,7 +255,7 @@ def _merged(one: Parameter, other: Parameter) -> Parameter:
         high=max(numbers),
         log=all(logs) and min(numbers) > 0,
         step=one.step if one.step == other.step else None,
-        integer=integers,
+        integer=_is_whole(one) and _is_whole(other),
         when={},
     )
 
@@ -263,6 +268,12 @@ def _numbers(parameter: Parameter) -> Iterator[float]:
         elif value is not None:
             message = "is no number, and another arm searches a range"
             raise InputError(f"question.arms: {parameter.path}", value, message, "give numbers, or choices in all arms")
+
+
+def _is_whole(parameter: Parameter) -> bool:
+    if parameter.choices:
+        return all(isinstance(number, int) for number in _numbers(parameter))
+    return parameter.integer
 
 
 def _distinct(values: Sequence[Scalar]) -> Iterator[Scalar]:

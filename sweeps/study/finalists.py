@@ -25,6 +25,7 @@ from experiments.comparison.statistics import Estimate, estimate
 from experiments.tracking.runs import children
 from experiments.tracking.store import Store
 from lightning_modules.datasets import ImageDataset
+from lightning_modules.metrics import of_test
 from sweeps.config import Sweep
 from sweeps.strategy.budget import counts
 from sweeps.strategy.pace import Pace, seconds_left
@@ -118,7 +119,8 @@ class Finals(Stage):
             number, index = place = tuple(trial.user_attrs["place"])
             arm = self._arm_at(number)
             params = arm.space.suggest(trial) if arm is not None else {}
-            seed = self.sweep.seed("finalist", index)  # all finalists share these seeds; no search trial has them
+            # All finalists of a repeat share these seeds; no search trial has them.
+            seed = self.sweep.seed("finalist" if arm is None else arm.role("finalist"), index)
             self.take(trial, seed=seed)
             counted_as = self.number_of(trial)
         what = OWN_SETTINGS if arm is None else arm.describe(params)
@@ -162,8 +164,8 @@ class Finals(Stage):
     def name_of(self, trial: FrozenTrial) -> str:
         number, index = trial.user_attrs["place"]
         params = trial.system_attrs.get("fixed_params", {}) | trial.params  # params lacks some until all are drawn
-        seeds = self.sweep.config.finalists.seeds * self.sweep.config.question.repeats
-        return f"finalist {_in_short(number, params, self._arm_at(number))} #{index + 1} of {seeds}"
+        which = _in_short(number, params, self._arm_at(number))
+        return f"finalist {which} #{index + 1} of {self.sweep.config.finalists.seeds}"
 
     def best_so_far(self, trials: Sequence[FrozenTrial]) -> str | None:
         """Says whose mean is the best, among the configurations that ran with every seed: one seed may be lucky."""
@@ -207,18 +209,14 @@ class Finals(Stage):
         return list(found.values())
 
     def _places(self) -> Iterator[Place]:
-        """Yields all slots in order: the best trials of each search, then the baseline, each with every seed.
-
-        Each repeat has seeds of its own, which its arms share.
-        """
+        """Yields all slots in order: the best trials of each search, then the baseline, each with every seed."""
         config, searched = self.sweep.config.finalists, self.search.trials()
         is_begun = False
         for arm in self.sweep.arms:
             own = [trial for trial in searched if self.search.arm_of(trial) == arm]
             for trial in best_first(own, self.sweep.config.objective.sign)[: config.top]:
                 is_begun = True
-                first = arm.repeat * config.seeds
-                yield from itertools.product([trial.number], range(first, first + config.seeds))
+                yield from itertools.product([trial.number], range(config.seeds))
         if is_begun and config.baseline:
             yield from itertools.product([BASELINE], range(config.seeds))
 
@@ -247,7 +245,7 @@ def read_test(store: Store, finalist: Finalist, dataset: ImageDataset | None) ->
     """Scores on the test split each of the finalist's runs that has no test score yet."""
     for run_id in finalist.run_ids:
         data = store.client.get_run(run_id).data
-        has_scores = any(name.startswith(("test/", "test_")) for name in data.metrics)
+        has_scores = any(map(of_test, data.metrics))
         if not has_scores or data.tags.get("workbench.outcome") != "finished":
             runner.read_test(store, run_id, dataset=dataset)
 

@@ -10,6 +10,7 @@ one. The study with the sweep's own name then has no trials: it says what belong
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Self
 
@@ -182,6 +183,7 @@ def _study_of(sweep: Sweep, data_sha256: str, code: Code, database: RDBStorage) 
         raise InputError(name, identity.get(name), message, remedy)
     if study is not None:
         check_search(study, sweep)
+        _check_repeats(sweep, database)
     _check_studies(sweep, database)
     start = _first_points(sweep, database) if before is None else []
     study = optuna.create_study(
@@ -227,6 +229,19 @@ def _check_studies(sweep: Sweep, database: RDBStorage) -> None:
     for arm, name in finalists:
         if (finals := load(name)) is not None:
             check_finalists(finals, sweep, arm, trials)
+
+
+def _check_repeats(sweep: Sweep, database: RDBStorage) -> None:
+    """Raises InputError if more repeats of the search have trials: trials are numbered through all of them."""
+    arm, repeats = sweep.arms[0], sweep.config.question.repeats
+    if not sweep.has_question:
+        return
+    begun = repeats
+    while (more := find_study(search_name(sweep, replace(arm, repeat=begun)), database)) is not None and more.trials:
+        begun += 1
+    if begun > repeats:
+        message = f"{begun} repeats of the search have begun"
+        raise InputError("question.repeats", repeats, message, f"give {begun} or more")
 
 
 def _held(trials: list[FrozenTrial]) -> list[FrozenTrial]:

@@ -28,7 +28,6 @@ from experiments.process.redaction import without_credentials
 from experiments.tracking.store import Store
 from experiments.tracking.tracked_run import Outcome
 from sweeps.config import Sweep
-from sweeps.strategy.budget import counts
 from sweeps.strategy.question import Arm
 from sweeps.strategy.space import Point
 from sweeps.study.storage import Storage, give_sign_of_life, id_of
@@ -224,11 +223,6 @@ def joined(own: Sequence[FrozenTrial], arms: Iterable[tuple[Arm, Sequence[Frozen
 def running_trials(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     """Returns the trials that run now, in any process."""
     return [trial for trial in trials if trial.state == TrialState.RUNNING]
-
-
-def counted(study: optuna.Study) -> list[FrozenTrial]:
-    """Returns the trials that fill a slot, in order."""
-    return [trial for trial in study.get_trials(deepcopy=False) if counts(trial)]
 
 
 def best_trials(study: optuna.Study, *more: optuna.Study) -> list[FrozenTrial]:

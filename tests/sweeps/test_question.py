@@ -11,7 +11,9 @@ import numpy as np
 import optuna
 import pytest
 
-from experiments import Store
+from experiments import Store, load_config
+from experiments.config import flatten
+from experiments.tracking.lifecycle import RunKind, create_run, open_run
 from experiments.tracking.runs import list_runs, resolve
 from lightning_modules import InputError
 from sweeps import Sweep, load_sweep
@@ -25,6 +27,7 @@ from tests.stock import stock_storage
 if TYPE_CHECKING:
     from tests.sweeps.conftest import Untrained
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
 SPACE = """space:
   optimizer.kind: [sgd, adam, adamw]
   optimizer.lr: {low: 1.0e-3, high: 1.0e-1, log: true}
@@ -145,6 +148,23 @@ def test_named_arms_have_their_own_overrides_and_spaces(untrained: "Untrained") 
         ),
         ("question: {compare: optimizer.kind}\nsampler: {kind: grid}", "space.optimizer.lr", "needs a finite space"),
         ("question: {compare: optimizer.kind, decide: val}", "question.decide", "validation"),
+        (
+            "question: {compare: optimizer.kind}\n"
+            "start: {points: [{optimizer.kind: adamw, optimizer.weight_decay: 5}]}",
+            "start.points[0].optimizer.weight_decay",
+            r"outside the space.*the space has \[0\.0001, 0\.1\]",
+        ),
+        (
+            "question: {arms: {a: {}, b: {overrides: {optimizer.lr: 3}}}}\nbudget: {trials: 8}\n"
+            "start: {points: [{optimizer.lr: 1}]}",
+            "start.points[0]",
+            "in the space of no arm",
+        ),
+        (
+            "question: {repeats: 2, arms: {a: {}, a repeat 2: {}, b: {}}}",
+            "question",
+            "the name of an arm and of another one's repeat.*'a repeat 2'",
+        ),
     ],
 )
 def test_a_question_that_cannot_be_answered_is_refused_in_one_line(
@@ -156,6 +176,25 @@ def test_a_question_that_cannot_be_answered_is_refused_in_one_line(
         untrained.sweep(f"{SPACE}{lines}{more}")
     assert str(caught.value.field).startswith(field)
     assert "\n" not in str(caught.value)
+
+
+def test_a_choice_that_is_given_twice_is_named_where_it_was_given(untrained: "Untrained") -> None:
+    lines = "space: {data.batch_size: [16, 16]}\nquestion: {compare: data.batch_size}\n"
+    with pytest.raises(InputError, match=r"^space\.data\.batch_size: is given twice"):
+        untrained.sweep(f"{lines}budget: {{trials: 4}}\nfinalists: {{seeds: 2}}")
+
+
+def test_a_question_is_not_decided_on_test_by_a_metric_that_test_may_not_have(tmp_path: Path) -> None:
+    recipe = EXAMPLES / "regression" / "diabetes.yaml"
+    words = f"recipe: {recipe}\nspace: {{model.module_args.lr: {{low: 0.001, high: 0.1}}}}\nbudget: {{trials: 4}}\n"
+    words += "question: {compare: data.module_args.batch_size, values: [16, 32], decide: test}\nfinalists: {seeds: 2}\n"
+    (tmp_path / "asked.yaml").write_text(words)
+    given = {"objective.direction": "minimize"}
+    for metric, on_test in {"val/mae": "test/mae", "val_mae": "test_mae"}.items():
+        sweep = load_sweep(str(tmp_path / "asked.yaml"), given | {"objective.metric": metric})
+        assert sweep.decisive_metric == on_test
+    with pytest.raises(InputError, match="valid_loss is called on test"):
+        load_sweep(str(tmp_path / "asked.yaml"), given | {"objective.metric": "valid_loss"})
 
 
 def test_a_grid_must_have_enough_points_in_every_arm(untrained: "Untrained") -> None:
@@ -252,6 +291,18 @@ def test_repeats_are_searches_with_other_seeds(untrained: "Untrained") -> None:
         (name, repeat): 4 for name in ("sgd", "adam") for repeat in range(3)
     }
     assert len({trial.user_attrs["seed"] for trial in trials}) == 12
+
+
+def test_repeats_that_have_begun_stay(untrained: "Untrained") -> None:
+    """Trials are numbered through all repeats."""
+
+    def asked(repeats: int) -> Sweep:
+        return untrained.sweep(TWO.replace("values: [sgd, adam]", f"values: [sgd, adam], repeats: {repeats}"))
+
+    claim_all(untrained.search(asked(2)))
+    with pytest.raises(InputError, match=r"^question.repeats: 2 repeats of the search have begun.*give 2 or more"):
+        untrained.search(asked(1))
+    assert claim_all(untrained.search(asked(3))) == ["sgd repeat 3", "adam repeat 3"] * 4
 
 
 def test_with_shared_seeds_each_repeat_has_a_seed_of_its_own(untrained: "Untrained") -> None:
@@ -405,10 +456,36 @@ def test_the_spread_of_seeds_is_that_of_runs_that_differ_in_nothing_else(
 ) -> None:
     folder, found = answered
     sweep = load_sweep(str(folder / "asked.yaml"))
+    store = Store.open(folder / "store")
+    on_validation = load_sweep(str(folder / "asked.yaml"), {"question.decide": "validation"})
     rows = [*found["finalists"], found["baseline"]]
     variances = [np.var(row["values"], ddof=1) for row in rows]
-    spread = spread_of_seeds(Store.open(folder / "store"), sweep)
-    assert spread == pytest.approx(np.sqrt(np.mean(variances)))
+    assert spread_of_seeds(store, on_validation) == pytest.approx(np.sqrt(np.mean(variances)))
+    metrics = [[store.client.get_run(run_id).data.metrics for run_id in row["run_ids"]] for row in rows]
+    tested = [[each["test/accuracy"] for each in seeds] for seeds in metrics if "test/accuracy" in seeds[0]]
+    variances = [np.var(values, ddof=1) for values in tested]
+    assert spread_of_seeds(store, sweep) == pytest.approx(np.sqrt(np.mean(variances)))
+
+
+def test_the_spread_of_seeds_counts_a_seed_once_and_no_other_data(untrained: "Untrained") -> None:
+    """Two trainings with several seeds: [0.90, 0.92], and [0.80, 0.86] of a longer one."""
+    sweep = untrained.sweep(TWO)
+
+    def ran(value: float, seed: int, kind: RunKind = "repeat", **fields: object) -> None:
+        config = load_config("digits", {"seed": seed})
+        run_id = create_run(untrained.store, experiment="digits", name="x", kind=kind)
+        with open_run(untrained.store, run_id) as run:
+            run.log_params(flatten(config.as_recorded()) | fields)
+            run.log_metrics({"value": value}, 1)
+
+    assert spread_of_seeds(untrained.store, sweep) is None
+    for value, seed in ((0.90, 0), (0.92, 1), (0.92, 1)):
+        ran(value, seed)
+    for value, seed in ((0.80, 0), (0.86, 1)):
+        ran(value, seed, "train", **{"trainer.max_epochs": 50})
+    for value, seed in ((0.1, 0), (0.9, 1)):
+        ran(value, seed, **{"data.module": "mine.Data", "data.module_args.n": 1})
+    assert spread_of_seeds(untrained.store, sweep) == pytest.approx(np.sqrt((0.02**2 / 2 + 0.06**2 / 2) / 2))
 
 
 def test_another_sweep_starts_with_the_best_of_all_arms(untrained: "Untrained") -> None:
@@ -424,7 +501,7 @@ def test_with_repeats_the_values_are_those_of_whole_searches(tmp_path: Path) -> 
         "recipe: digits\noverrides: {trainer.max_epochs: 1}\n"
         "space: {optimizer.lr: {low: 1.0e-3, high: 1.0e-1, log: true}}\n"
         "question: {arms: {one: {}, other: {overrides: {optimizer.kind: sgd}}}, repeats: 2}\n"
-        "budget: {trials: 2}\npruner: {kind: none}\nfinalists: {seeds: 1}\n"
+        "budget: {trials: 2}\npruner: {kind: none}\nfinalists: {seeds: 1, baseline: true}\n"
     )
     store = Store.open(tmp_path / "store")
     found = run_sweep(load_sweep(str(tmp_path / "again.yaml")), store=store).as_dict()
@@ -442,3 +519,10 @@ def test_with_repeats_the_values_are_those_of_whole_searches(tmp_path: Path) -> 
     assert found["question"]["unit"] == "repeat"
     names = {run.name for run in list_runs(store, sweep="again", kind="trial")}
     assert sum(name.startswith("one: lr=") for name in names) == 2
+    first, own = found["finalists"][0], found["baseline"]
+    assert (own["difference"] is None) == (first["repeat"] > 0)  # with other seeds there are no pairs
+    more = run_sweep(load_sweep(str(tmp_path / "again.yaml"), {"finalists.seeds": 2}), store=store).as_dict()
+    again = {arm["value"]: arm["run_ids"] for arm in more["question"]["arms"]}
+    for arm in found["question"]["arms"]:
+        assert len(again[arm["value"]]) == 4
+        assert set(arm["run_ids"]) < set(again[arm["value"]])

@@ -4,21 +4,26 @@ import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlparse
 
 import pytest
 import yaml
 from optuna.trial import TrialState
 
-from experiments import Store
+from experiments import Store, load_config
 from experiments.artifact_names import CONFIG
 from experiments.tracking.runs import find_sweep
 from lightning_modules import InputError
 from lightning_modules.metrics import Direction
-from sweeps import load_sweep, run
+from sweeps import load_sweep, repeat, run
 from sweeps.replay import Played, Recorded, orders, played, replay, sentences
 from sweeps.strategy.pruners import PrunerConfig, make_pruner
+from sweeps.study.own_run import own_run
 from tests.stores import copy_store_folder
+
+if TYPE_CHECKING:
+    from tests.sweeps.conftest import Untrained
 
 Workbench = Callable[..., "subprocess.CompletedProcess[str]"]
 MEDIAN = PrunerConfig(kind="median", startup_trials=2)
@@ -30,7 +35,7 @@ def trial(*scores: float, pruned: bool = False) -> Recorded:
 
 
 def play(trials: list[Recorded], pruner: PrunerConfig = MEDIAN, direction: Direction = "maximize") -> Played:
-    return played(trials, make_pruner(pruner, 3), direction)
+    return played(trials, make_pruner(pruner, 3), direction, study="sweep")
 
 
 def test_four_trials_under_median_pruning() -> None:
@@ -62,6 +67,17 @@ def test_trials_that_failed_spend_their_epochs_and_are_never_best() -> None:
     failed = Recorded({1: 0.9}, TrialState.FAIL)
     assert play([failed, trial(0.5, 0.6, 0.7)]) == Played(best=0.7, epochs=4, pruned=0, unknown=0)
     assert play([failed]) == Played(best=None, epochs=1, pruned=0, unknown=0)
+
+
+def test_a_trial_that_broke_a_limit_would_continue_under_no_pruner() -> None:
+    limited = Recorded({1: 0.9}, TrialState.PRUNED, is_limited=True)
+    assert play([limited, trial(0.5, 0.6, 0.7)], PrunerConfig(kind="none")).unknown == 0
+
+
+def test_hyperband_decides_the_same_again() -> None:
+    trials = [trial(number / 100, number / 90, number / 80) for number in range(30)]
+    first, second = (play(trials, PrunerConfig(kind="hyperband")) for _ in range(2))
+    assert first == second
 
 
 def test_with_a_sampler_that_learns_trials_change_places_only_within_blocks() -> None:
@@ -152,3 +168,39 @@ def test_a_sweep_with_pruned_trials_says_that_they_are_censored() -> None:
         "epochs_saved": 0.0, "epochs_saved_ci95": (0, 0), "found_the_same": 1.0, "block": 10,
     }  # fmt: skip
     assert "2 trials were pruned in the sweep where this pruner would let them continue" in sentences(document)[-1]
+
+
+def test_without_a_number_of_trials_all_are_played(swept: Path) -> None:
+    assert replay(Store.open(swept), "digits", {"budget.trials": None}).replayed["trials"] == 4
+
+
+@pytest.mark.parametrize(
+    ("sampler", "block"),
+    [
+        ("kind: tpe", 10),
+        ("kind: tpe, startup_trials: 1", 10),
+        ("kind: gp, startup_trials: 20", 20),
+        ("kind: cmaes", 6),  # 4 + 3 ln 2, rounded down
+        ("kind: cmaes, population: 5", 5),
+        ("kind: random", None),
+    ],
+)
+def test_how_many_neighbours_change_places(untrained: "Untrained", sampler: str, block: int | None) -> None:
+    """A sampler learns from every trial, or CMA-ES from every generation."""
+    lines = "space: {optimizer.lr: {low: 0.01, high: 0.1}, optimizer.weight_decay: {low: 0.0, high: 0.1}}\n"
+    sweep = untrained.sweep(f"{lines}budget: {{trials: 8}}\nsampler: {{{sampler}}}")
+    untrained.run(sweep, score=lambda point: point["optimizer.lr"])
+    search = untrained.search(sweep)
+    with own_run(search, "sweep") as tracked:
+        tracked.path(CONFIG).write_text(yaml.safe_dump(search.sweep.config_tree()))
+    found = replay(untrained.store, "test", {"budget.trials": 2})
+    assert found.block == block
+    low, high = found.replayed["ci95"]
+    assert low < high
+
+
+def test_repeats_are_no_sweep(tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "store")
+    repeat(load_config("digits", {"trainer.max_epochs": 1}), seeds=2, name="twice", store=store)
+    with pytest.raises(InputError, match="is no sweep but repeats"):
+        replay(store, "twice", {})

@@ -357,9 +357,10 @@ class Untrained:
         scores: Mapping[str, float],
         params: Mapping[str, Any],
         outcome: str = "finished",
+        tags: Mapping[str, str] = {},
     ) -> str:
         """A run of these last metrics; its id."""
-        run_id = create_run(self.store, experiment="untrained", name=name, kind=kind)
+        run_id = create_run(self.store, experiment="untrained", name=name, kind=kind, tags=tags)
         metrics = [Metric(metric, value, 0, 1) for metric, value in scores.items()]
         texts = [Param(field, str(value)) for field, value in params.items()]
         self.store.client.log_batch(run_id, metrics, texts, [RunTag("workbench.outcome", outcome)])
@@ -499,6 +500,21 @@ def test_groups_by_a_param_of_other_seeds_are_tested_by_welch_and_holm(
     assert (near["name"], far["between"]) == ("Welch's t-test of val/accuracy", ["kind=adamw", "kind=sgd"])
     assert [test["distinguishable"] for test in (near, far)] == [False, True]
     assert far["p_value"] == pytest.approx(2 * far["uncorrected_p_value"])
+
+
+def test_repeats_of_which_a_run_failed_are_no_group(untrained: Untrained) -> None:
+    parents = {}
+    for name, scores in {"steady": [0.90, 0.92], "wild": [0.98, 0.99, None]}.items():
+        parents[name] = untrained.run(name, "repeats", {}, {}, tags={"workbench.sweep": name})
+        tags = {"workbench.sweep": name, "mlflow.parentRunId": parents[name]}
+        for seed, score in enumerate(scores):
+            params = {"trainer.monitor": "val/accuracy", "seed": seed, "lr": name}
+            found = {} if score is None else {"val/accuracy": score, "value": score}
+            untrained.run(f"{name}{seed}", "repeat", found, params, "finished" if found else "failed", tags)
+    document = compared(untrained.store, *parents.values())
+    assert [group["name"] for group in document["groups"]] == ["steady"]
+    said = "wild has no mean, since one of its runs failed and the mean of the others would be too good"
+    assert said in document["notes"]
 
 
 def test_a_run_made_again_counts_once(untrained: Untrained) -> None:

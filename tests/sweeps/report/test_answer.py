@@ -26,8 +26,8 @@ def arm(value: str, values: list[float], searched: list[float] = SEARCHED, **mor
     return ArmScores(**known | more)
 
 
-def asked(*arms: ArmScores, sign: int = 1, metric: str = "val/accuracy", repeated: bool = False) -> Answer:
-    found = answer(arms, field="optimizer.kind", sign=sign, metric=metric, repeated=repeated)
+def asked(*arms: ArmScores, sign: int = 1, metric: str = "val/accuracy", repeats: int = 1) -> Answer:
+    found = answer(arms, field="optimizer.kind", sign=sign, metric=metric, repeats=repeats)
     json.dumps(found.as_dict(), allow_nan=False)  # JSON has no NaN
     return found
 
@@ -162,8 +162,6 @@ def test_an_arm_without_a_complete_trial_is_not_compared() -> None:
     neither = asked(bad, arm("early", [], searched=[], params={}))
     assert neither.sentences[0] == "The question has no answer: no arm has a score for every seed."
     assert "early is not compared: it has no trial." in neither.sentences
-    waiting = asked(arm("a", []), arm("b", []))
-    assert "a is not compared: its best configuration has not run with fresh seeds." in waiting.sentences
 
 
 def test_it_is_said_if_the_answer_depends_on_the_budget() -> None:
@@ -180,13 +178,21 @@ def test_it_is_said_if_the_answer_depends_on_the_budget() -> None:
     assert len(alike.sentences) == 1  # which of the two is better is not known, so nothing depends on the budget
 
 
+def test_an_arm_that_led_the_search_to_its_end_does_not_show_that_the_budget_was_too_small() -> None:
+    found = asked(arm("first", STEADY, [0.95] * 10), arm("second", LOWER, [0.96] * 10))
+    assert len(found.sentences) == 1
+    assert found.budget == "In the search, with 1 to 10 trials an arm, second is ahead of first."
+
+
 def test_if_the_search_was_repeated_it_speaks_of_repeats() -> None:
-    clear = asked(arm("a", STEADY), arm("b", LOWER), repeated=True)
+    five = [score for _ in range(5) for score in SEARCHED]
+    clear = asked(arm("a", STEADY, five), arm("b", LOWER, five), repeats=5)
     assert (clear.unit, clear.covers) == ("repeat", COVERS["repeat"])
     assert clear.answer == "a is better than b by 0.9 to 1.1 points of validation accuracy."
-    close = asked(arm("a", STEADY), arm("b", CLOSE), repeated=True)
-    assert "5 repeats cannot tell a and b apart; about 48 repeats would" in close.answer
-    one = asked(arm("a", [0.98]), arm("b", [nan]), arm("c", [0.97]), repeated=True)
+    assert [(each.trials, len(each.expected_best)) for each in clear.arms] == [(25, 5), (25, 5)]
+    close = asked(arm("a", STEADY, five), arm("b", CLOSE, five), repeats=5)
+    assert "5 trials an arm and 5 repeats cannot tell a and b apart; about 48 repeats would" in close.answer
+    one = asked(arm("a", [0.98]), arm("b", [nan]), arm("c", [0.97]), repeats=2)
     assert "set question.repeats to 5 or more" in one.answer
     assert "b is not compared: its best configuration has no score with 1 of 1 repeat." in one.answer
 

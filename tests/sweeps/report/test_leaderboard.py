@@ -50,6 +50,7 @@ ALIKE = document(row(0.98, (0.95, 0.99)), own=own(0.97, 0.01, (-0.01, 0.03)))
 ALL_EQUAL = document(row(0.98), own=own(0.9731, 0.0069))
 OWN_WINS = document(row(0.97), own=own(0.98, -0.01, (-0.03, 0.01)), champion="own")
 OWN_ALONE = document(row(None), own=own(0.98, None), champion="own")
+OTHER_SEEDS = document(row(0.98), own=own(0.97, None))  # of another repeat of the search
 OWN_DIVERGED = document(row(0.98), own=own(None, None))
 WITHOUT_OWN = document(row(0.98))
 ONE_SEED = document(row(0.98, seeds=1), own=own(0.96, 0.02, seeds=1), test=ONE)
@@ -95,6 +96,11 @@ HIGHER_LOSS = document(
             "seed); val/accuracy 0.9800, test accuracy 0.9700 [0.9600, 0.9800].",
         ),
         (
+            OTHER_SEEDS,
+            f"Champion: {SEVEN}: the best mean over 3 fresh seeds (the recipe's own settings ran over other seeds); "
+            "val/accuracy 0.9800, test accuracy 0.9700 [0.9600, 0.9800].",
+        ),
+        (
             WITHOUT_OWN,
             f"Champion: {SEVEN}: the best mean over 3 fresh seeds (the recipe's own settings did not run); "
             "val/accuracy 0.9800, test accuracy 0.9700 [0.9600, 0.9800].",
@@ -138,7 +144,8 @@ def test_macro_f1_is_told_where_it_was_searched_for() -> None:
          "0.0069."),
         (ONE_SEED, "reach 0.9600 over the same seeds; trial 7 ran over too few seeds to tell it from them: difference "
          "0.0200."),
-        (OWN_ALONE, "reach 0.9800 over the same seeds."),
+        (OWN_ALONE, "reach 0.9800 over 3 seeds."),
+        (OTHER_SEEDS, "reach 0.9700 over 3 seeds."),
         (OWN_DIVERGED, "gave no score with every seed."),
         (LOWEST, "reach 0.0700 over the same seeds; trial 7 is ahead of them: difference -0.0200 [-0.0300, -0.0100]."),
         (HIGHER_LOSS, "reach 0.0500 over the same seeds; trial 7 is behind them: difference 0.0200 [0.0100, 0.0300]."),

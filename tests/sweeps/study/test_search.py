@@ -13,8 +13,9 @@ from experiments import Store
 from experiments.tracking.tracked_run import Outcome
 from lightning_modules import InputError
 from sweeps import load_sweep
+from sweeps.strategy.budget import counts
 from sweeps.study.search import Search
-from sweeps.study.stage import Claim, counted, settle
+from sweeps.study.stage import Claim, settle
 
 SearchOf = Callable[..., Search]
 
@@ -61,7 +62,7 @@ def test_finished_pruned_and_failed_trials_fill_their_slots(search_of: SearchOf)
     claims = end_all(search_of(4), ["pruned", "failed"])
     assert [taken.trial.user_attrs["slot"] for taken in claims] == [0, 1, 2, 3]
     search = search_of(4)
-    assert Counter(trial.state for trial in counted(search.study)) == {
+    assert Counter(trial.state for trial in filter(counts, search.trials())) == {
         TrialState.PRUNED: 1,
         TrialState.FAIL: 1,
         TrialState.COMPLETE: 2,
@@ -78,7 +79,7 @@ def test_a_trial_that_did_not_end_by_itself_is_tried_again_with_its_parameters_a
         first.params,
         first.seed,
     )
-    assert len(counted(search_of(2).study)) == 2
+    assert sum(map(counts, search_of(2).trials())) == 2
 
 
 def test_after_its_retries_a_slot_gets_new_parameters_and_keeps_its_seed(search_of: SearchOf) -> None:
