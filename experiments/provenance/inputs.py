@@ -90,7 +90,7 @@ def _variables(code: Code) -> Iterator[tuple[str, str | None]]:
 
 def _asked(content: bytes) -> list[tuple[int, str | None]]:
     """Returns what `_read_in` yields. A module's text is analysed once on a machine."""
-    key = f"variables in {sha256(content).hexdigest()}, {sys.version_info[:2]}"
+    key = f"variables in a module, version 1: {sha256(content).hexdigest()}, {sys.version_info[:2]}"
     found: list[tuple[int, str | None]] = json.loads(remembered(key, lambda: json.dumps([*_read_in(content)])))
     return found
 

@@ -117,12 +117,12 @@ def _bytes(folder: Path, lines: Iterable[str]) -> tuple[str, tuple[str, ...]]:
     """Returns the SHA-256 of a package's code, and the files that were edited. Files are read once on a machine."""
     recorded = {name: digest for name, digest, *_ in (line.split(",") for line in lines) if _is_code(name)}
     places = {name: f"{folder}/{name}" for name in recorded}
-    marks = []
-    for name, path in places.items():
+    marks: list[str | None] = []
+    for path in places.values():
         try:
-            marks.append(f"{name} {identity(path)}")
+            marks.append(identity(path))
         except OSError:
-            marks.append(f"{name} is gone")
+            marks.append("gone")
 
     def read() -> str:
         digest, edited = sha256(), []
@@ -137,7 +137,8 @@ def _bytes(folder: Path, lines: Iterable[str]) -> tuple[str, tuple[str, ...]]:
                 edited.append(name)
         return json.dumps([digest.hexdigest(), edited])
 
-    total, edited = json.loads(remembered("\n".join([f"package in {folder}", *marks]), read))
+    key = json.dumps(["code of a package, version 1", str(folder), list(recorded.items()), marks])
+    total, edited = json.loads(read() if None in marks else remembered(key, read))
     return total, tuple(edited)
 
 

@@ -15,7 +15,7 @@ from mlflow.entities import Run
 
 from experiments.errors import Interrupted, Pruned, TakenOver
 from experiments.tracking.ownership import dead_runs, is_abandoned, owned, owner_of
-from experiments.tracking.spool import deliver, write
+from experiments.tracking.spool import check_delivered, deliver, write
 from experiments.tracking.store import Store, store_failure
 from experiments.tracking.tracked_run import Outcome, TrackedRun, end_of_run
 from lightning_modules.log import LOG
@@ -67,6 +67,7 @@ def reopen_run(store: Store, run_id: str) -> Iterator[TrackedRun]:
 
     def reopen() -> None:
         deliver(store, run_id)
+        check_delivered(store, run_id)
         with store.lock("owner"):
             keep_open(store, run_id)
 

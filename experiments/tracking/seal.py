@@ -31,8 +31,11 @@ from experiments.artifact_names import (
 from lightning_modules.images.files import file_sha256
 
 _TAGS = ("workbench.", "mlflow.source.git.commit", "mlflow.parentRunId")  # prefixes of the tags that are sealed
-# Tags that a later command may set or change.
-_OPEN_TAGS = {"workbench.owner", "workbench.reproduced_by", "workbench.evaluated_by", "workbench.verdict"}
+# Tags that may change while a run is at work, or that a later command may set.
+_OPEN_TAGS = {
+    *("workbench.owner", "workbench.lease"),
+    *("workbench.reproduced_by", "workbench.evaluated_by", "workbench.verdict"),
+}
 # Left by processes that were killed:
 UNFINISHED = (
     *(NEW_CHECKPOINT, NEW_PREDICTIONS, NEW_LEADERBOARD, NEW_REPORT_PAGE),
@@ -62,7 +65,7 @@ def seal(
         "owner": owner,
         "params": dict(sorted(params.items())),
         "metrics": {name: as_stored(value).hex() for name, value in sorted(metrics.items())},
-        "tags": {name: text for name, text in sorted(tags.items()) if _is_sealed(name)},
+        "tags": _sealed_tags(tags),
         "artifacts": {name: digest for name, digest in artifacts(folder) if name not in without},
     }
     break_seal(folder)
@@ -128,7 +131,7 @@ def broken(sealed: Mapping[str, Any], run: Run, folder: Path) -> Iterator[str]:
     yield from _differing("param", sealed["params"], run.data.params)
     metrics = {name: as_stored(value).hex() for name, value in run.data.metrics.items()}
     yield from _differing("metric", sealed["metrics"], metrics, float.fromhex)
-    yield from _differing("tag", sealed["tags"], run.data.tags)
+    yield from _differing("tag", _sealed_tags(sealed["tags"]), run.data.tags)  # earlier versions sealed the lease, too
     found, removed = dict(artifacts(folder)), read_removals(folder)
     for name, digest in sealed["artifacts"].items():
         if name not in found and name not in removed:
@@ -150,5 +153,5 @@ def _differing(kind: str, before: Mapping[str, str], now: Mapping[str, str], sho
             yield f"{kind} {name}: {shown(value)} when the run was closed, now {shown(now[name])}"
 
 
-def _is_sealed(tag: str) -> bool:
-    return tag.startswith(_TAGS) and tag not in _OPEN_TAGS
+def _sealed_tags(tags: Mapping[str, str]) -> dict[str, str]:
+    return {name: text for name, text in sorted(tags.items()) if name.startswith(_TAGS) and name not in _OPEN_TAGS}

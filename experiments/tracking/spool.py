@@ -15,7 +15,7 @@ import shutil
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,13 +23,15 @@ from typing import Any
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
+from experiments.artifact_names import RECORD
 from experiments.errors import TakenOver
 from experiments.process.owner import Owner
-from experiments.process.presence import gone
+from experiments.process.presence import gone, is_held
 from experiments.process.redaction import without_credentials
 from experiments.process.retry import pauses
 from experiments.tracking.logged_model import ListedModel, write_model
 from experiments.tracking.store import Store, server_away
+from lightning_modules import InputError
 from lightning_modules.log import LOG
 
 Point = tuple[str, float, int, int]  # a metric's name and value, milliseconds since 1970, and step
@@ -44,6 +46,7 @@ class Entry:
     inputs: Sequence[Mapping[str, Any]] = ()  # each as returned by MLflow's DatasetInput.to_dictionary
     model: Mapping[str, Any] | None = None  # a ListedModel; the metrics are also its own
     files: bool = False  # whether to send the run's folder in the spool, and then remove it
+    without: Sequence[str] = ()  # files that are not sent, but removed with that folder
     tags: Mapping[str, str] = field(default_factory=dict)
     status: str | None = None
     end_time: int | None = None  # milliseconds since 1970
@@ -56,7 +59,7 @@ def write(store: Store, run_id: str, entry: Entry) -> None:
         _write_inputs(store, run_id, entry.inputs)
     of_model = {} if entry.model is None else _write_model(store, run_id, ListedModel(**entry.model))
     if entry.files:
-        _send_files(store, run_id)
+        _send_files(store, run_id, entry.without)
     if entry.metrics or entry.params or entry.tags:
         client.log_batch(
             run_id,
@@ -102,12 +105,21 @@ def _write_model(store: Store, run_id: str, model: ListedModel) -> dict[str, str
     return {"model_id": model_id} | ({"dataset_name": name, "dataset_digest": digest} if name else {})
 
 
-def _send_files(store: Store, run_id: str) -> None:
+def send_file(store: Store, run_id: str, name: str) -> None:
+    """Sends a file from a run's folder in the spool. `name`: relative to that folder."""
+    parent = str(Path(name).parent)
+    store.client.log_artifact(run_id, str(store.spool / run_id / name), None if parent == "." else parent)
+
+
+def _send_files(store: Store, run_id: str, without: Collection[str]) -> None:
+    """Sends the record last: where a server refuses another file, it has no seal of a run that has failed."""
     folder = store.spool / run_id
     sent = folder.with_suffix(".sent")
     shutil.rmtree(sent, ignore_errors=True)
     if folder.exists():
-        store.client.log_artifacts(run_id, str(folder))
+        names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+        for name in sorted(names - set(without), key=lambda name: (name == RECORD, name)):
+            send_file(store, run_id, name)
         # Rename first: a process killed while it deletes must not leave an incomplete folder that a resume would use.
         shutil.rmtree(folder.rename(sent))
 
@@ -258,6 +270,20 @@ def deliver(store: Store, run_id: str | None = None) -> None:
         LOG.info(f"delivered the data of {_runs(delivered)} queued in {store.spool}")
 
 
+def check_delivered(store: Store, run_id: str) -> None:
+    """Raises InputError if an ended process has left a queue: the run would go on before the queued data are there."""
+    contents = _read_if_over(Journal(store, run_id))
+    if contents is None:
+        return
+    if contents.server == _server(store):
+        remedy = f"remove the cause, or give the data up: delete {run_id}.jsonl and {run_id}/ there"
+        message = f"data of run {run_id} is queued in {store.spool}, and the server refuses it"
+    else:
+        remedy = f"deliver it first: MLFLOW_TRACKING_URI={contents.server} {store.command('runs')}"
+        message = f"data of run {run_id} is queued in {store.spool} for {contents.server}"
+    raise InputError("MLFLOW_TRACKING_URI", store.address, message, remedy)
+
+
 def tell_waiting(store: Store) -> None:
     """Logs one line per server: how many runs have data queued for it, and how to deliver the data."""
     found = [contents for journal in _journals(store) if (contents := _read_if_over(journal))]
@@ -284,7 +310,8 @@ def _deliver(store: Store, journal: Journal, contents: JournalContents) -> bool:
     try:
         if taker := _taker(store, journal.run_id, contents):
             LOG.info(f"run {journal.run_id} was taken over by {taker.shown}: what was queued for it here is dropped")
-            shutil.rmtree(store.spool / journal.run_id, ignore_errors=True)
+            if taker.fate() != "lives" and not is_held(store.folder, taker):  # else it may be at work in that folder
+                shutil.rmtree(store.spool / journal.run_id, ignore_errors=True)
             journal.remove()
             return False
         for entry in contents.entries:

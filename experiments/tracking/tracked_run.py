@@ -8,7 +8,7 @@ Status and outcome of a run: finished → FINISHED; pruned, interrupted → KILL
 import shutil
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -22,7 +22,7 @@ from experiments.process.redaction import without_credentials
 from experiments.tracking.logged_model import ListedModel
 from experiments.tracking.ownership import OWNER, LeaseKeeper, check_owned
 from experiments.tracking.seal import break_seal, remove_file, seal
-from experiments.tracking.spool import Entry, Outbox, Point, tell_waiting
+from experiments.tracking.spool import Entry, Outbox, Point, send_file, tell_waiting
 from experiments.tracking.store import Store, server_away
 from experiments.tracking.system_metrics import SystemMetrics
 from lightning_modules.log import LOG
@@ -102,15 +102,20 @@ class TrackedRun:
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         """Queues the values and returns immediately."""
-        self.latest |= metrics
-        self._writer.add({k: v for k, v in metrics.items() if (k, step) not in self._known_points}, step)
+        new = self._new_points(metrics, step)
+        self.latest |= new
+        self._writer.add(new, step)
 
     def log_model(self, model: ListedModel, metrics: Mapping[str, float], step: int) -> None:
         """Logs metrics of the run, and the same of its model, which MLflow lists."""
         now = int(time.time() * 1000)
         known = {name: self._known_points.get((name, step), (float(value), now)) for name, value in metrics.items()}
         self._outbox.put(Entry(metrics=[(name, *point, step) for name, point in known.items()], model=asdict(model)))
-        self.latest |= metrics
+        self.latest |= self._new_points(metrics, step)
+
+    def _new_points(self, metrics: Mapping[str, float], step: int) -> dict[str, float]:
+        """Returns those of the metrics that no earlier process has logged at this step: the store keeps its values."""
+        return {name: value for name, value in metrics.items() if (name, step) not in self._known_points}
 
     def flush_metrics(self) -> None:
         """Tries to write the queued metrics now; what cannot be written is retried later."""
@@ -160,60 +165,60 @@ class TrackedRun:
     def send(self, artifact: str) -> None:
         """Sends a file to a remote store now. When the run is closed, all files are sent."""
         if not self._in_place:
-            folder = str(Path(artifact).parent)
-            self.store.client.log_artifact(self.run_id, str(self.folder / artifact), None if folder == "." else folder)
+            send_file(self.store, self.run_id, artifact)
 
     def close(self, outcome: Outcome, error: str = "") -> None:
         """Writes the buffered metrics, sends files to a remote store, and sets status and outcome.
 
         If the tracking server is unreachable, all of this is queued in the spool and does not count as a failure.
         """
+        dropped = self.superfluous if outcome == "finished" else set()
         with uninterrupted(), self._lease or nullcontext():
             try:
                 if self._system is not None:
                     self._system.finish()
                 self._writer.finish()
                 self.check_owned()
-                self._seal(end_of_run(outcome, error))
+                self._seal(end_of_run(outcome, error), dropped)
                 if not self._in_place:
-                    self._drop_superfluous(outcome)
-                    self._outbox.put(Entry(files=True))
+                    self._outbox.put(Entry(files=True, without=sorted(dropped)))
             except TakenOver:
                 self.outcome = "died"
                 raise
             except Exception as lost:
+                break_seal(self.folder)
                 self._end("failed", f"some results could not be written: {lost}")
                 raise
             self._end(outcome, error)
-            self._drop_superfluous(outcome)
+            if self._in_place:
+                self._drop_superfluous(dropped)
             if self._outbox.has_queue():
                 tell_waiting(self.store)
-            elif not self._in_place and outcome == "finished":
-                self._drop_from_server()
+            elif not self._in_place:
+                self._drop_from_server(dropped)
 
     def _end(self, outcome: Outcome, error: str) -> None:
         self.outcome = outcome
         self._outbox.put(end_of_run(outcome, error, self.pause))
 
-    def _seal(self, end: Entry) -> None:
+    def _seal(self, end: Entry, without: Collection[str]) -> None:
         """Writes `record.json`, the last of the run's files."""
         assert end.status is not None
         owner = self.tags.get(OWNER, "")
         given = {"params": self.params, "metrics": self.latest, "tags": {**self.tags, **end.tags}}
-        without = self.superfluous if end.status == STATUS["finished"] else set()
         seal(self.folder, run_id=self.run_id, status=end.status, owner=owner, without=without, **given)
 
-    def _drop_superfluous(self, outcome: Outcome) -> None:
+    def _drop_superfluous(self, names: Collection[str]) -> None:
         """Removes what a finished run does not keep. What a killed process leaves of it, `workbench clean` removes."""
-        for name in self.superfluous if outcome == "finished" else ():
+        for name in names:
             remove_file(self.folder, name)
 
-    def _drop_from_server(self) -> None:
+    def _drop_from_server(self, names: Collection[str]) -> None:
         """Removes what an earlier process, which did not finish the run, has sent and the run does not keep."""
         try:
-            for folder in {str(Path(name).parent) for name in self.superfluous}:
+            for folder in {str(Path(name).parent) for name in names}:
                 for file in self.store.client.list_artifacts(self.run_id, folder.removeprefix(".")):
-                    if file.path in self.superfluous:
+                    if file.path in names:
                         self.store.delete_artifact(self.artifact_uri, file.path)
         except Exception as error:
             LOG.info(f"a file of {self.name} could not be removed ({error}); workbench clean tries again")

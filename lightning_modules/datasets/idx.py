@@ -7,6 +7,7 @@ url_checksums/). The MD5 sums in torchvision.datasets belong to the same files.
 import gzip
 import math
 import os
+import secrets
 import struct
 import sys
 import zlib
@@ -130,7 +131,7 @@ def _download(release: _Release, name: str, folder: Path) -> None:
     import pooch
     import requests
 
-    path, arriving = folder / name, folder / f"{name}.{os.getpid()}.part"
+    path, arriving = folder / name, folder / f"{name}.{secrets.token_hex(4)}.part"
     tried = []
     try:
         folder.mkdir(parents=True, exist_ok=True)

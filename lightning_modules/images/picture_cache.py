@@ -3,9 +3,11 @@
 import hashlib
 import json
 import os
+import secrets
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,7 +17,7 @@ import PIL
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from lightning_modules.errors import InputError
+from lightning_modules.errors import InputError, reading
 from lightning_modules.images.files import file_sha256
 from lightning_modules.images.pictures import PictureError, decode, quiet
 from lightning_modules.log import LOG
@@ -72,14 +74,16 @@ class PictureFiles:
         return digest.hexdigest()
 
     def _sha256(self, name: str) -> str:
-        try:
-            return file_sha256(self.folder / name)
-        except OSError:
-            return "unreadable"  # decoding finds out why
+        with self._reading(name):
+            try:
+                return file_sha256(self.folder / name)
+            except PermissionError:
+                return "unreadable"
 
     def _decode_into(self, place: Path) -> None:
         """Writes the pixels, then the index that describes them."""
-        arriving = place.with_suffix(f".{os.getpid()}.part")
+        # Process ids repeat in containers that share the folder.
+        arriving = place.with_suffix(f".{secrets.token_hex(4)}.part")
         kept: list[int] = []
         refused: dict[int, str] = {}
         shape: tuple[int, ...] | None = None
@@ -107,10 +111,16 @@ class PictureFiles:
             arriving.unlink(missing_ok=True)
 
     def _decode(self, name: str) -> NDArray[np.uint8] | str:
-        try:
-            return decode(self.folder / name, self.size, self.channels)
-        except PictureError as error:
-            return str(error)
+        with self._reading(name):
+            try:
+                return decode(self.folder / name, self.size, self.channels)
+            except PictureError as error:
+                return str(error)
+
+    def _reading(self, name: str) -> AbstractContextManager[None]:
+        """Makes a failure of the machine an InputError: it says nothing about the file, so nothing is kept."""
+        remedy = "run the command again, or remove the file"
+        return reading("data.path", str(self.folder / name), "a picture", remedy)
 
     def _sizes_differ(self, one: int, shape: Sequence[int], other: int, other_shape: Sequence[int]) -> InputError:
         sizes = (f"{self.names[k]} is {h}×{w}" for k, (h, w, _) in ((one, shape), (other, other_shape)))

@@ -1,5 +1,9 @@
-"""Decodes one picture file into an array. For any content of the file, only `PictureError` can be raised."""
+"""Decodes one picture file into an array. For any content of the file, only `PictureError` can be raised.
 
+A failure of the machine, such as a disk that cannot be read, is an OSError or a MemoryError.
+"""
+
+import errno
 import io
 import warnings
 from collections.abc import Iterator
@@ -59,7 +63,7 @@ def count_pixels(file: bytes) -> int:
 
 @contextmanager
 def _errors_of_pillow() -> Iterator[None]:
-    """Turns whatever Pillow raises into PictureError."""
+    """Turns whatever Pillow raises into PictureError, but for failures of the machine."""
     try:
         yield
     except PictureError:
@@ -69,7 +73,19 @@ def _errors_of_pillow() -> Iterator[None]:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise PictureError(f"has more than {LARGEST:,} pixels: a decompression bomb?") from error
     except Exception as error:  # Pillow's decoders raise all kinds of errors on damaged files
+        if _is_of_the_machine(error):
+            raise
         raise PictureError(f"is damaged: {' '.join(str(error).split()) or type(error).__name__}") from error
+
+
+def _is_of_the_machine(error: Exception) -> bool:
+    """Whether an error may be gone at the next attempt: too little memory, too many open files, a disk that is away.
+
+    A damaged file gives an OSError without a number, or EINVAL if it points to a place that no file can have. A file
+    that may not be read is refused as well.
+    """
+    of_the_file = (None, errno.EINVAL, errno.EACCES, errno.EPERM)
+    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno not in of_the_file)
 
 
 @contextmanager

@@ -62,7 +62,8 @@ def fit_normalization(kind: NormalizationKind, train: Subset, known_as: str | No
             scaler.partial_fit(chunk.reshape(-1, int(np.prod(shape))).astype(np.float64))
         return np.stack([scaler.mean_, scaler.scale_]).tobytes().hex()
 
-    key = f"mean and scale, {kind}, {shape}, numpy {np.__version__}, scikit-learn {sklearn.__version__}, of {known_as}"
+    libraries = f"numpy {np.__version__}, scikit-learn {sklearn.__version__}"
+    key = f"mean and scale, version 1: {kind}, {shape}, {libraries}, of {known_as}"
     fitted = bytes.fromhex(fit() if known_as is None else remembered(key, fit))
     mean_scale = torch.frombuffer(bytearray(fitted), dtype=torch.float64)
     mean_CHW, scale_CHW = (x.reshape(shape).permute(2, 0, 1) for x in mean_scale.reshape(2, -1))

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import time
 from base64 import urlsafe_b64encode
 from importlib.metadata import PathDistribution, version
 from pathlib import Path
@@ -76,6 +77,23 @@ def test_the_bytes_of_imported_packages_are_hashed_and_edited_files_named(
     ]
     assert told[1].bytes_sha256 != told[2].bytes_sha256
     assert told[1].files_sha256 == told[2].files_sha256
+
+
+def test_a_file_is_edited_if_its_digest_in_record_is_another_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    later = time.time() + 5
+    monkeypatch.setattr("time.time", lambda: later)  # what is known of new files is not kept
+    digest = urlsafe_b64encode(hashlib.sha256(b"x = 1\n").digest()).rstrip(b"=").decode()
+    record = f"tool/__init__.py,sha256={digest},6\ntool-1.0.dist-info/RECORD,,\n"
+    (tmp_path / "tool").mkdir()
+    (tmp_path / "tool" / "__init__.py").write_text("x = 1\n")
+    assert install(tmp_path, record, imported={"tool"}).edited == ()
+    assert list((tmp_path / "cache" / "lightning-workbench" / "remembered").iterdir())
+    info = tmp_path / "tool-1.0.dist-info"
+    (info / "RECORD").write_text(record.replace(digest, digest[::-1]))
+    assert packages._package(PathDistribution(info), "tool", "1.0", {"tool"}).edited == ("tool/__init__.py",)
 
 
 def test_other_files_have_another_hash(tmp_path: Path) -> None:

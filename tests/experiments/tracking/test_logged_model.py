@@ -1,5 +1,7 @@
 """A run's model as a LoggedModel of MLflow: written once, whatever is written again."""
 
+import json
+
 import pytest
 from mlflow.entities import LoggedModelStatus, Metric
 from mlflow.exceptions import MlflowException
@@ -8,6 +10,7 @@ from experiments import Store
 from experiments.tracking.lifecycle import create_run, open_run, reopen_run
 from experiments.tracking.logged_model import ListedModel, as_name, logged_models
 from experiments.tracking.registry import register_model
+from experiments.tracking.seal import broken
 from experiments.tracking.spool import Entry, write
 
 MODEL = ListedModel(
@@ -40,6 +43,16 @@ def test_it_is_written_with_its_scores_and_not_doubled_by_a_second_test(scratch_
     assert [point.step for point in scores(scratch_store, run_id)] == [3]
     assert len(scratch_store.client.get_run(run_id).outputs.model_outputs) == 1
     assert [file.path for file in scratch_store.client.list_logged_model_artifacts(model.model_id)] == ["MLmodel"]
+
+
+def test_the_record_has_the_scores_of_the_first_test(scratch_store: Store, run_id: str) -> None:
+    for score in (0.9, 0.8):
+        with reopen_run(scratch_store, run_id) as run:
+            run.log_model(MODEL, {"test/accuracy": score}, 3)
+    ended = scratch_store.client.get_run(run_id)
+    folder = scratch_store.files_folder(ended.info)
+    assert ended.data.metrics == {"test/accuracy": 0.9}
+    assert list(broken(json.loads((folder / "record.json").read_text()), ended, folder)) == []
 
 
 def test_a_delivery_that_is_repeated_writes_it_once(scratch_store: Store, run_id: str) -> None:

@@ -15,8 +15,11 @@ from experiments import ExperimentConfig, Store, run
 from experiments.errors import TakenOver
 from experiments.process import presence
 from experiments.process.owner import Owner
+from experiments.provenance.checks import check
+from experiments.provenance.record import read_record
 from experiments.tracking import ownership
 from experiments.tracking.lifecycle import close_dead_runs, create_run, open_run, reopen_run
+from experiments.tracking.seal import broken
 from experiments.training.epochs import Epoch
 
 ELSEWHERE = replace(Owner.current(), boot="another-boot", key="ab12")
@@ -194,6 +197,28 @@ def test_the_owner_renews_its_lease_by_the_servers_clock(
     assert first > 1_700_000_000
     with open_run(served, run_id):
         poll(lambda: lease() > first)
+
+
+def test_a_run_whose_lease_was_renewed_is_what_its_record_says(
+    served: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, poll: Any
+) -> None:
+    monkeypatch.setattr(ownership, "BEAT", 0.05)
+
+    def await_renewal(_: Epoch) -> None:
+        (found,) = [each for each in ownership._running(served) if each.info.run_name == "renewed"]
+        lease = found.data.tags["workbench.lease"]
+        poll(lambda: served.client.get_run(found.info.run_id).data.tags["workbench.lease"] != lease)
+
+    config = ExperimentConfig().with_overrides({"trainer.max_epochs": 1, "data.source": "digits"})
+    run_id = run(config, name="renewed", store=served, observers=[await_renewal]).run_id
+    record = read_record(served, run_id, tmp_path / "record")
+    checked = check(served, record)
+    assert (checked.is_sealed, checked.problems) == (True, [])
+    (tmp_path / "sent").mkdir()
+    sent = Path(served.client.download_artifacts(run_id, "", str(tmp_path / "sent")))
+    of_earlier_version = json.loads((sent / "record.json").read_text())
+    of_earlier_version["tags"]["workbench.lease"] = "1.0"
+    assert list(broken(of_earlier_version, record.run, sent)) == []
 
 
 def test_what_was_queued_while_the_server_was_away_is_not_sent_to_a_lost_run(

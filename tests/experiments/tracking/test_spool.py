@@ -13,8 +13,8 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
@@ -24,12 +24,17 @@ from typing import Any, Protocol
 import pytest
 import requests
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 
 import workbench as command_line
 from experiments import Store
-from experiments.tracking.lifecycle import close_dead_runs, create_run, open_run
+from experiments.process.owner import Owner
+from experiments.tracking.lifecycle import close_dead_runs, create_run, open_run, reopen_run
+from experiments.tracking.seal import broken
 from experiments.tracking.spool import Entry, Journal, deliver, tell_waiting
+from experiments.tracking.tracked_run import TrackedRun
 from experiments.training.trace import read_trace
+from lightning_modules import InputError
 
 EPOCHS = 3
 BATCH = 60  # in the second of them the server is killed
@@ -284,3 +289,89 @@ def test_what_needs_the_server_is_tried_until_it_is_back(tmp_path: Path, capsys:
     assert Store(tmp_path, f"http://127.0.0.1:{port}").persist(get) == 200
     served[0].server_close()
     assert "the tracking server is unreachable (ConnectionError); trying again in 1 s" in capsys.readouterr().err
+
+
+# A queue that an earlier process of the run has left.
+
+
+def new_run(store: Store) -> str:
+    return create_run(store, experiment="spool", name="left", kind="train")
+
+
+def resume(store: Store, run_id: str) -> None:
+    with reopen_run(store, run_id):
+        pass
+
+
+def test_a_run_with_data_queued_for_another_address_is_not_resumed(tmp_path: Path) -> None:
+    Journal(Store(tmp_path, "http://localhost:9"), "a").append(Entry(status="KILLED", end_time=1))
+    remedy = "deliver it first: MLFLOW_TRACKING_URI=http://localhost:9 workbench runs"
+    with pytest.raises(InputError, match=f"is queued in {tmp_path}/spool for http://localhost:9 .*; {remedy}"):
+        resume(Store(tmp_path, "http://127.0.0.1:9"), "a")
+
+
+def test_a_run_whose_queued_data_the_server_refuses_is_not_resumed(tracking_server: str, tmp_path: Path) -> None:
+    store = Store(tmp_path, tracking_server)
+    run_id = new_run(store)
+    store.client.log_param(run_id, "seed", "0")
+    store.client.set_terminated(run_id, "KILLED")
+    Journal(store, run_id).append(Entry(params={"seed": "1"}, status="KILLED", end_time=1))
+    with pytest.raises(InputError, match=f"the server refuses it .*; .* delete {run_id}.jsonl"):
+        resume(store, run_id)
+    assert store.client.get_run(run_id).info.status == "KILLED"
+    (store.spool / f"{run_id}.jsonl").unlink()
+    resume(store, run_id)
+    assert store.client.get_run(run_id).info.status == "FINISHED"
+
+
+@pytest.mark.parametrize("is_here", [True, False])
+def test_what_a_lost_process_had_queued_is_dropped_but_not_the_files_of_a_living_owner(
+    is_here: bool, tracking_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path, tracking_server)
+    run_id = new_run(store)
+    if not is_here:
+        store.client.set_tag(run_id, "workbench.owner", str(replace(Owner.current(), boot="another", key="ab12")))
+    with monkeypatch.context() as lost:
+        lost.setattr(Store, "present", lambda _: replace(Owner.current(), started=1.0, key="ff00"))
+        Journal(store, run_id).append(Entry(status="KILLED", end_time=1))
+    (store.spool / run_id).mkdir()
+    (store.spool / run_id / "trace.jsonl").touch()
+    deliver(store)
+    assert [path.name for path in store.spool.rglob("*")] == ([run_id, "trace.jsonl"] if is_here else [])
+    store.client.set_terminated(run_id, "KILLED")
+
+
+# A file that the server refuses.
+
+
+def test_a_run_whose_file_is_refused_has_failed_and_can_be_resumed(
+    tracking_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path / "store", tracking_server)
+    run_id, log_artifact = new_run(store), store.client.log_artifact
+
+    def refuse_the_trace(run_id: str, path: str, folder: str | None) -> None:
+        if path.endswith("trace.jsonl"):
+            raise MlflowException("413 Request Entity Too Large")
+        log_artifact(run_id, path, folder)
+
+    def train(opened: AbstractContextManager[TrackedRun]) -> None:
+        with opened as tracked:
+            for name in ("checkpoints/best.ckpt", "checkpoints/last.ckpt", "trace.jsonl"):
+                tracked.path(name).write_text(name)
+            tracked.superfluous.add("checkpoints/last.ckpt")
+
+    with monkeypatch.context() as refusing:
+        refusing.setattr(store.client, "log_artifact", refuse_the_trace)
+        with pytest.raises(MlflowException, match="413"):
+            train(open_run(store, run_id))
+    assert store.client.get_run(run_id).info.status == "FAILED"
+    assert contents(store.spool / run_id).keys() == {"checkpoints/best.ckpt", "checkpoints/last.ckpt", "trace.jsonl"}
+    assert [file.path for file in store.client.list_artifacts(run_id)] == ["checkpoints"]
+    train(reopen_run(store, run_id))
+    (tmp_path / "sent").mkdir()
+    sent = Path(store.client.download_artifacts(run_id, "", str(tmp_path / "sent")))
+    assert contents(sent).keys() == {"checkpoints/best.ckpt", "trace.jsonl", "record.json"}
+    record = json.loads((sent / "record.json").read_text())
+    assert list(broken(record, store.client.get_run(run_id), sent)) == []

@@ -17,7 +17,8 @@ from experiments import Store
 from experiments.errors import Interrupted, Pruned
 from experiments.process.interrupts import interruptible
 from experiments.process.owner import Owner
-from experiments.tracking.lifecycle import close_dead_runs, create_run, open_run
+from experiments.tracking.lifecycle import close_dead_runs, create_run, open_run, reopen_run
+from experiments.tracking.seal import broken
 
 
 def new_run(store: Store, **tags: str) -> str:
@@ -92,6 +93,19 @@ def test_the_record_of_a_run_that_is_interrupted_while_it_writes_has_what_was_wr
     record = json.loads((scratch_store.files_folder(ended.info) / "record.json").read_text())
     assert len(ended.data.params) == 200
     assert record["params"] == ended.data.params
+
+
+def test_the_record_of_a_resumed_run_has_the_values_that_the_store_keeps(scratch_store: Store) -> None:
+    run_id = new_run(scratch_store)
+    with open_run(scratch_store, run_id) as run:
+        run.log_metrics({"speed": 1.0}, 1)
+        run.log_metrics({"speed": 2.0}, 2)
+    with reopen_run(scratch_store, run_id) as run:  # as after a kill, from the first epoch's checkpoint
+        run.log_metrics({"speed": 1.5}, 1)
+    ended = reread(scratch_store, run_id)
+    folder = scratch_store.files_folder(ended.info)
+    assert points(scratch_store, run_id, "speed") == [(1, 1.0), (2, 2.0)]
+    assert list(broken(json.loads((folder / "record.json").read_text()), ended, folder)) == []
 
 
 def test_runs_that_begin_at_once_share_the_rows_of_their_data(scratch_store: Store) -> None:

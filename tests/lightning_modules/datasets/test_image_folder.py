@@ -1,11 +1,13 @@
 """Folders of pictures: what is read, from where, and what is refused in which words."""
 
+import errno
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from PIL import Image
 from lightning_modules import CleaningConfig, DataConfig, ImageDataModule, InputError
 from lightning_modules.datamodule import load_dataset
 from lightning_modules.datasets import ImageDataset
+from lightning_modules.images import picture_cache
 
 SHADES = {"cat/a.png": 10, "cat/b.png": 20, "dog/a.png": 30}
 
@@ -114,6 +117,23 @@ def test_the_cache_holds_two_files_a_data_set_and_no_more(tmp_path: Path, cache:
     assert sorted(path.suffix for path in (cache / "pictures").iterdir()) == [".json", ".pixels"]
 
 
+def test_two_containers_may_decode_the_same_pictures_at_once(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their processes may have the same id: here the second one is a part of the first."""
+    folder = put(tmp_path / "pets")
+    first, decode = iter([True]), picture_cache.decode
+
+    def decode_beside_another(*args: Any) -> Any:
+        if next(first, False):
+            load(folder, cache)
+        return decode(*args)
+
+    monkeypatch.setattr(picture_cache, "decode", decode_beside_another)
+    assert load(folder, cache).train.images[:, 0, 0, 0].tolist() == [10, 20, 30]
+    assert sorted(path.suffix for path in (cache / "pictures").iterdir()) == [".json", ".pixels"]
+
+
 def test_a_cache_that_cannot_be_written_is_told(tmp_path: Path, cache: Path) -> None:
     (cache / "pictures").write_text("a file where the folder should be")
     with pytest.raises(InputError, match=r"^data\.root: the pictures cannot be stored in "):
@@ -148,6 +168,42 @@ def test_files_that_cannot_be_used_are_named_and_the_others_read(tmp_path: Path,
         "cat/i.png": "is not a regular file",
     }
     assert load(folder, cache).train.names == ("cat/a.png", "cat/b.png", "cat/f.png", "dog/a.png")
+
+
+@pytest.mark.parametrize(
+    ("failure", "reason"),
+    [
+        (OSError(errno.EIO, "Input/output error"), "Input/output error"),
+        (OSError(errno.EMFILE, "Too many open files"), "Too many open files"),
+        (MemoryError(), "it needs more memory than there is"),
+    ],
+)
+def test_a_failure_of_the_machine_ends_the_command_and_is_not_kept(
+    failure: Exception, reason: str, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = put(tmp_path / "pets")
+    for place in ("PIL.Image.open", "lightning_modules.images.picture_cache.file_sha256"):
+        with monkeypatch.context() as failing:
+            failing.setattr(place, Mock(side_effect=failure))
+            with pytest.raises(InputError, match=rf"^data\.path: cannot be read as a picture: {reason} \(got .*png"):
+                load(folder, cache)
+    assert refused(folder, cache) == {}
+
+
+def test_a_file_that_may_not_be_read_is_refused(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = put(tmp_path / "pets")
+
+    def denying(read: Callable[..., Any]) -> Callable[..., Any]:
+        def read_others(path: Path, **options: Any) -> Any:
+            if path == folder / "cat/b.png":
+                raise PermissionError(errno.EACCES, "Permission denied")
+            return read(path, **options)
+
+        return read_others
+
+    monkeypatch.setattr("PIL.Image.open", denying(Image.open))
+    monkeypatch.setattr(picture_cache, "file_sha256", denying(picture_cache.file_sha256))
+    assert refused(folder, cache) == {"cat/b.png": "is damaged: [Errno 13] Permission denied"}
 
 
 def test_a_class_or_split_that_is_a_link_out_of_the_folder_is_refused(tmp_path: Path, cache: Path) -> None:

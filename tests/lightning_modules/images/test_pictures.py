@@ -83,6 +83,22 @@ def png_that_declares(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
 
 
+def tiff_with_pixels_at(offset: int) -> bytes:
+    """A BigTIFF of 8×8 pixels that are said to be at a place in the file."""
+    fields = [
+        (256, 4, 8),
+        (257, 4, 8),
+        (258, 3, 8),
+        (259, 3, 1),
+        (262, 3, 1),
+        (273, 16, offset),
+        (278, 4, 8),
+        (279, 4, 64),
+    ]
+    entries = b"".join(struct.pack("<HHQQ", tag, kind, 1, value) for tag, kind, value in fields)
+    return struct.pack("<2sHHHQQ", b"II", 43, 8, 0, 16, len(fields)) + entries + bytes(8)
+
+
 def saved(picture: NDArray[Any], kind: str, tmp_path: Path) -> bytes:
     Image.fromarray(picture).save(tmp_path / "whole", format=kind)
     return (tmp_path / "whole").read_bytes()
@@ -96,6 +112,7 @@ def saved(picture: NDArray[Any], kind: str, tmp_path: Path) -> bytes:
         (png_that_declares(10_000, 9_000), "a decompression bomb"),
         (png_that_declares(50_000, 50_000), "a decompression bomb"),
         (png_that_declares(100, 100), "is damaged"),
+        (tiff_with_pixels_at(2**62), "is damaged: .* Invalid argument"),  # from lseek, as of a disk that fails
     ],
 )
 def test_a_file_that_is_no_picture_is_refused(contents: bytes, message: str, tmp_path: Path) -> None:

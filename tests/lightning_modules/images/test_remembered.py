@@ -1,10 +1,12 @@
 """Values that are computed once on a machine."""
 
+import time
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
-from lightning_modules.images.remembered import remembered
+from lightning_modules.images.remembered import known_sha256, remembered
 
 
 @pytest.fixture(autouse=True)
@@ -36,3 +38,17 @@ def test_a_damaged_value_is_computed_again(cache: Path, damaged: bytes) -> None:
 def test_without_a_folder_that_can_be_written_it_is_computed_every_time(tmp_path: Path) -> None:
     (tmp_path / "lightning-workbench").write_text("a file")
     assert [remembered("a", lambda: "1"), remembered("a", lambda: "2")] == ["1", "2"]
+
+
+def test_the_hash_of_a_file_is_kept_once_its_last_change_is_some_seconds_ago(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, expected = tmp_path / "file", sha256(b"content").hexdigest()
+    file.write_bytes(b"content")
+    assert known_sha256(file) == expected
+    assert not cache.exists()
+    later = time.time() + 5
+    monkeypatch.setattr("time.time", lambda: later)
+    assert known_sha256(file) == expected
+    monkeypatch.setattr("lightning_modules.images.remembered.file_sha256", lambda _: refuse())
+    assert known_sha256(file) == expected
