@@ -25,7 +25,7 @@ from lightning_modules import InputError
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """A run's model. `answer` takes images (N, H, W, C) of the type `type`, with the channels of training."""
+    """A run's model. `answer` takes images (N, H, W, C) of the type `type`, and gives them the size of training."""
 
     run: RunSummary
     class_names: Sequence[str]
@@ -40,7 +40,7 @@ def logged_model(store: Store, run: RunSummary) -> Model:
     loaded = load_model(store, run.run_id)
 
     def answer(images_NHWC: NDArray[Any]) -> NDArray[Any]:
-        return loaded.answer(images_NHWC[..., 0] if loaded.is_gray else images_NHWC)["probabilities"]
+        return loaded.answer_checked(images_NHWC)["probabilities"]
 
     return Model(
         run=run,
@@ -56,6 +56,8 @@ def any_model(store: Store, run: RunSummary) -> Model:
     """Returns the model that a run has logged, or else that of its checkpoint. Raises InputError if it has neither."""
     if store.client.list_artifacts(run.run_id, MODEL):
         return logged_model(store, run)
+    from experiments.results.served_classifier import as_trained  # registers a model with MLflow
+
     folder = Path(store.client.download_artifacts(run.run_id, ""))
     nothing = InputError("--against", run.name, "this run kept no model and no checkpoint", "name another run")
     if not (folder / CONFIG).exists():
@@ -76,7 +78,7 @@ def any_model(store: Store, run: RunSummary) -> Model:
 
     def answer(images_NHWC: NDArray[Any]) -> NDArray[Any]:
         with torch.no_grad():
-            return np.asarray(network(torch.from_numpy(images_NHWC)))
+            return np.asarray(network(as_trained(torch.from_numpy(images_NHWC), *images.shape[1:])))
 
     return Model(
         run=run,

@@ -122,20 +122,50 @@ def _onnx(path: Path) -> Answer:
 
 
 def read(path: Path) -> NDArray[Any]:
-    """Returns the images (N, H, W, C) of a .npy file, or one picture, scaled to the size of the training images."""
+    """Returns the images (N, H, W, C) of a .npy file, or one picture, scaled to the size of the training images.
+
+    Raises ValueError if the model does not take them.
+    """
     height, width, channels = facts()["image_shape"]
     if path.suffix == ".npy":
         images = np.load(path, allow_pickle=False)
         images = images if images.ndim == 4 else images[..., np.newaxis]
     else:
-        from PIL import Image, ImageOps
-
-        picture = ImageOps.exif_transpose(Image.open(path)).convert("L" if channels == 1 else "RGB")
-        images = np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
-        images = images.reshape(1, height, width, -1)
+        images = _picture(path, (width, height), "L" if channels == 1 else "RGB").reshape(1, height, width, -1)
     if images.shape[1:] != (height, width, channels):
         raise ValueError(f"{path} has images of {images.shape[1:]}, the model takes {(height, width, channels)}")
-    typed: NDArray[Any] = images.astype(facts()["type"])
+    try:
+        return _in_type(images, np.dtype(facts()["type"]))
+    except ValueError as error:
+        raise ValueError(f"{path} {error}") from error
+
+
+def _picture(path: Path, size: tuple[int, int], mode: str) -> NDArray[np.uint8]:
+    """Returns a picture as the original model reads it: 16-bit gray is scaled, transparency is blended with black."""
+    from PIL import Image, ImageOps
+
+    with Image.open(path) as file:
+        picture = ImageOps.exif_transpose(file)
+    if picture.mode.startswith("I;16"):
+        wide = np.asarray(picture, np.uint32)
+        picture = Image.fromarray(((wide * 255 + 32_767) // 65_535).astype(np.uint8))
+    elif picture.mode in {"I", "F"}:
+        raise ValueError(f"{path} has 32 bits per pixel of unknown range; store it with 8 or 16 bits")
+    elif picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, (0, 0, 0, 255)), picture)
+    return np.asarray(picture.convert(mode).resize(size, Image.Resampling.BILINEAR))
+
+
+def _in_type(values: NDArray[Any], kind: np.dtype[Any]) -> NDArray[Any]:
+    """Returns numbers in another type, unchanged. Raises ValueError if the type does not have a value."""
+    limits = np.iinfo(kind) if kind.kind in "iu" else np.finfo(kind)
+    is_in_range = (values >= limits.min) & (values <= limits.max)  # false for NaN
+    if not is_in_range.all():
+        raise ValueError(f"has the value {values[~is_in_range][0]}; pixels are from {limits.min} to {limits.max}")
+    typed = values.astype(kind)
+    if kind.kind in "iu" and (typed != values).any():
+        raise ValueError(f"has the value {values[typed != values][0]}; pixels are whole numbers")
     return typed
 
 

@@ -47,11 +47,11 @@ class ServedClassifier(PythonModel):  # type: ignore[misc]  # mlflow is not type
         }
 
     def _answer(self, images_NHWC: Tensor) -> Tensor:
-        answers: Tensor = self.program(_as_trained(images_NHWC, *self.facts["image_shape"]))
+        answers: Tensor = self.program(as_trained(images_NHWC, *self.facts["image_shape"]))
         return answers if self.network is None else self.network(answers).softmax(dim=1)
 
 
-def _as_trained(images_NHWC: Tensor, height: int, width: int, channels: int) -> Tensor:
+def as_trained(images_NHWC: Tensor, height: int, width: int, channels: int) -> Tensor:
     """Gives images the size and the channels of the training images, which most have already."""
     kind = images_NHWC.dtype
     if images_NHWC.shape[3] != channels:

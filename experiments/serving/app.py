@@ -26,7 +26,7 @@ from experiments.serving.replies import predictions, refusal
 from lightning_modules.log import LOG
 
 _PAGE = Path(__file__).parent / "templates" / "serve.html"
-_SMALL = 2**16  # bytes; larger bodies are read beside the event loop, which answers others meanwhile
+_SMALL = 2**16  # bytes
 _READERS = 2  # threads
 _SAFE = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
 _OF_PAGE = {**_SAFE, "X-Frame-Options": "DENY", "Referrer-Policy": "no-referrer"}
@@ -80,15 +80,21 @@ class Service:
             with self._room_for(size):
                 body = await self._read(receive, size)
                 content_type = headers.get(b"content-type", b"").decode("latin-1")
-                if len(body) <= _SMALL:
-                    images = self._bodies.images(content_type, body)
-                else:
-                    loop = asyncio.get_running_loop()
-                    images = await loop.run_in_executor(self._readers, self._bodies.images, content_type, body)
-                answers = await self._batcher(images)
+                answers = await self._batcher(await self._images(content_type, body))
         except Refused as refused:
             return refusal(refused.status, refused.message)
         return Response(predictions(answers, self._class_names), media_type="application/json")
+
+    async def _images(self, content_type: str, body: bytes) -> Images:
+        """Reads beside the event loop, which answers others meanwhile, what takes long: large bodies and pictures."""
+        loop = asyncio.get_running_loop()
+        if len(body) <= _SMALL:
+            found = self._bodies.read(content_type, body)
+        else:
+            found = await loop.run_in_executor(self._readers, self._bodies.read, content_type, body)
+        if isinstance(found, list):
+            found = await loop.run_in_executor(self._readers, self._bodies.decode, found)
+        return found
 
     def _size_of(self, content_length: bytes | None) -> int:
         """Returns the size of a body, or the largest allowed one if the request does not say it."""
@@ -111,28 +117,24 @@ class Service:
             self._open_bytes -= size
 
     async def _read(self, receive: Receive, size: int) -> bytes:
-        message = await receive()
-        if not message.get("more_body"):  # most bodies arrive at once
-            body: bytes = message.get("body", b"")
-            if len(body) > self._limits.body_bytes:
-                raise self._too_large()
-            return body
         try:
             async with asyncio.timeout(self._limits.seconds):
-                return await self._read_on(receive, message["body"], size)
+                return await self._read_whole(receive, size)
         except TimeoutError as error:
             raise Refused(408, f"The body was not complete after {self._limits.seconds:.0f} s.") from error
 
-    async def _read_on(self, receive: Receive, begun: bytes, size: int) -> bytes:
-        """Reads the rest of a body. One that is too large is read, too: most clients read no answer before its end."""
-        parts, count = [begun], len(begun)
+    async def _read_whole(self, receive: Receive, size: int) -> bytes:
+        """Reads a body. One that is too large is read, too: most clients read no answer before its end."""
+        parts: list[bytes] = []
+        count = 0
         while True:
             message = await receive()
             if message["type"] == "http.disconnect":
                 raise Refused(400, "The connection was closed before the body was complete.")
-            count += len(message["body"])
+            part = message.get("body", b"")
+            count += len(part)
             if max(count, size) <= self._limits.body_bytes:
-                parts.append(message["body"])
+                parts.append(part)
             elif count > 4 * self._limits.body_bytes:
                 raise self._too_large()
             else:

@@ -4,15 +4,15 @@ import base64
 import binascii
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from experiments.serving.loaded import LoadedModel
-from lightning_modules.images.layout import CHANNELS, channels_last
+from lightning_modules.images.layout import ImagesError, channels_last
 from lightning_modules.images.pictures import PictureError, count_pixels
 
 JSON = "application/json"
@@ -20,6 +20,9 @@ PICTURES = ("image/png", "image/jpeg", "image/webp", "image/bmp", "image/tiff")
 FORMS = ("instances", "inputs", "dataframe_split")
 _NUMBERS = {"i": "whole numbers", "u": "whole numbers", "f": "numbers", "b": "true and false", "U": "texts"}
 _SHOWN = 40  # characters of a wrong value in a message
+
+Pictures = list[bytes]  # the contents of picture files
+_T = TypeVar("_T")
 
 
 class Refused(Exception):
@@ -49,7 +52,8 @@ class Bodies:
         self._model, self._limits = model, limits
         self._size = (*model.size, model.channels)
 
-    def images(self, content_type: str, body: bytes) -> NDArray[Any]:
+    def read(self, content_type: str, body: bytes) -> NDArray[Any] | Pictures:
+        """Returns images, or pictures that `decode` makes images of: that takes long, also for few bytes."""
         kind, _, options = content_type.partition(";")
         kind = kind.strip().lower()
         if kind == JSON:
@@ -58,11 +62,20 @@ class Bodies:
                 raise Refused(415, f"JSON is read as UTF-8, but its charset is said to be {_quoted(charset)}.")
             return self._in_json(body)
         if kind in PICTURES:
-            return self._pictures([body])
+            return [body]
         known = ", ".join((JSON, *PICTURES))
         raise Refused(415, f"The content type {_quoted(kind)} is not one of {known}.")
 
-    def _in_json(self, body: bytes) -> NDArray[Any]:
+    def decode(self, pictures: Pictures) -> NDArray[Any]:
+        """Returns pictures as images (N, H, W, C)."""
+        self._check_count("The request", len(pictures))
+        most = self._limits.pixels
+        if len(pictures) > 1 and sum(_each(pictures, count_pixels)) > most:
+            raise Refused(413, f"The pictures have more than {most:,} pixels together.")
+        images = _each(pictures, lambda picture: self._model.decode(picture, most))
+        return np.stack(images).reshape(len(images), *self._model.size, -1)
+
+    def _in_json(self, body: bytes) -> NDArray[Any] | Pictures:
         try:
             document = json.loads(body, parse_constant=_refuse_constant)
         except RecursionError as error:
@@ -84,7 +97,7 @@ class Bodies:
             return self._rows(document[form])
         return self._values(form, document[form])
 
-    def _rows(self, table: Any) -> NDArray[Any]:
+    def _rows(self, table: Any) -> NDArray[Any] | Pictures:
         """Reads a table: each row is an image, in one cell or with a cell for each value."""
         form = "dataframe_split"
         rows = table.get("data") if isinstance(table, dict) else None
@@ -103,24 +116,18 @@ class Bodies:
             sizes = "×".join(map(str, self._size))
             raise Refused(400, f"The rows of {form} have {width} cells; an image has {values} ({sizes}).")
         table_NV = self._numbers(form, rows, 2)
-        return table_NV.reshape(len(table_NV), *self._size)
+        return self._checked(form, table_NV.reshape(len(table_NV), *self._size))
 
-    def _values(self, form: str, values: Any) -> NDArray[Any]:
+    def _values(self, form: str, values: Any) -> NDArray[Any] | Pictures:
         """Reads a list of images: nested lists of numbers, or pictures in base64."""
         if not isinstance(values, list):
             raise Refused(400, f"{form} must be a list of images.")
         if values and isinstance(values[0], str | dict):
-            return self._pictures([_from_base64(form, number, value) for number, value in enumerate(values)])
-        images = self._numbers(form, values, 3, 4)
-        known = CHANNELS if self._model.channels in (1, 3) else (self._model.channels,)
-        images_NHWC = channels_last(images)
-        if images_NHWC.shape[3] not in known:
-            many = " or ".join(map(str, known))
-            raise Refused(400, f"{form} has images with {images_NHWC.shape[3]} channels; the model takes {many}.")
-        return images_NHWC
+            return [_from_base64(form, number, value) for number, value in enumerate(values)]
+        return self._checked(form, channels_last(self._numbers(form, values, 3, 4)))
 
     def _numbers(self, form: str, values: Sequence[Any], *dimensions: int) -> NDArray[Any]:
-        """Returns nested lists as an array of the model's type."""
+        """Returns nested lists as an array."""
         self._check_count(form, len(values))
         try:
             array = np.array(values)
@@ -134,43 +141,31 @@ class Bodies:
             raise Refused(400, f"{form} has shape {_shape(array)}; images need {wanted}.")
         if array.size == 0:
             raise Refused(400, f"{form} has shape {_shape(array)}: there is no value in it.")
-        return self._in_range(form, array)
+        return array
 
-    def _in_range(self, form: str, array: NDArray[Any]) -> NDArray[Any]:
-        kind = self._model.type
-        if kind.kind == "f":
-            if array.dtype.kind == "f" and not np.abs(array).max() <= np.finfo(kind).max:
-                raise Refused(400, f"{form} has a number that is too large for {kind}.")
-            return array.astype(kind)
-        limits = np.iinfo(kind)
-        low, high = array.min(), array.max()
-        if low < limits.min or high > limits.max:
-            wrong = low if low < limits.min else high
-            raise Refused(400, f"{form} has the value {wrong}; pixels are from {limits.min} to {limits.max}.")
-        whole = array.astype(kind)
-        if array.dtype.kind == "f" and (whole != array).any():
-            raise Refused(400, f"{form} has the value {array[whole != array][0]}; pixels are whole numbers.")
-        return whole
-
-    def _pictures(self, pictures: Sequence[bytes]) -> NDArray[Any]:
-        self._check_count("The request", len(pictures))
-        most = self._limits.pixels
-        images = []
+    def _checked(self, form: str, images_NHWC: NDArray[Any]) -> NDArray[Any]:
         try:
-            if len(pictures) > 1 and sum(map(count_pixels, pictures)) > most:
-                raise Refused(413, f"The pictures have more than {most:,} pixels together.")
-            for picture in pictures:
-                images.append(self._model.decode(picture, most))
-        except PictureError as error:
-            which = f"Picture {len(images)}" if len(pictures) > 1 else "The picture"
-            raise Refused(400, f"{which} {error}.") from error
-        return np.stack(images).reshape(len(images), *self._model.size, -1)
+            return self._model.checked(images_NHWC)
+        except ImagesError as error:
+            raise Refused(400, f"{form} {error}.") from error
 
     def _check_count(self, form: str, count: int) -> None:
         if count == 0:
             raise Refused(400, f"{form} has no image.")
         if count > self._limits.images:
             raise Refused(413, f"{form} has {count:,} images; a request has up to {self._limits.images:,}.")
+
+
+def _each(pictures: Pictures, use: Callable[[bytes], _T]) -> list[_T]:
+    """Returns what `use` returns for each picture. Raises Refused, with its number, if one cannot be used."""
+    found: list[_T] = []
+    for picture in pictures:
+        try:
+            found.append(use(picture))
+        except PictureError as error:
+            which = f"Picture {len(found)}" if len(pictures) > 1 else "The picture"
+            raise Refused(400, f"{which} {error}.") from error
+    return found
 
 
 def _from_base64(form: str, number: int, value: Any) -> bytes:

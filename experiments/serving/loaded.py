@@ -14,7 +14,8 @@ from experiments.artifact_names import CONFIG, MODEL, PREDICTIONS
 from experiments.tracking.runs import RunSummary, resolve_model
 from experiments.tracking.store import Store
 from lightning_modules import InputError
-from lightning_modules.images.pictures import LARGEST, decode
+from lightning_modules.images.layout import CHANNELS, ImagesError, in_type
+from lightning_modules.images.pictures import LARGEST, PictureError, decode
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,18 @@ class LoadedModel:
 
     def decode(self, picture: Path | bytes, most_pixels: int = LARGEST) -> NDArray[Any]:
         """Returns a picture file as an image (H, W), or (H, W, 3), that the model takes. Raises PictureError."""
-        image = decode(picture, self.size, 1 if self.is_gray else 3, most_pixels)
+        if self.channels not in (1, 3):
+            raise PictureError(f"cannot be used: the model takes images of {self.channels} channels, as arrays")
+        image = decode(picture, self.size, self.channels, most_pixels)
         return (image[..., 0] if self.is_gray else image).astype(self.type)
+
+    def checked(self, images_NHWC: NDArray[Any]) -> NDArray[Any]:
+        """Returns numbers as images that the model takes. Raises ImagesError if it does not take such images."""
+        known = CHANNELS if self.channels in (1, 3) else (self.channels,)
+        if images_NHWC.shape[3] not in known:
+            many = " or ".join(map(str, known))
+            raise ImagesError(f"has images with {images_NHWC.shape[3]} channels; the model takes {many}")
+        return in_type(images_NHWC, self.type)
 
     def answer(self, images: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """Returns `label` (N,), `label_index` (N,), `probabilities` (N, K) and `class_names` (K,)."""

@@ -11,7 +11,7 @@ from experiments.serving.loaded import LoadedModel, load_model
 from experiments.tracking.store import Store
 from lightning_modules import InputError
 from lightning_modules.datasets.arrays import read_arrays
-from lightning_modules.images.layout import channels_last
+from lightning_modules.images.layout import ImagesError, channels_last
 from lightning_modules.images.pictures import SUFFIXES, PictureError, quiet
 from lightning_modules.log import LOG
 
@@ -25,12 +25,12 @@ def predict(store: Store, selector: str, inputs: Sequence[Path]) -> list[dict[st
     """Returns `input`, `label`, `label_index` and `probabilities` {label: p} of each image, arrays first.
 
     Images get the size and the channels that they had in training. Raises InputError if the run has no model, or if a
-    file is neither a picture nor an array of images.
+    file is neither a picture nor an array of images that the model takes.
     """
     model = load_model(store, selector)
     answers: list[dict[str, Any]] = []
     for names, images in _Reader(model).read(inputs):
-        answer = model.answer(images)
+        answer = model.answer_checked(images)
         rows = zip(names, answer["label"], answer["label_index"], answer["probabilities"], strict=True)
         for name, label, index, row in rows:
             probabilities = dict(zip(answer["class_names"].tolist(), row.tolist(), strict=True))
@@ -74,14 +74,21 @@ class _Reader:
         if images.ndim != 4 or images.dtype.kind not in "biuf":
             shape = f"is {images.dtype} of shape {images.shape}"
             raise InputError("FILE", str(path), shape, "give numbers of shape (N, H, W) or (N, H, W, C)")
+        if images.size == 0:
+            raise InputError("FILE", str(path), "holds no pixel", "give images")
         if images.shape[1:3] != self._model.size:
             sizes = "×".join(map(str, images.shape[1:3])), "×".join(map(str, self._model.size))
             LOG.info(f"{path}: images of {sizes[0]} are scaled to {sizes[1]}, the size of the training images")
-        if self._model.is_gray and images.shape[3] == 1:
-            images = images[..., 0]
         for start in range(0, len(images), _AT_ONCE):
-            chosen = np.asarray(images[start : start + _AT_ONCE]).astype(self._model.type)
+            chosen = self._checked(path, np.asarray(images[start : start + _AT_ONCE]))
             yield [f"{path}[{start + row}]" for row in range(len(chosen))], chosen
+
+    def _checked(self, path: Path, images_NHWC: NDArray[Any]) -> NDArray[Any]:
+        try:
+            return self._model.checked(images_NHWC)
+        except ImagesError as error:
+            remedy = f"give {self._model.type} images like those of training"
+            raise InputError("FILE", str(path), str(error), remedy) from error
 
 
 def _pictures(path: Path) -> list[Path]:

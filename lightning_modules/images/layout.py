@@ -31,3 +31,20 @@ def as_pixels(images: NDArray[Any]) -> NDArray[Any]:
     if images.dtype.itemsize > pixels.itemsize and (np.isinf(pixels) & np.isfinite(images)).any():
         raise OverflowError("has a value too large for float32")
     return pixels
+
+
+class ImagesError(ValueError):
+    """Says in one line why images cannot be used."""
+
+
+def in_type(values: NDArray[Any], kind: np.dtype[Any]) -> NDArray[Any]:
+    """Returns numbers in the type of other pixels, unchanged. Raises ImagesError if the type does not have a value."""
+    limits = np.iinfo(kind) if kind.kind in "iu" else np.finfo(kind)
+    is_in_range = (values >= limits.min) & (values <= limits.max)  # false for NaN
+    if not is_in_range.all():
+        wrong = values[~is_in_range][0]
+        raise ImagesError(f"has the value {wrong}; pixels are from {limits.min} to {limits.max}")
+    typed = values.astype(kind)
+    if kind.kind in "iu" and (typed != values).any():
+        raise ImagesError(f"has the value {values[typed != values][0]}; pixels are whole numbers")
+    return typed

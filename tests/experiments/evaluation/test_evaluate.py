@@ -15,7 +15,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 import workbench
-from experiments import Store
+from experiments import Store, load_config, run
 from experiments.comparison.compare import compare
 from experiments.comparison.report import report
 from experiments.comparison.statistics import wilson_interval
@@ -221,6 +221,21 @@ def test_images_of_the_users_own(store: Store, test_file: Path) -> None:
     assert document["data"]["images"] == 200
     assert document["data"]["origin"] == str(test_file)
     assert document["accuracy"]["value"] == pytest.approx(right)
+
+
+def test_images_of_another_size_are_scaled_for_a_run_that_only_kept_its_checkpoint(
+    store: Store, tmp_path: Path
+) -> None:
+    overrides = {"trainer.max_epochs": 3, "trainer.threads": 1}
+    run(load_config("digits", overrides), name="twin", store=store, read_test=False)  # has the weights of `first`
+    digits = load_digits()
+    large = digits.images[:200].astype(np.uint8).repeat(3, axis=1).repeat(3, axis=2)
+    np.savez(tmp_path / "large.npz", x=large, y=digits.target[:200])
+    words = ("evaluate", "first", "--against", "twin", "--data", tmp_path / "large.npz")
+    document = call(*words, "--store", store.folder)
+    for row in document["corruptions"]:
+        assert row["against"] == pytest.approx(row["accuracy"], abs=0.01)
+    assert document["corruption_error"]["relative"] == pytest.approx(1, abs=0.02)
 
 
 def test_a_folder_of_pictures(store: Store, tmp_path: Path) -> None:

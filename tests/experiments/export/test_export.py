@@ -200,6 +200,59 @@ def test_predict_labels_arrays_and_pictures(
     assert list(answers[0]["probabilities"]) == original.class_names
 
 
+# Imports the predict.py of an export, without byte code in its folder, and calls `read` for each file.
+READ_FILES = """
+import json
+from pathlib import Path
+sys.dont_write_bytecode = True
+sys.path.insert(0, sys.argv[1])
+import predict
+found = []
+for name in sys.argv[2:]:
+    try:
+        found.append(predict.read(Path(name)).tolist())
+    except ValueError as error:
+        found.append(str(error))
+print(json.dumps(found))
+"""
+
+
+def test_predict_reads_pictures_as_the_original_does(
+    digits_export: tuple[Path, dict[str, Any]], original: LoadedModel, run_clean: Callable[..., Any], tmp_path: Path
+) -> None:
+    draw = np.random.default_rng(0)
+    rgba = Image.fromarray(draw.integers(0, 256, (20, 30, 4), np.uint8))
+    pictures = {
+        "rgba.png": rgba,
+        "wide.png": Image.fromarray(draw.integers(0, 65_536, (20, 30), np.uint16)),
+        "rgb.png": rgba.convert("RGB"),
+        "small.png": Image.fromarray(draw.integers(0, 256, (8, 8), np.uint8)),
+    }
+    for name, picture in pictures.items():
+        picture.save(tmp_path / name)
+    found = run_clean(READ_FILES, digits_export[0], *pictures)
+    for name, images in zip(pictures, found, strict=True):
+        assert np.array_equal(np.array(images)[0, ..., 0], original.decode(tmp_path / name)), name
+
+
+def test_predict_refuses_values_that_are_no_pixels_of_training(
+    digits_export: tuple[Path, dict[str, Any]], run_clean: Callable[..., Any], tmp_path: Path
+) -> None:
+    said = {
+        "scaled.npy": "has the value 0.5; pixels are whole numbers",
+        "bright.npy": "has the value 300; pixels are from 0 to 255",
+        "negative.npy": "has the value -1; pixels are from 0 to 255",
+        "nan.npy": "has the value nan; pixels are from 0 to 255",
+        "deep.tiff": "has 32 bits per pixel of unknown range; store it with 8 or 16 bits",
+    }
+    for name, value in {"scaled": 0.5, "bright": 300, "negative": -1, "nan": np.nan, "whole": 7.0}.items():
+        np.save(tmp_path / f"{name}.npy", np.full((2, 8, 8), value))
+    Image.fromarray(np.zeros((8, 8), np.int32)).save(tmp_path / "deep.tiff")
+    *refused, whole = run_clean(READ_FILES, digits_export[0], *said, "whole.npy")
+    assert refused == [f"{name} {message}" for name, message in said.items()]
+    assert whole == np.full((2, 8, 8, 1), 7).tolist()
+
+
 def test_the_python_of_the_readme_runs(
     digits_export: tuple[Path, dict[str, Any]], run_clean: Callable[..., Any]
 ) -> None:

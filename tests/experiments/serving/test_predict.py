@@ -129,6 +129,27 @@ def test_arrays_of_another_size_are_scaled_and_it_says_so(
     assert "large.npz: images of 24×20 are scaled to 6×5, the size of the training images" in said
 
 
+@pytest.mark.parametrize(
+    "as_saved",
+    [
+        lambda images: images.astype(np.float64),
+        lambda images: images[..., np.newaxis].repeat(3, axis=3),
+        lambda images: images[:, np.newaxis],
+    ],
+    ids=["whole floats", "colour", "channels first"],
+)
+def test_a_gray_model_takes_its_images_in_other_layouts(
+    as_saved: Callable[[np.ndarray], np.ndarray],
+    trained: dict[str, RunResult],
+    folder: Path,
+    predict: Callable[..., tuple[int, str, str]],
+) -> None:
+    np.save(folder / "other.npy", as_saved(images_of(np.array([2, 0, 1]))))
+    code, printed, _ = predict("numbers", folder / "other.npy", "--json")
+    assert code == 0
+    assert [answer["label"] for answer in json.loads(printed)["predictions"]] == [9, 3, 7]
+
+
 def test_a_run_without_a_model_names_the_command_that_makes_one(
     trained: dict[str, RunResult], folder: Path, store: Store, predict: Callable[..., tuple[int, str, str]]
 ) -> None:
@@ -148,6 +169,12 @@ def test_a_run_without_a_model_names_the_command_that_makes_one(
         ("text.yaml", "FILE: is not a PNG"),
         ("labels.npz", "FILE: holds ['y'], not x"),
         ("flat.npy", "FILE: is float64 of shape (4,)"),
+        ("none.npy", "FILE: holds no pixel"),
+        ("two_channels.npy", "FILE: has images with 2 channels; the model takes 1 or 3 or 4"),
+        ("scaled.npy", "FILE: has the value 0.5; pixels are whole numbers"),
+        ("bright.npy", "FILE: has the value 300; pixels are from 0 to 255"),
+        ("negative.npy", "FILE: has the value -1; pixels are from 0 to 255"),
+        ("nan.npy", "FILE: has the value nan; pixels are from 0 to 255"),
     ],
 )
 def test_what_is_no_image_is_refused(
@@ -156,6 +183,10 @@ def test_what_is_no_image_is_refused(
     (folder / "empty").mkdir(exist_ok=True)
     np.savez(folder / "labels.npz", y=np.zeros(3))
     np.save(folder / "flat.npy", np.zeros(4))
-    code, printed, said = predict("text", folder / name)
+    np.save(folder / "none.npy", np.zeros((0, 6, 5), np.uint8))
+    np.save(folder / "two_channels.npy", np.zeros((1, 6, 5, 2), np.uint8))
+    for wrong, value in {"scaled": 0.5, "bright": 300, "negative": -1, "nan": np.nan}.items():
+        np.save(folder / f"{wrong}.npy", np.full((2, 6, 5), value))
+    code, printed, said = predict("text", folder / name, "--csv")
     assert (code, printed) == (2, "")
     assert said.startswith(f"error: {message}")

@@ -143,6 +143,11 @@ BAD: dict[str, tuple[int, str, Any]] = {
     "infinite": (400, "the value inf", b'{"inputs": [[[1e999]]]}'),
     "not base64": (400, "Image 0 of inputs is not base64", {"inputs": ["?"]}),
     "no picture in base64": (400, "The picture is not a PNG", {"inputs": ["aaaa"]}),
+    "a bad third picture": (
+        400,
+        "Picture 2 is not a PNG",
+        {"inputs": [in_base64(np.zeros((8, 8), np.uint8))] * 2 + ["aaaa"]},
+    ),
     "mixed": (400, "Image 1 of inputs must be a picture in base64", {"inputs": ["aaaa", 1]}),
     "no data in a table": (400, '"data" is a list of rows', {"dataframe_split": {"columns": []}}),
     "rows of other lengths": (400, "differ in length", {"dataframe_split": {"data": [[1], [1, 2]]}}),
