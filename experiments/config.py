@@ -27,6 +27,9 @@ from lightning_modules.plug import Plug, search_folders
 RECIPES = Path(__file__).parent / "recipes"
 # Fields that say where data are stored. Runs are not compared by them: a digest shows whether the data are the same.
 LOCATIONS = {"data.root", "data.path", "data.labels_path", "data.groups"}
+# Fields that a resumed run may change: its numbers do not depend on them, but for the last digits on a GPU. If no epoch
+# was done yet, `config.yaml` then has the new value, and the param keeps the first one.
+MAY_CHANGE = LOCATIONS | {"trainer.steps_per_execution"}
 # Fields that have no effect on numbers. A run is not said to differ from another one by them.
 NOT_COMPARED = LOCATIONS | {"trainer.keep_checkpoints"}
 _FILES = LOCATIONS | {"model.weights"}  # fields that name the user's files and folders

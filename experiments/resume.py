@@ -12,7 +12,7 @@ from mlflow.entities import Run
 from experiments.artifact_names import CODE_BUNDLE, CONFIG, LAST_CHECKPOINT, PROVENANCE, TRACE
 from experiments.code.kept import Code
 from experiments.code.portable import located
-from experiments.config import LOCATIONS, ExperimentConfig, flatten, with_located_files
+from experiments.config import MAY_CHANGE, ExperimentConfig, flatten, with_located_files
 from experiments.process.redaction import urls_without_credentials
 from experiments.provenance.record import read_provenance
 from experiments.recipe import build, read_recipe
@@ -121,7 +121,7 @@ def _check_config(recorded: Path, config: ExperimentConfig) -> None:
     before = flatten(with_located_files(read_recipe(recorded), [], is_recorded=True))
     trees = flatten(ExperimentConfig().tree()) | before, flatten(urls_without_credentials(config.tree()))
     started, now = ({name: value for name, value in tree.items() if value != {}} for tree in trees)
-    for name in (name for name in {**started, **now} if name not in LOCATIONS):
+    for name in (name for name in {**started, **now} if name not in MAY_CHANGE):
         if name not in started:
             raise InputError(name, now[name], "the run started without it", "leave it out")
         if now.get(name) != started[name]:

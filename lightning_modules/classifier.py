@@ -1,6 +1,6 @@
 """The LightningModule: the network, its loss, and the training, validation, test and predict steps."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import field
 from typing import Any, Literal
 
@@ -156,14 +156,22 @@ class ImageClassifier(pl.LightningModule):
         self._execution = Chunked(self._train, clip)
         self.automatic_optimization = False
 
-    def train_captured(self, clip: Clip | None, *, compiles: bool = False) -> None:
+    def train_captured(
+        self, clip: Clip | None, *, compiles: bool = False, otherwise: Callable[[], None] = lambda: None
+    ) -> None:
         """Like `train_in_chunks`, for chunks of stretches; the device repeats a captured step where that is possible.
 
-        `compiles`: the captured step is compiled first. Not for batches whose images are mixed.
+        `compiles`: the captured step is compiled first. `otherwise` is called if no step can be captured. Not for
+        batches whose images are mixed.
         """
         keeps_logits = self._scores["train"].keeps_logits
         self._execution = Captured(
-            self._train_loss, Chunked(self._train, clip), self._collect, keeps_logits=keeps_logits, compiles=compiles
+            self._train_loss,
+            Chunked(self._train, clip),
+            self._collect,
+            keeps_logits=keeps_logits,
+            compiles=compiles,
+            otherwise=otherwise,
         )
         self.automatic_optimization = False
 

@@ -83,7 +83,10 @@ class ScheduleConfig:
 
     @property
     def steps_each_epoch(self) -> bool:
-        """Whether the schedule steps once an epoch. One that waits for a plateau does so, whatever `interval` says."""
+        """Whether the schedule steps once an epoch. ReduceLROnPlateau does so, whatever `interval` says.
+
+        What a function makes is not known yet: see `build_schedule`.
+        """
         if not self.is_own:
             return False
         target = self.plug.target
@@ -212,6 +215,7 @@ class OptimizerConfig:
         """Returns the schedule, or None if the learning rate is constant.
 
         `total_steps` is infinite if training has no fixed end. Only a constant learning rate allows that.
+        Raises InputError if a function makes a ReduceLROnPlateau, which steps once an epoch, with `interval: step`.
         """
         schedule = self.schedule
         if schedule.kind == "constant" and not schedule.warmup_fraction:
@@ -220,6 +224,10 @@ class OptimizerConfig:
             raise InputError("optimizer.schedule.kind", schedule.kind, "needs an end of training", "set max_epochs")
         if schedule.is_own:
             made: LRScheduler = schedule.plug.make({"optimizer": optimizer, "total_steps": int(total_steps)})
+            if isinstance(made, ReduceLROnPlateau) and not schedule.steps_each_epoch:
+                message = f"{schedule.kind} makes a schedule that waits for a plateau, once an epoch"
+                remedy = "write optimizer.schedule.interval: epoch"
+                raise InputError("optimizer.schedule.interval", schedule.interval, message, remedy)
             return made
         return LambdaLR(optimizer, lambda step: schedule.factor(step, int(total_steps)))
 

@@ -37,6 +37,10 @@ def ramp(optimizer, total_steps, start=0.5):
     return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: start + (1 - start) * step / total_steps)
 
 
+def plateau(optimizer):
+    return torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=1)
+
+
 class Confidence:
     """The mean highest probability, to the power of `power`."""
 

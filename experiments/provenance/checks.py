@@ -12,6 +12,7 @@ import torch
 
 from experiments.artifact_names import BEST_CHECKPOINT, LAST_CHECKPOINT, PREDICTIONS, PROVENANCE, RECORD
 from experiments.code.recorded import RecordedCode
+from experiments.config import MAY_CHANGE
 from experiments.errors import Altered, CannotRun
 from experiments.provenance.record import Record
 from experiments.provenance.signature import check_signature
@@ -71,7 +72,7 @@ def _seal_of(record: Record, folder: Path) -> Mapping[str, Any] | None:
 
 
 def _disagreements(store: Store, record: Record, folder: Path) -> Iterator[str]:
-    for name in sorted(record.edited):
+    for name in sorted(record.edited - MAY_CHANGE):
         if name in record.run.data.params or not _has_died(record):
             yield f"{name}: config.yaml and the run's param differ"
     yield from _in_provenance(store, record)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytorch_lightning as pl
@@ -14,7 +15,7 @@ from experiments.results.model import log_model
 from experiments.tasks.inputs import image_inputs
 from experiments.tasks.task import Task
 from experiments.tracking.tracked_run import TrackedRun
-from experiments.training.stepping import compile_network, may_capture, steps_per_execution
+from experiments.training.stepping import compile_network, may_capture, say_if_mixed, steps_per_execution
 from lightning_modules import ImageClassifier, ImageDataModule
 from lightning_modules.metrics import METRICS
 from lightning_modules.stepping.clipping import clipping
@@ -39,14 +40,16 @@ class Classification(Task):
         config, schedule, may = self.config.trainer, self.config.optimizer.schedule, may_capture(self.config)
         steps = steps_per_execution(config, schedule, callbacks, self.step_seconds, captured=may)
         self.data.steps_per_execution, self.data.in_stretches = steps, may
+        compile_alone = partial(compile_network, self.module.network, config.compile)
         if steps == 1:
             if may:
-                compile_network(self.module.network, config.compile)
+                compile_alone()
             return {}
         clip = clipping(config.gradient_clip_val, config.gradient_clip_algorithm)
         if may:
-            self.module.train_captured(clip, compiles=config.compile == "default")
+            self.module.train_captured(clip, compiles=config.compile == "default", otherwise=compile_alone)
         else:
+            say_if_mixed(self.config)
             self.module.train_in_chunks(clip)
         return {"gradient_clip_val": None, "gradient_clip_algorithm": None}
 

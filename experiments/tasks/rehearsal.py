@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from experiments.config import ExperimentConfig, flatten
 from experiments.errors import OutOfMemoryError
 from experiments.results.model import trace
+from experiments.training.devices import wait_for
 from experiments.training.memory import explain_out_of_memory, is_out_of_memory
 from experiments.training.random_state import get_random_state, set_random_state
 from lightning_modules import ImageClassifier, ImageDataModule, InputError, ModelConfig
@@ -97,10 +98,10 @@ def _rehearse(config: ExperimentConfig, data: ImageDataModule, trainer: pl.Train
     config.optimizer.build_schedule(optimizer, trainer.max_epochs or 1)
     trial.step(batch, optimizer, is_first=True)
     last = len(data.splits["train"]) % len(labels_N)
-    _wait_for(device)
+    wait_for(device)
     start = time.perf_counter()
     trial.step(batch, optimizer)
-    _wait_for(device)
+    wait_for(device)
     step_seconds = time.perf_counter() - start
     drops_single = 0 < last < 2 * config.trainer.processes and trial.needs_more_than_one(batch)
     if last > 1 and not drops_single:
@@ -110,12 +111,6 @@ def _rehearse(config: ExperimentConfig, data: ImageDataModule, trainer: pl.Train
         _warn_of_export(network, data)
     _warn_of_threads(lambda: trial.step(batch, optimizer))
     return Findings(memory_format, drops_single, step_seconds)
-
-
-def _wait_for(device: torch.device) -> None:
-    """Waits until a GPU has done what it was told, so that its time is measured and not only the host's."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def _memory_format(

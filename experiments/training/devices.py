@@ -129,6 +129,12 @@ def trains_on_gpus(config: TrainerConfig) -> bool:
     return config.accelerator == "cuda" or (config.accelerator == "auto" and torch.cuda.is_available())
 
 
+def wait_for(device: torch.device) -> None:
+    """Waits until a GPU has done what it was told, so that its time is measured and not only the host's."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
 def own_device(config: TrainerConfig, local_rank: int) -> int | list[int]:
     """Returns Lightning's `devices` for what a process does alone."""
     return [local_rank] if local_rank and trains_on_gpus(config) else 1

@@ -14,7 +14,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
 
 from experiments.errors import NonFiniteLossError, StopRun
-from experiments.training.devices import send_buffers, tell
+from experiments.training.devices import send_buffers, tell, wait_for
 from experiments.training.random_state import get_random_state, set_random_state
 
 
@@ -82,6 +82,7 @@ class EpochEnd(Checkpoint):
         self._start, self._trained = time.perf_counter(), None
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        wait_for(pl_module.device)
         self._trained = time.perf_counter()
         send_buffers(trainer, pl_module)
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import GradientAccumulationScheduler, StochasticWeightAveraging
 from pytorch_lightning.utilities.model_helpers import is_overridden
 
 from experiments.config import Compile, ExperimentConfig, TrainerConfig
@@ -17,6 +18,8 @@ _OF_EACH_BATCH = (
     *("on_train_batch_start", "on_train_batch_end", "on_before_backward", "on_after_backward"),
     *("on_before_optimizer_step", "on_before_zero_grad"),
 )
+# Callbacks that change how Lightning itself optimizes. In chunks it does not.
+_OF_AUTOMATIC_OPTIMIZATION = (StochasticWeightAveraging, GradientAccumulationScheduler)
 
 
 def steps_per_execution(
@@ -45,10 +48,13 @@ def may_capture(config: ExperimentConfig) -> bool:
     trainer = config.trainer
     if trainer.steps_per_execution == 1 or trainer.processes > 1 or not trains_on_gpus(trainer):
         return False
-    if config.data.augmentation.mixing:
+    return not config.data.augmentation.mixing
+
+
+def say_if_mixed(config: ExperimentConfig) -> None:
+    """Says why a GPU executes several steps at once, but does not repeat a captured one."""
+    if trains_on_gpus(config.trainer) and config.data.augmentation.mixing:
         say_once("the host launches each step's kernels: mixup and cutmix draw on the host")
-        return False
-    return True
 
 
 def compile_network(network: torch.nn.Module, how: Compile) -> None:
@@ -61,8 +67,11 @@ def _why_one(config: TrainerConfig, schedule: ScheduleConfig, callbacks: Sequenc
     """Returns what needs each step of Lightning's loop; None if nothing does."""
     own = [each for each in callbacks if not type(each).__module__.startswith("experiments.")]
     for callback in own:
+        name = type(callback).__name__
         if any(is_overridden(hook, callback, pl.Callback) for hook in _OF_EACH_BATCH):
-            return f"the callback {type(callback).__name__} wants every batch"
+            return f"the callback {name} wants every batch"
+        if isinstance(callback, _OF_AUTOMATIC_OPTIMIZATION):
+            return f"the callback {name} needs Lightning's automatic optimization"
     if schedule.steps_each_epoch:
         return f"the schedule {schedule.kind} steps once an epoch"
     if config.processes > 1:

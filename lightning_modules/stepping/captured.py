@@ -5,6 +5,7 @@ With a small network, a GPU needs less time for the kernels of a step than the h
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import pytorch_lightning as pl
@@ -15,10 +16,10 @@ from torch.optim import Optimizer
 from lightning_modules.log import say_once
 from lightning_modules.stepping.chunked import Chunked
 from lightning_modules.stepping.chunks import Chunk
-from lightning_modules.stepping.device_optimizer import DeviceOptimizer, why_not_captured
+from lightning_modules.stepping.device_optimizer import DeviceOptimizer, settings_of, why_not_captured
 from lightning_modules.stepping.replay import Replay, replay_on
-from lightning_modules.stepping.snapshot import Snapshot, random_state_beside
-from lightning_modules.stepping.static_step import Results, StaticStep
+from lightning_modules.stepping.snapshot import Snapshot, attributes, random_state_beside
+from lightning_modules.stepping.static_step import LossOf, Results, StaticStep
 from lightning_modules.stepping.steps import add_steps_done
 from lightning_modules.stepping.stretch import Stretch
 
@@ -26,8 +27,6 @@ _TRIED = 3  # steps before a capture; torch recommends as many
 # How far the repeated steps that are tried may be from eager ones. Their sums may have another order, which Adam
 # amplifies where a gradient is almost 0; a step that has lost its rate, its batch or its update is far beyond.
 _LOSS, _CHANGE = 1e-3, 0.25
-
-ImageLoss = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # of images (N, C, H, W) and labels: mean loss, logits
 
 
 class CannotCaptureError(RuntimeError):
@@ -46,39 +45,41 @@ class _Recorded:
 class Captured:
     """`loss_of`: the loss of a batch and its logits, without any effect. `collect` receives the results of steps.
 
-    `plain` takes the first step of a training, which makes the optimizer's state, and all of them if they cannot be
-    recorded; this is said once. `compiles`: whether torch.compile makes the recorded step faster. `replay_on` returns
-    what repeats a step on a device.
+    `plain` takes the steps that make the optimizer's state, such as the first one, and all of them if they cannot be
+    recorded; this is said once, and `otherwise` is called. `compiles`: whether torch.compile makes the recorded step
+    faster. `replay_on` returns what repeats a step on a device.
     """
 
     def __init__(
         self,
-        loss_of: ImageLoss,
+        loss_of: LossOf,
         plain: Chunked,
         collect: Callable[[Results], None],
         *,
         keeps_logits: bool = False,
         compiles: bool = False,
+        otherwise: Callable[[], None] = lambda: None,
         replay_on: Callable[[torch.device], Replay] = replay_on,
     ) -> None:
         self._loss_of, self._plain, self._collect = loss_of, plain, collect
         self._keeps_logits, self._compiles, self._replay_on = keeps_logits, compiles, replay_on
+        self._otherwise = otherwise
         self._recorded: _Recorded | None = None
-        self._has_begun = False  # whether the optimizer has its state, if it has any
+        self._has_begun = False  # whether a step has made the optimizer's state, if it has any
         self.why_not: str | None = None  # why no step is recorded
 
     def run(self, module: pl.LightningModule, chunk: Chunk) -> None:
         """Takes a step for each batch of the chunk's stretches."""
         optimizer: Any = module.optimizers(use_pl_optimizer=False)
         if self._recorded is not None and self._recorded.training != _training(module, optimizer):
-            self._forget()  # a callback has changed what is trained
+            self._forget()  # a callback has changed what is trained, or how
         for stretch in chunk:
             self._run(module, optimizer, stretch)
 
     def end(self) -> None:
         """Frees what is kept for the steps. Call it when a training has ended: the next one records its own step."""
         self._forget()
-        self._has_begun, self.why_not = False, None
+        self.why_not = None
         if self._compiles:  # torch compiles the same function only for so many trainings of a process
             torch.compiler.reset()
 
@@ -88,20 +89,21 @@ class Captured:
             return list(states)
         return [self._recorded.step.optimizer.saved(state) for state in states]
 
-    def _run(self, module: pl.LightningModule, optimizer: Optimizer, stretch: Stretch | None) -> None:
-        if self._recorded is None and self.why_not is None and stretch is not None:
-            if not (self._has_begun or optimizer.state):
-                stretch = self._first(module, stretch)
-            if stretch is not None and stretch.whole:
-                self._record(module, optimizer, stretch)
-        while stretch is not None:
+    def _run(self, module: pl.LightningModule, optimizer: Optimizer, stretch: Stretch) -> None:
+        rest: Stretch | None = stretch
+        if self._recorded is None and self.why_not is None:
+            if not (self._has_begun or _has_state(optimizer)):
+                rest = self._first(module, stretch)
+            if rest is not None and rest.whole:
+                self._record(module, optimizer, rest)
+        while rest is not None:
             if self._recorded is None:
-                self._plain.run(module, stretch.batches())
+                self._plain.run(module, rest.batches())
                 return
-            stretch = self._repeat(module, stretch, self._recorded)
+            rest = self._repeat(module, rest, self._recorded)
 
     def _first(self, module: pl.LightningModule, stretch: Stretch) -> Stretch | None:
-        """Takes the first step of a training, and returns what is left."""
+        """Takes a step that makes the optimizer's state, and returns what is left."""
         first, rest = stretch.divided(1)
         self._plain.run(module, first.batches())
         self._has_begun = True
@@ -138,16 +140,16 @@ class Captured:
                 schedule.step()
 
     def _record(self, module: pl.LightningModule, optimizer: Optimizer, stretch: Stretch) -> None:
-        """Records a step, or says why it cannot be."""
-        self.why_not = why_not_captured(optimizer)
-        if self.why_not is None and self._compiles:
+        """Records a step, or gives up."""
+        why_not = why_not_captured(optimizer)
+        if why_not is None and self._compiles:
             why_not_compiled = self._try_to_record(module, optimizer, stretch, compiles=True)
             if why_not_compiled is not None:
                 say_once(f"the captured step is not compiled: {why_not_compiled}")
-        if self.why_not is None and self._recorded is None:
-            self.why_not = self._try_to_record(module, optimizer, stretch, compiles=False)
-        if self.why_not is not None:
-            say_once(f"the host launches each step's kernels: {self.why_not}")
+        if why_not is None and self._recorded is None:
+            why_not = self._try_to_record(module, optimizer, stretch, compiles=False)
+        if why_not is not None:
+            self._give_up(why_not)
 
     def _try_to_record(
         self, module: pl.LightningModule, optimizer: Optimizer, stretch: Stretch, *, compiles: bool
@@ -179,8 +181,10 @@ class Captured:
         self._forget()
         self.why_not = reason
         say_once(f"the host launches each step's kernels: {reason}")
+        self._otherwise()
 
     def _forget(self) -> None:
+        self._has_begun = False  # what is trained next may lack its state
         if self._recorded is not None:
             self._recorded.step.optimizer.release()
             self._recorded.step.optimizer.optimizer.zero_grad(set_to_none=True)
@@ -198,6 +202,8 @@ def _record_and_check(step: StaticStep, replay: Replay, stretch: Stretch, before
             step()
     if random_state_beside(device) != drawn:
         raise CannotCaptureError("a training step draws random numbers on the host")
+    if (reason := before.why_not_repeatable()) is not None:
+        raise CannotCaptureError(reason)
     before.restore()
     step.restart()
     with replay.trying(may_wait=False):
@@ -239,12 +245,18 @@ def _norm(one: Sequence[Tensor], other: Sequence[Tensor]) -> Tensor:
     return torch.stack(squares).sum().sqrt()
 
 
-def _with_normalization(loss_of: ImageLoss, stretch: Stretch) -> ImageLoss:
+def _with_normalization(loss_of: LossOf, stretch: Stretch) -> LossOf:
     ready = stretch.ready
     return lambda images_NHWC, labels_N: loss_of(ready(images_NHWC), labels_N)
 
 
+def _has_state(optimizer: Optimizer) -> bool:
+    """Whether each parameter that is trained has its state, as in a training that is resumed."""
+    parameters = (each for group in optimizer.param_groups for each in group["params"])
+    return all(each in optimizer.state for each in parameters if each.requires_grad)
+
+
 def _training(module: pl.LightningModule, optimizer: Optimizer) -> Any:
-    """Returns what a recorded step takes for granted: which tensors it trains, and in which mode."""
-    tensors = [(id(each), each.data_ptr(), each.requires_grad) for each in module.parameters()]
-    return id(optimizer), len(optimizer.param_groups), tensors, [each.training for each in module.modules()]
+    """Returns what a recorded step takes for granted: which tensors it reads and trains, and by which settings."""
+    tensors = [(id(each), each.data_ptr(), each.requires_grad) for each in chain(module.parameters(), module.buffers())]
+    return id(optimizer), settings_of(optimizer), tensors, attributes(module)

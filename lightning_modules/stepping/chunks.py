@@ -32,18 +32,24 @@ class Chunks:
         self.sampler = batches.sampler
 
     def __len__(self) -> int:
-        return -(-len(self.batches) // self.size)
+        return len(self._sizes)
+
+    @property
+    def _sizes(self) -> list[int]:
+        """How many batches each chunk has."""
+        batches = len(self.batches)
+        return [min(self.size, batches - first) for first in range(0, batches, self.size)]
 
     def __iter__(self) -> Iterator[Chunk]:
         if self.in_stretches:
             stretches = _Stretches(self.batches.stretches())
-            for _ in range(len(self)):
-                yield stretches.take(self.size)
+            for size in self._sizes:
+                yield stretches.take(size)
             stretches.end()
             return
         batches = iter(self.batches)
-        for _ in range(len(self)):
-            yield islice(batches, self.size)
+        for size in self._sizes:
+            yield islice(batches, size)
         next(batches, None)  # the loader ends its epoch
 
 
@@ -55,12 +61,9 @@ class _Stretches:
         self._rest: Stretch | None = None
 
     def take(self, batches: int) -> Iterator[Stretch]:
-        """Yields the next stretches, with so many batches together; fewer at the end of the epoch."""
+        """Yields the next stretches, with so many batches together."""
         while batches > 0:
-            stretch = self._rest or next(self._stretches, None)
-            if stretch is None:
-                return
-            taken, self._rest = stretch.divided(batches)
+            taken, self._rest = (self._rest or next(self._stretches)).divided(batches)
             batches -= len(taken)
             yield taken
 

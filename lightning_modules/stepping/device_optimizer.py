@@ -42,7 +42,7 @@ class DeviceOptimizer:
         dtype = torch.float32 if self._is_cuda else torch.float64
         self.rates_TG = torch.zeros(steps, len(optimizer.param_groups), dtype=dtype, device=device)
         self._rates_1G = torch.zeros_like(self.rates_TG[:1])
-        self._settings = _settings(optimizer)
+        self._settings = settings_of(optimizer)
         self._moved: set[str] = set()  # the state that torch keeps on the host
         for parameter, state in optimizer.state.items():
             for name, value in state.items():
@@ -53,7 +53,7 @@ class DeviceOptimizer:
 
     @property
     def has_changed(self) -> bool:
-        return _settings(self.optimizer) != self._settings
+        return settings_of(self.optimizer) != self._settings
 
     @property
     def rates_G(self) -> list[float]:
@@ -107,7 +107,7 @@ class DeviceOptimizer:
         return {**state_dict, "state": states}
 
 
-def _settings(optimizer: Optimizer) -> list[dict[str, Any]]:
+def settings_of(optimizer: Optimizer) -> list[dict[str, Any]]:
     """Returns what the groups of parameters are told besides their rates."""
     return [
         {name: value for name, value in group.items() if name not in ("params", "lr")}

@@ -14,7 +14,7 @@ from lightning_modules.stepping.device_optimizer import DeviceOptimizer
 from lightning_modules.stepping.stretch import Stretch
 
 # Shapes: T steps, N images of a batch, C channels, H x W pixels, K classes.
-LossOf = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # of images (N, H, W, C) and labels: mean loss, logits
+LossOf = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # of a batch of images and its labels: mean loss, logits
 
 
 @dataclass(frozen=True)

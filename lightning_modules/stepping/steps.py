@@ -29,8 +29,11 @@ def set_steps_done(trainer: pl.Trainer, steps: int) -> None:
 
 
 def add_steps_done(trainer: pl.Trainer, steps: int) -> None:
-    """Counts steps that the module has done itself."""
-    set_steps_done(trainer, trainer.global_step + steps)
+    """Counts steps that the module has done itself, within a step of Lightning's loop."""
+    done = trainer.global_step + steps
+    set_steps_done(trainer, done)
+    # The step of what callbacks log. Lightning's loop adds 1 for its own step, of which a chunk is one.
+    trainer.fit_loop.epoch_loop._batches_that_stepped = done - 1
 
 
 def _counters(loop: Any) -> tuple[Any, Any]:

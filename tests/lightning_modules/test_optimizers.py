@@ -3,6 +3,7 @@
 import math
 from collections import UserList
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -191,3 +192,11 @@ def test_a_constant_learning_rate_needs_no_end_of_training_known(make_trainer: C
     trainer = make_trainer(max_epochs=-1, callbacks=[StopAtOnce()])
     trainer.fit(classifier(kind="constant"), ONE, ONE)
     assert trainer.global_step == 1
+
+
+def test_a_function_that_makes_a_plateau_schedule_needs_the_interval_of_an_epoch() -> None:
+    kind = "tests.own_parts.plateau"
+    for interval, is_refused in (("step", True), ("epoch", False)):
+        config = OptimizerConfig(schedule=ScheduleConfig(kind=kind, interval=interval))  # type: ignore[arg-type]
+        with pytest.raises(InputError, match="waits for a plateau") if is_refused else nullcontext():
+            config.build_schedule(config.build(nn.Linear(2, 2)), 10)

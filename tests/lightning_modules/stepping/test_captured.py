@@ -3,6 +3,8 @@
 import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -237,6 +239,50 @@ class OnHost(torch.nn.Module):
         return answer
 
 
+class Late(Network):
+    """A network that trains a parameter from its second call on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.late = torch.nn.Parameter(torch.zeros(10))
+        self.is_late = False
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        answer: torch.Tensor = super().forward(images)
+        answer = answer + self.late if self.is_late else answer
+        self.is_late = True
+        return answer
+
+
+class Counts(Network):
+    """A network that answers by the number of its calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        answer: torch.Tensor = super().forward(images * (1 + 1 / self.calls))
+        return answer
+
+
+class Recenters(Network):
+    """A network that replaces its buffer at each step."""
+
+    center: torch.Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("center", torch.zeros(1))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            self.center = 0.9 * self.center + 0.1 * images.mean()
+        answer: torch.Tensor = super().forward(images - self.center)
+        return answer
+
+
 class Watch(pl.Callback):
     """Notes why no step was recorded."""
 
@@ -250,6 +296,9 @@ class Watch(pl.Callback):
     ("options", "reason"),
     [
         ({"network": OnHost}, "a training step draws random numbers on the host"),
+        ({"network": Late}, "a step adds to the optimizer's state"),
+        ({"network": Recenters}, "a step replaces the buffer center"),
+        ({"network": Counts}, "a step changes the attribute calls"),
         ({"kind": "lbfgs"}, "the optimizer LBFGS cannot be captured"),
         (
             {
@@ -276,11 +325,46 @@ class Thaws(pl.Callback):
         pl_module.network[1].requires_grad_(trainer.current_epoch > 0)
 
 
-def test_a_callback_that_changes_what_is_trained_makes_a_new_record(tmp_path: Path) -> None:
+class Changes(pl.Callback):
+    """Changes an attribute of a layer after the first epoch."""
+
+    def __init__(self, layer: int, attribute: str, value: Any) -> None:
+        self.layer, self.attribute, self.value = layer, attribute, value
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.current_epoch == 1:
+            setattr(pl_module.network[self.layer], self.attribute, deepcopy(self.value))
+
+
+class Decays(pl.Callback):
+    """Changes the optimizer's weight decay after the first epoch."""
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.current_epoch == 1:
+            trainer.optimizers[0].param_groups[0]["weight_decay"] = 0.5
+
+
+@pytest.mark.parametrize(
+    ("make", "uncaptured"),
+    [
+        (Thaws, 1),  # this step makes the optimizer's state of the parameters that are new to it
+        (Decays, 0),
+        (partial(Changes, 4, "p", 0.6), 0),
+        (partial(Changes, 2, "momentum", 0.5), 0),
+        (partial(Changes, 2, "running_mean", torch.ones(32)), 0),
+    ],
+    ids=["thaws", "weight decay", "dropout", "momentum of batch norm", "a buffer"],
+)
+def test_a_callback_that_changes_what_is_trained_or_how_makes_a_new_record(
+    make: Callable[[], pl.Callback], uncaptured: int, tmp_path: Path
+) -> None:
     Spied.made.clear()
-    many = Trained(tmp_path / "many", 5, replay=Spied, callbacks=(Thaws(),))
-    many.assert_same(Trained(tmp_path / "one", 1, callbacks=(Thaws(),)))
-    assert len(Spied.made) == 2
+    watch = Watch()
+    many = Trained(tmp_path / "many", 5, replay=Spied, callbacks=(make(), watch))
+    many.assert_same(Trained(tmp_path / "one", 1, callbacks=(make(),)))
+    assert watch.reason is None
+    _, second = Spied.made
+    assert sum(second.times) - second.times[0] == 2 * 12 - uncaptured
 
 
 def test_own_metrics_get_the_answers_of_all_batches(tmp_path: Path) -> None:
@@ -363,3 +447,29 @@ def test_on_a_gpu_a_network_that_makes_the_host_wait_is_trained_uncaptured(tmp_p
     assert watch.reason is not None
     one = Trained(tmp_path / "one", 1, **options)
     assert many.scores["train/loss"] == pytest.approx(one.scores["train/loss"], rel=1e-3)
+
+
+@HAS_GPU
+@pytest.mark.filterwarnings("ignore")  # such as what torch recommends for this GPU
+@pytest.mark.parametrize("make", [Thaws, Decays, partial(Changes, 4, "p", 0.0)])
+def test_on_a_gpu_a_new_record_is_of_the_changed_training(make: Callable[[], pl.Callback], tmp_path: Path) -> None:
+    options: dict[str, Any] = {"accelerator": "cuda", "lr": 1e-3}
+    watch = Watch()
+    many = Trained(tmp_path / "many", 64, callbacks=(make(), watch), **options)
+    assert watch.reason is None
+    one = Trained(tmp_path / "one", 1, callbacks=(make(),), **options)
+    assert many.scores["val/loss"] == pytest.approx(one.scores["val/loss"], rel=1e-2)
+
+
+@HAS_GPU
+@pytest.mark.filterwarnings("ignore")  # such as what torch recommends for this GPU
+@pytest.mark.parametrize(
+    ("network", "reason"),
+    [(Late, "a step adds to the optimizer's state"), (Recenters, "a step replaces the buffer center")],
+)
+def test_on_a_gpu_what_a_graph_would_not_keep_is_trained_uncaptured(
+    network: Callable[[], torch.nn.Module], reason: str, tmp_path: Path
+) -> None:
+    watch = Watch()
+    Trained(tmp_path / "many", 5, callbacks=(watch,), accelerator="cuda", network=network)
+    assert watch.reason == reason
