@@ -1,7 +1,7 @@
 """The result of a sweep as a JSON document: trials, finalists, champion."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -109,8 +109,9 @@ def gather(
     store, sweep = search.store, search.sweep
     baseline = next((each for each in finalists if each.is_baseline), None)
     finalists = [each for each in finalists if not each.is_baseline]
-    trials = _trials(search)
-    best = next(iter(best_first(search.trials(), sweep.config.objective.sign)), None)
+    found = search.trials()  # read once: others may end meanwhile
+    trials = _trials(search, found)
+    best = next(iter(best_first(found, sweep.config.objective.sign)), None)
     result = SweepResult(
         sweep=sweep.name,
         sweep_run_id=tracked.run_id,
@@ -163,11 +164,11 @@ def so_far(stage: Stage) -> dict[str, Any]:
     return {"stage": name, "ended": sum(map(counts, stage.trials())), "running": running, "target": target}
 
 
-def _trials(search: Search) -> list[dict[str, Any]]:
+def _trials(search: Search, trials: Sequence[FrozenTrial]) -> list[dict[str, Any]]:
     """Returns the trials in order, each with the id of its MLflow run."""
     runs = children(search.store, search.sweep_run_id, {"workbench.kind": "trial"})
     run_ids = {int(run.data.tags["workbench.trial"]): run.info.run_id for run in runs}
-    return [trial_row(trial, run_ids.get(trial.number)) for trial in search.trials()]
+    return [trial_row(trial, run_ids.get(trial.number)) for trial in trials]
 
 
 def _as_field(parameter: Parameter) -> dict[str, Any]:

@@ -10,10 +10,11 @@ from experiments.process.owner import Owner
 def trial_row(trial: FrozenTrial, run_id: str | None) -> dict[str, Any]:
     """Returns the row of a trial of the search, as JSON. With a question it has its `arm` and `repeat` (from 0)."""
     arm = {name: trial.user_attrs[name] for name in ("arm", "repeat") if name in trial.user_attrs}
+    is_over = trial.state.is_finished()  # its outcome is written a moment before its value
     return arm | {
         "number": trial.number,
         "state": trial.state.name,
-        "outcome": trial.user_attrs.get("outcome", "running"),
+        "outcome": trial.user_attrs.get("outcome", "running") if is_over else "running",
         "value": trial.value,
         "params": trial.params,
         "run_id": run_id,

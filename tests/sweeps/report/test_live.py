@@ -74,6 +74,18 @@ def report(search: Search) -> str:
     return (search.store.files_folder(reread(search).info) / "report.html").read_text()
 
 
+def test_a_trial_whose_end_is_being_written_still_runs(untrained: "Untrained") -> None:
+    """Its outcome comes a moment before its value."""
+    search = untrained.search(untrained.sweep(SPACE))
+    taken = search.claim()
+    assert taken is not None
+    taken.trial.set_user_attr("outcome", "finished")
+    with begun(search):
+        assert said(search) == "**The search goes on: 0 of 4 trials so far; none has completed.**"
+        document = json.loads((search.store.files_folder(reread(search).info) / "leaderboard.json").read_text())
+        assert [trial["outcome"] for trial in document["trials"]] == ["running"]
+
+
 def test_description_page_params_and_views_are_there_at_once_and_change_as_trials_end(
     untrained: "Untrained", monkeypatch: pytest.MonkeyPatch
 ) -> None:
