@@ -11,7 +11,7 @@ import numpy as np
 from scipy.stats import qmc
 from sklearn.model_selection import train_test_split
 
-from benchmarks.search.table import Recording, Row
+from benchmarks.search.table import LAST, Recording, Row
 from experiments import Store
 from experiments.config import ExperimentConfig
 from experiments.errors import NonFiniteLossError
@@ -27,7 +27,6 @@ from sweeps.config import Sweep
 
 _BEST, _NEAR = 0.1, 0.08  # the share of the points near which more are tried, and how near, as a share of each range
 PART = 10_000  # trials of a part at most
-_LAST = 1 - 1e-6  # the largest coordinate
 _FIRST = 64  # points of the sequence before that
 
 
@@ -141,9 +140,9 @@ def _next(rows: Sequence[Row], number: int, dimensions: int) -> tuple[str, int, 
         moved = np.array(chosen.place) + _NEAR * random.standard_normal(dimensions)
         inside = np.abs(moved)  # reflected at the edges
         inside = np.where(inside >= 1, 2 - inside, inside)
-        return "near", number, np.clip(inside, 0.0, _LAST).tolist()
+        return "near", number, np.clip(inside, 0.0, LAST).tolist()
     index = sum(row.design == "sobol" for row in rows)
     sequence = qmc.Sobol(dimensions, rng=number // PART)
     if index:
         sequence.fast_forward(index)
-    return "sobol", number, np.minimum(sequence.random(1)[0], _LAST).tolist()
+    return "sobol", number, np.minimum(sequence.random(1)[0], LAST).tolist()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 TABLES = Path(__file__).parent / "tables"
+LAST = 1 - 1e-6  # the largest coordinate of a point in the unit cube, whose upper edge is no point
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 from sklearn.model_selection import GroupKFold
 
-from benchmarks.search.table import Row
+from benchmarks.search.table import LAST, Row
 from sweeps.strategy.space import Parameter, SearchSpace
 
 # Shapes: N rows, D features or coordinates, E epochs, P points, B points that are kept.
@@ -95,7 +95,7 @@ class World:
             finals_P = self._finals([self.space.at(place) for place in places_PD.tolist()])
             best_BD = places_PD[np.argsort(-finals_P)[:_KEPT]]
             moved_PD = np.repeat(best_BD, _TRIED // _KEPT, axis=0)
-            moved_PD = np.clip(moved_PD + scale * random.standard_normal(moved_PD.shape), 0.0, 1 - 1e-6)
+            moved_PD = np.clip(moved_PD + scale * random.standard_normal(moved_PD.shape), 0.0, LAST)
             places_PD, scale = np.concatenate([best_BD, moved_PD]), scale / 2
         return float(max(finals_P.max(), self._finals([row.params for row in self.rows]).max()))
 
